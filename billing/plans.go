@@ -1,0 +1,31 @@
+// Package billing knows what is sold: plans and what they promise.
+package billing
+
+// A Plan is what an organization has subscribed to.
+type Plan struct {
+	Name string
+	// RetentionDays is how long images are kept; nil keeps them for good.
+	RetentionDays *int
+}
+
+// Plans lists every plan, the one of a new organization first.
+func Plans() []Plan {
+	month := 30
+	return []Plan{
+		{Name: "free", RetentionDays: &month},
+		{Name: "hobby"},
+		{Name: "pro"},
+		{Name: "pay_as_you_go"},
+		{Name: "unlimited", RetentionDays: &month}, // operators and development
+	}
+}
+
+// LookupPlan finds a plan by its name.
+func LookupPlan(name string) (Plan, bool) {
+	for _, p := range Plans() {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Plan{}, false
+}

@@ -1,0 +1,272 @@
+package jobs
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/nanobanana/nanobanana/providers"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// Limits of a request.
+const (
+	MaxPromptLength  = 32_000 // characters
+	MaxMetadataPairs = 16
+	MaxMetadataKey   = 64  // characters
+	MaxMetadataValue = 512 // characters
+	MaxTags          = 20
+	MaxTagLength     = 64 // characters
+	MaxDeadline      = 24 * time.Hour
+
+	// DefaultDeadline is how long a generation may wait to begin.
+	DefaultDeadline = time.Hour
+)
+
+// A GenerationRequest is what a caller asks for. Zero fields leave the choice
+// to the service.
+type GenerationRequest struct {
+	Prompt          string            `json:"prompt"`
+	Model           string            `json:"model,omitempty"`
+	N               int               `json:"n,omitempty"`
+	Size            string            `json:"size,omitempty"`
+	AspectRatio     string            `json:"aspect_ratio,omitempty"`
+	Style           string            `json:"style,omitempty"`
+	NegativePrompt  string            `json:"negative_prompt,omitempty"`
+	Quality         string            `json:"quality,omitempty"`
+	Format          string            `json:"format,omitempty"`
+	Compression     *int              `json:"output_compression,omitempty"`
+	Background      string            `json:"background,omitempty"`
+	Seed            *int32            `json:"seed,omitempty"`
+	Metadata        map[string]string `json:"metadata,omitempty"`
+	Tags            []string          `json:"tags,omitempty"`
+	DeadlineSeconds int               `json:"deadline_seconds,omitempty"`
+}
+
+// A Fault is one thing wrong with a request and what would be right.
+type Fault struct {
+	Param   string // "size", "metadata.color"
+	Code    string // "unsupported_value", "required", "too_long", "out_of_range", "invalid"
+	Message string
+	Allowed []string // the values that would do, if they are few
+}
+
+// An InvalidError is a request that can not be accepted, with every fault.
+type InvalidError struct{ Faults []Fault }
+
+func (e *InvalidError) Error() string {
+	messages := make([]string, len(e.Faults))
+	for i, f := range e.Faults {
+		messages[i] = f.Message
+	}
+	return strings.Join(messages, "; ")
+}
+
+// resolved is a request with every choice made.
+type resolved struct {
+	model, modelUsed string
+	n                int
+	params           store.Params
+	deadline         time.Duration
+}
+
+// Faults returns everything that is wrong with the request.
+func (r *GenerationRequest) Faults() []Fault {
+	_, faults := r.resolve()
+	return faults
+}
+
+// fingerprint tells whether two requests ask for the same thing: the SHA-256 of
+// the request as JSON with sorted keys and without absent fields.
+func (r *GenerationRequest) fingerprint() []byte {
+	text, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // strings, numbers and maps of strings always encode
+	}
+	sum := sha256.Sum256(text)
+	return sum[:]
+}
+
+// faultList gathers faults.
+type faultList []Fault
+
+func (l *faultList) add(param, code, message string, allowed ...string) {
+	*l = append(*l, Fault{Param: param, Code: code, Message: message, Allowed: allowed})
+}
+
+// oneOf checks an optional value against the few that are allowed.
+func (l *faultList) oneOf(param, value string, allowed ...string) {
+	for _, a := range allowed {
+		if value == a {
+			return
+		}
+	}
+	if value != "" {
+		l.add(param, "unsupported_value", fmt.Sprintf("%s %q is not supported; use %s", param, shorten(value), strings.Join(allowed, ", ")), allowed...)
+	}
+}
+
+func (r *GenerationRequest) resolve() (*resolved, []Fault) {
+	var faults faultList
+	r.checkText(&faults)
+	r.checkLabels(&faults)
+	out := &resolved{n: max(r.N, 1), deadline: DefaultDeadline}
+	if r.N < 0 || r.N > store.MaxImages {
+		faults.add("n", "out_of_range", fmt.Sprintf("n must be 1 to %d", store.MaxImages))
+	}
+	if r.DeadlineSeconds < 0 || time.Duration(r.DeadlineSeconds)*time.Second > MaxDeadline {
+		faults.add("deadline_seconds", "out_of_range", fmt.Sprintf("deadline_seconds must be 1 to %d", int(MaxDeadline.Seconds())))
+	} else if r.DeadlineSeconds > 0 {
+		out.deadline = time.Duration(r.DeadlineSeconds) * time.Second
+	}
+	if r.Compression != nil && (*r.Compression < 0 || *r.Compression > 100) {
+		faults.add("output_compression", "out_of_range", "output_compression must be 0 to 100")
+	}
+	faults.oneOf("style", r.Style, "natural", "artistic", "vivid")
+	faults.oneOf("quality", r.Quality, "auto", "low", "medium", "high", "standard", "hd")
+	faults.oneOf("format", r.Format, "png", "jpeg", "webp")
+	faults.oneOf("background", r.Background, "auto", "opaque")
+	out.params = store.Params{
+		Style: r.Style, NegativePrompt: r.NegativePrompt, Quality: r.Quality, Format: r.Format,
+		Compression: r.Compression, Background: r.Background, Seed: r.Seed,
+	}
+	r.resolveModel(out, &faults)
+	return out, faults
+}
+
+func (r *GenerationRequest) checkText(faults *faultList) {
+	switch length := utf8.RuneCountInString(r.Prompt); {
+	case strings.TrimSpace(r.Prompt) == "":
+		faults.add("prompt", "required", "prompt must say what to draw")
+	case length > MaxPromptLength:
+		faults.add("prompt", "too_long", fmt.Sprintf("prompt has %d characters; at most %d are accepted", length, MaxPromptLength))
+	}
+	if utf8.RuneCountInString(r.NegativePrompt) > MaxPromptLength {
+		faults.add("negative_prompt", "too_long", fmt.Sprintf("negative_prompt may have at most %d characters", MaxPromptLength))
+	}
+	checkChars(faults, "prompt", r.Prompt)
+	checkChars(faults, "negative_prompt", r.NegativePrompt)
+}
+
+// checkChars refuses what Postgres can not keep in a text.
+func checkChars(faults *faultList, param, text string) {
+	if strings.ContainsRune(text, 0) {
+		faults.add(param, "invalid", param+" must not contain the character U+0000")
+	}
+}
+
+func (r *GenerationRequest) checkLabels(faults *faultList) {
+	if len(r.Metadata) > MaxMetadataPairs {
+		faults.add("metadata", "too_long", fmt.Sprintf("metadata may have at most %d pairs", MaxMetadataPairs))
+	}
+	for key, value := range r.Metadata {
+		param := "metadata." + shorten(key)
+		if key == "" || utf8.RuneCountInString(key) > MaxMetadataKey {
+			faults.add(param, "too_long", fmt.Sprintf("a metadata key must have 1 to %d characters", MaxMetadataKey))
+		}
+		if utf8.RuneCountInString(value) > MaxMetadataValue {
+			faults.add(param, "too_long", fmt.Sprintf("a metadata value may have at most %d characters", MaxMetadataValue))
+		}
+		checkChars(faults, param, key+value)
+	}
+	if len(r.Tags) > MaxTags {
+		faults.add("tags", "too_long", fmt.Sprintf("at most %d tags are accepted", MaxTags))
+	}
+	for i, tag := range r.Tags {
+		param := "tags." + strconv.Itoa(i)
+		if tag == "" || utf8.RuneCountInString(tag) > MaxTagLength {
+			faults.add(param, "too_long", fmt.Sprintf("a tag must have 1 to %d characters", MaxTagLength))
+		}
+		checkChars(faults, param, tag)
+	}
+}
+
+func shorten(s string) string {
+	const limit = 40
+	if utf8.RuneCountInString(s) <= limit {
+		return s
+	}
+	return string([]rune(s)[:limit]) + "…"
+}
+
+// resolveModel chooses the model and the native picture it is asked for.
+func (r *GenerationRequest) resolveModel(out *resolved, faults *faultList) {
+	model, ok := providers.Lookup(r.Model)
+	if !ok {
+		faults.add("model", "unsupported_value", fmt.Sprintf("model %q is unknown; see GET /v1/models", shorten(r.Model)), modelNames()...)
+		return
+	}
+	out.model, out.modelUsed = r.Model, model.Name
+	if r.Model == "" {
+		out.model = model.Name
+	}
+	ratio, ok := providers.ParseAspectRatio(r.AspectRatio)
+	if width, _ := model.Pixels(ratio, ""); r.AspectRatio != "" && (!ok || width == 0) {
+		faults.add("aspect_ratio", "unsupported_value", fmt.Sprintf("aspect_ratio %q is not one of %s's", shorten(r.AspectRatio), model.Name), aspectRatios(model)...)
+		return
+	}
+	if r.Size == "" || r.Size == "auto" {
+		if r.AspectRatio == "" {
+			ratio = model.AspectRatios[0]
+		}
+		out.params.AspectRatio, out.params.Resolution = ratio, model.Resolutions[0].Name
+		return
+	}
+	fit, resolution, ok := fitSize(model, r.Size)
+	switch {
+	case !ok:
+		allowed := sizes(model)
+		faults.add("size", "unsupported_value", fmt.Sprintf("size %q is not one of %s's; use one of %s or leave it out", shorten(r.Size), model.Name, strings.Join(allowed, ", ")), allowed...)
+	case r.AspectRatio != "" && fit != ratio:
+		faults.add("aspect_ratio", "conflict", fmt.Sprintf("size %s has aspect ratio %s, not %s; send only one of the two", r.Size, fit, r.AspectRatio))
+	default:
+		out.params.Size, out.params.AspectRatio, out.params.Resolution = r.Size, fit, resolution
+	}
+}
+
+// fitSize returns the native picture for a size the model offers: one of the
+// standard sizes or a native one.
+func fitSize(model providers.Model, size string) (ratio, resolution string, ok bool) {
+	w, h, found := strings.Cut(size, "x")
+	width, errW := strconv.Atoi(w)
+	height, errH := strconv.Atoi(h)
+	if !found || errW != nil || errH != nil || width <= 0 || height <= 0 || size != fmt.Sprintf("%dx%d", width, height) {
+		return "", "", false
+	}
+	ratio, resolution, exact := model.Fit(width, height)
+	return ratio, resolution, exact || slices.Contains(providers.StandardSizes(), providers.Size{Width: width, Height: height})
+}
+
+// sizes lists what fitSize accepts: the standard sizes, then the native ones of
+// the model's default resolution.
+func sizes(model providers.Model) []string {
+	var list []string
+	for _, s := range providers.StandardSizes() {
+		list = append(list, fmt.Sprintf("%dx%d", s.Width, s.Height))
+	}
+	for _, ratio := range model.AspectRatios {
+		width, height := model.Pixels(ratio, "")
+		if size := fmt.Sprintf("%dx%d", width, height); !slices.Contains(list, size) {
+			list = append(list, size)
+		}
+	}
+	return list
+}
+
+func aspectRatios(model providers.Model) []string {
+	named := []string{"square", "portrait", "landscape", "widescreen", "ultrawide", "vertical"}
+	return append(named, model.AspectRatios...)
+}
+
+func modelNames() []string {
+	var names []string
+	for _, m := range providers.Models() {
+		names = append(names, m.Name)
+	}
+	return names
+}

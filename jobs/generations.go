@@ -1,0 +1,220 @@
+package jobs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/nanobanana/nanobanana/store"
+)
+
+var (
+	// ErrIdempotencyKeyReused reports a key that made something else before.
+	ErrIdempotencyKeyReused = errors.New("the idempotency key was used for a different request")
+	// ErrIdempotencyInFlight reports a key whose first request is still being accepted.
+	ErrIdempotencyInFlight = errors.New("a request with this idempotency key is being accepted")
+)
+
+// A Submission is a request by an authenticated caller.
+type Submission struct {
+	OrgID     string
+	ProjectID string
+	APIKeyID  string
+	Test      bool // asked with a test key
+	Request   GenerationRequest
+
+	// IdempotencyKey, if not empty, makes repeated submissions one.
+	IdempotencyKey string
+}
+
+// Accepted is a submission's generation, which an earlier one with the same
+// idempotency key may have made.
+type Accepted struct {
+	Generation *store.Generation
+	Replayed   bool
+}
+
+// submission is a validated Submission on its way into a shared transaction.
+type submission struct {
+	row *store.NewGeneration
+	key *store.IdempotencyKey // nil without one
+}
+
+// SubmitGeneration records a generation and queues its run, with the claim of
+// its idempotency key, in one transaction: all of it happens or none of it.
+// Concurrent submissions share commits; each has an outcome of its own. The
+// error may be an *InvalidError.
+func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, error) {
+	plan, faults := s.Request.resolve()
+	if len(faults) > 0 {
+		return nil, &InvalidError{Faults: faults}
+	}
+	now := q.opts.Now().UTC().Truncate(time.Microsecond) // as Postgres keeps it
+	row := &store.NewGeneration{
+		ID:         store.NewGenerationID(),
+		OrgID:      s.OrgID,
+		ProjectID:  s.ProjectID,
+		APIKeyID:   s.APIKeyID,
+		Kind:       store.KindGenerate,
+		Test:       s.Test,
+		Simulated:  s.Test || q.opts.LiveSimulated,
+		Model:      plan.model,
+		ModelUsed:  plan.modelUsed,
+		Prompt:     s.Request.Prompt,
+		Params:     plan.params,
+		N:          plan.n,
+		Metadata:   s.Request.Metadata,
+		Tags:       s.Request.Tags,
+		CreatedAt:  now,
+		DeadlineAt: now.Add(plan.deadline),
+	}
+	accepted, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, now)})
+	if store.IsLockTimeout(err) {
+		return nil, ErrIdempotencyInFlight
+	}
+	if err != nil {
+		return nil, fmt.Errorf("submit generation: %w", err)
+	}
+	if accepted == nil {
+		return nil, ErrIdempotencyKeyReused
+	}
+	return accepted, nil
+}
+
+func (q *Queue) idempotencyKey(s Submission, row *store.NewGeneration, now time.Time) *store.IdempotencyKey {
+	if s.IdempotencyKey == "" {
+		return nil
+	}
+	return &store.IdempotencyKey{
+		ProjectID:    s.ProjectID,
+		Test:         s.Test,
+		Route:        "generations",
+		Key:          s.IdempotencyKey,
+		OrgID:        s.OrgID,
+		Fingerprint:  s.Request.fingerprint(),
+		GenerationID: row.ID,
+		ExpiresAt:    now.Add(q.opts.IdempotencyTTL),
+	}
+}
+
+// submitBatch commits submissions together. An entry of the result is nil where
+// the idempotency key stands for another request.
+func (q *Queue) submitBatch(ctx context.Context, batch []*submission) ([]*Accepted, error) {
+	results := make([]*Accepted, len(batch))
+	err := q.db.Transact(ctx, func(tx *store.DB) error {
+		clear(results)
+		first, err := claimKeys(ctx, tx, batch)
+		if err != nil {
+			return err
+		}
+		var rows []*store.NewGeneration
+		var ids []string
+		for i, s := range batch {
+			if s.key == nil || first[keyOf(s)].GenerationID == s.row.ID {
+				rows, ids = append(rows, s.row), append(ids, s.row.ID)
+				results[i] = &Accepted{Generation: s.row.Row()}
+			}
+		}
+		if len(rows) > 0 {
+			if err := tx.InsertGenerations(ctx, rows); err != nil {
+				return err
+			}
+			if err := q.insertTickets(ctx, tx, ids); err != nil {
+				return err
+			}
+		}
+		return replay(ctx, tx, batch, first, results)
+	})
+	return results, err
+}
+
+// ident is what makes two idempotency keys the same.
+type ident struct {
+	project, route, key string
+	test                bool
+}
+
+func keyOf(s *submission) ident {
+	return ident{project: s.key.ProjectID, route: s.key.Route, key: s.key.Key, test: s.key.Test}
+}
+
+// claimKeys takes the batch's keys and returns who holds each now: the first of
+// the batch, or whoever took it before.
+func claimKeys(ctx context.Context, tx *store.DB, batch []*submission) (map[ident]*store.IdempotencyKey, error) {
+	first := map[ident]*store.IdempotencyKey{}
+	var keys []*store.IdempotencyKey
+	for _, s := range batch {
+		if s.key == nil || first[keyOf(s)] != nil {
+			continue
+		}
+		first[keyOf(s)] = s.key
+		keys = append(keys, s.key)
+	}
+	if len(keys) == 0 {
+		return first, nil
+	}
+	taken, err := tx.ClaimIdempotencyKeys(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range taken {
+		first[ident{project: k.ProjectID, route: k.Route, key: k.Key, test: k.Test}] = k
+	}
+	return first, nil
+}
+
+// replay fills the results of those who came second.
+func replay(ctx context.Context, tx *store.DB, batch []*submission, first map[ident]*store.IdempotencyKey, results []*Accepted) error {
+	for i, s := range batch {
+		if results[i] != nil {
+			continue
+		}
+		holder := first[keyOf(s)]
+		if !bytes.Equal(holder.Fingerprint, s.key.Fingerprint) {
+			continue
+		}
+		g, err := tx.Generation(ctx, s.row.ProjectID, holder.GenerationID)
+		if err != nil {
+			return err
+		}
+		results[i] = &Accepted{Generation: g, Replayed: true}
+	}
+	return nil
+}
+
+// CancelGeneration ends a live generation of a project and stops the run that
+// is under way. An ended one is returned as it is.
+func (q *Queue) CancelGeneration(ctx context.Context, projectID, id string) (*store.Generation, error) {
+	var g *store.Generation
+	err := q.db.Transact(ctx, func(tx *store.DB) error {
+		var ended bool
+		var err error
+		g, ended, err = tx.CancelGeneration(ctx, projectID, id)
+		if err != nil || !ended || g.RiverJobID == nil {
+			return err // a ticket not yet taken finds nothing to run
+		}
+		_, err = q.river.JobCancelTx(ctx, tx.Tx(), *g.RiverJobID)
+		if errors.Is(err, rivertype.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cancel generation: %w", err)
+	}
+	return g, nil
+}
+
+// RemoveGeneration cancels a generation of a project if it is live and takes
+// the customer's data out of it; the blobs follow within the hour. It returns
+// store.ErrNotFound for an unknown one.
+func (q *Queue) RemoveGeneration(ctx context.Context, projectID, id string) error {
+	if _, err := q.CancelGeneration(ctx, projectID, id); err != nil {
+		return err
+	}
+	return q.db.RemoveGeneration(ctx, projectID, id)
+}

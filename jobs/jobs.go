@@ -1,0 +1,111 @@
+// Package jobs is how work enters the system: the arguments of every job and
+// the functions that queue them, each in the transaction that makes them true.
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// River queues. None belongs to a tenant.
+const (
+	QueueGenerate    = "generate"    // one person waits for each
+	QueueMaintenance = "maintenance" // nobody waits
+)
+
+// FetchCooldown is River's shortest time between two fetches of a queue, and
+// between two notifications of an inserting client. Its default of 100 ms caps
+// throughput and strands the last job of a burst until the next poll.
+const FetchCooldown = 5 * time.Millisecond
+
+// neverDiscard is more attempts than any job's own budget allows: River tells
+// nobody when it discards a job.
+const neverDiscard = 1000
+
+// A Queue accepts work. It performs none.
+type Queue struct {
+	db      *store.DB
+	river   *river.Client[pgx.Tx]
+	submits *store.Committer[*submission, *Accepted]
+	opts    Options
+}
+
+// Options configure a Queue. DB is required.
+type Options struct {
+	DB *store.DB
+
+	// LiveSimulated says that live keys run on the simulator too, because no
+	// real provider is configured.
+	LiveSimulated bool
+
+	// IdempotencyTTL is how long an idempotency key is kept at least; default 24 h.
+	IdempotencyTTL time.Duration
+
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+
+	// Lanes is how many submitting transactions may be under way; default 2.
+	Lanes int
+}
+
+// NewQueue returns a Queue. Close ends it.
+func NewQueue(opts Options) (*Queue, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.IdempotencyTTL == 0 {
+		opts.IdempotencyTTL = 24 * time.Hour
+	}
+	if opts.Lanes == 0 {
+		opts.Lanes = 2
+	}
+	client, err := river.NewClient(riverpgxv5.New(opts.DB.Pool()), &river.Config{
+		FetchCooldown: FetchCooldown,
+		Logger:        slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Schema:        store.RiverSchema,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make queue client: %w", err)
+	}
+	q := &Queue{db: opts.DB, river: client, opts: opts}
+	q.submits = store.NewCommitter(store.CommitterOptions{Lanes: opts.Lanes}, q.submitBatch)
+	return q, nil
+}
+
+// Close waits for submissions under way and refuses later ones.
+func (q *Queue) Close() { q.submits.Close() }
+
+// GenerateArgs ask a worker to run one generation. They carry the id alone:
+// River rewrites its rows whole, and the generation's own row is the truth.
+type GenerateArgs struct {
+	GenerationID string `json:"id"`
+}
+
+// Kind names the job to River.
+func (GenerateArgs) Kind() string { return "generate" }
+
+// InsertOpts choose the queue.
+func (GenerateArgs) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: QueueGenerate, MaxAttempts: neverDiscard}
+}
+
+// insertTickets queues one run for each generation.
+func (q *Queue) insertTickets(ctx context.Context, tx *store.DB, ids []string) error {
+	params := make([]river.InsertManyParams, len(ids))
+	for i, id := range ids {
+		params[i].Args = GenerateArgs{GenerationID: id}
+	}
+	if _, err := q.river.InsertManyFastTx(ctx, tx.Tx(), params); err != nil {
+		return fmt.Errorf("queue generations: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,28 @@
+package jobs
+
+import "github.com/riverqueue/river"
+
+// ExpireImagesArgs ask for the deletion of the blobs of images whose time is
+// over, and of blobs that canceled or failed runs left behind.
+type ExpireImagesArgs struct{}
+
+// Kind names the job to River.
+func (ExpireImagesArgs) Kind() string { return "expire_images" }
+
+// InsertOpts choose the queue.
+func (ExpireImagesArgs) InsertOpts() river.InsertOpts { return maintenance() }
+
+// LapseKeysArgs ask for idempotency keys past their time to be forgotten.
+type LapseKeysArgs struct{}
+
+// Kind names the job to River.
+func (LapseKeysArgs) Kind() string { return "lapse_keys" }
+
+// InsertOpts choose the queue.
+func (LapseKeysArgs) InsertOpts() river.InsertOpts { return maintenance() }
+
+// maintenance jobs look at the state as it is, so that a failed or missed one
+// is made good by the next.
+func maintenance() river.InsertOpts {
+	return river.InsertOpts{Queue: QueueMaintenance, MaxAttempts: 3}
+}

@@ -1,0 +1,204 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A Status is where a generation stands.
+type Status string
+
+// The states. A generation leaves none of the last four.
+const (
+	StatusQueued     Status = "queued"
+	StatusProcessing Status = "processing"
+	StatusSucceeded  Status = "succeeded" // at least one image
+	StatusFailed     Status = "failed"
+	StatusCanceled   Status = "canceled"
+	StatusExpired    Status = "expired" // not begun by its deadline
+)
+
+// Terminal reports whether the state is final.
+func (s Status) Terminal() bool { return s != StatusQueued && s != StatusProcessing }
+
+// KindGenerate makes images from a prompt alone.
+const KindGenerate = "generate"
+
+// A Generation is one accepted request for images, from queued to finished.
+type Generation struct {
+	ID          string
+	OrgID       string
+	ProjectID   string
+	APIKeyID    string
+	Kind        string
+	Status      Status
+	Test        bool   // asked with a test key
+	Simulated   bool   // made by the simulator, whatever the key
+	Model       string // as asked
+	ModelUsed   string // of the catalogue
+	Prompt      string
+	Params      Params
+	N           int // images asked for
+	Metadata    map[string]string
+	Tags        []string
+	Fence       int // names the run that may write
+	Tries       int // runs that ended in a fault which counts
+	Attempts    int // paid calls begun
+	Worker      *string
+	RiverJobID  *int64
+	Error       *GenerationError
+	ImageErrors []ImageError
+	CreatedAt   time.Time
+	StartedAt   *time.Time
+	FinishedAt  *time.Time
+	DeadlineAt  time.Time // not begun by then: expired
+	RemovedAt   *time.Time
+}
+
+// Params are the choices of a request beside prompt, model and count.
+type Params struct {
+	Size           string `json:"size,omitempty"`         // as asked: "1024x1024"
+	AspectRatio    string `json:"aspect_ratio,omitempty"` // of the model: "16:9"
+	Resolution     string `json:"resolution,omitempty"`   // of the model: "1K", "2K", "4K"
+	Style          string `json:"style,omitempty"`
+	NegativePrompt string `json:"negative_prompt,omitempty"`
+	Quality        string `json:"quality,omitempty"`
+	Format         string `json:"format,omitempty"` // "png", "jpeg", "webp"; empty keeps the provider's
+	Compression    *int   `json:"compression,omitempty"`
+	Background     string `json:"background,omitempty"`
+	Seed           *int32 `json:"seed,omitempty"`
+}
+
+// A GenerationError says why a generation failed.
+type GenerationError struct {
+	Code      string `json:"code"` // "content_moderated", "provider_error", ...
+	Message   string `json:"message"`
+	Retryable bool   `json:"retryable"`          // asking again may succeed
+	Provider  string `json:"provider,omitempty"` // who said so
+	Reason    string `json:"reason,omitempty"`   // the provider's own code
+	Stage     string `json:"stage,omitempty"`    // what was refused: "input" or "output"
+}
+
+// An ImageError says why one image of a generation is missing.
+type ImageError struct {
+	Index int             `json:"index"`
+	Error GenerationError `json:"error"`
+}
+
+var generationColumns = columns[Generation]("")
+
+// Generation returns one generation of a project, or ErrNotFound.
+func (db *DB) Generation(ctx context.Context, projectID, id string) (*Generation, error) {
+	g, err := one[Generation](ctx, db, `
+		SELECT `+generationColumns+` FROM generation
+		WHERE project_id = @project_id AND id = @id`,
+		pgx.NamedArgs{"project_id": projectID, "id": id})
+	if err != nil {
+		return nil, fmt.Errorf("generation %s: %w", id, err)
+	}
+	return g, nil
+}
+
+// GenerationStatus returns only the state of a generation of a project, or
+// ErrNotFound: what a waiting caller re-reads.
+func (db *DB) GenerationStatus(ctx context.Context, projectID, id string) (Status, error) {
+	rows, err := db.q.Query(ctx, `
+		SELECT status FROM generation
+		WHERE project_id = @project_id AND id = @id`,
+		pgx.NamedArgs{"project_id": projectID, "id": id})
+	if err != nil {
+		return "", fmt.Errorf("status of %s: %w", id, err)
+	}
+	status, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[Status])
+	if err == pgx.ErrNoRows {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("status of %s: %w", id, err)
+	}
+	return status, nil
+}
+
+// A GenerationFilter selects generations of one project. Zero fields select
+// everything.
+type GenerationFilter struct {
+	Status        Status
+	Kind          string
+	Model         string // as asked or as used
+	Tag           string
+	Metadata      map[string]string
+	Query         string // part of the prompt, any case
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
+
+	After     string // start behind this id, in the order asked
+	Before    string // end before this id, in the order asked
+	Ascending bool   // oldest first; default newest first
+	Limit     int
+}
+
+// Generations returns the page of a project's generations that a filter
+// selects. With Before, the page is the one that ends there.
+func (db *DB) Generations(ctx context.Context, projectID string, f GenerationFilter) ([]*Generation, error) {
+	backwards := f.Before != ""
+	ascending := f.Ascending != backwards
+	order, compare := "DESC", "<"
+	if ascending {
+		order, compare = "ASC", ">"
+	}
+	edge := f.After
+	if backwards {
+		edge = f.Before
+	}
+	page, err := many[Generation](ctx, db, `
+		SELECT `+generationColumns+` FROM generation
+		WHERE project_id = @project_id
+			AND (@edge = '' OR id `+compare+` @edge)
+			AND (@status = '' OR status = @status)
+			AND (@kind = '' OR kind = @kind)
+			AND (@model = '' OR model = @model OR model_used = @model)
+			AND (@tag = '' OR tags ? @tag)
+			AND (@metadata::jsonb IS NULL OR metadata @> @metadata)
+			AND (@query = '' OR position(lower(@query) IN lower(prompt)) > 0)
+			AND (@created_after::timestamptz IS NULL OR created_at > @created_after)
+			AND (@created_before::timestamptz IS NULL OR created_at < @created_before)
+		ORDER BY id `+order+`
+		LIMIT @limit`,
+		pgx.NamedArgs{
+			"project_id": projectID, "edge": edge, "status": string(f.Status), "kind": f.Kind,
+			"model": f.Model, "tag": f.Tag, "metadata": f.Metadata, "query": f.Query,
+			"created_after": f.CreatedAfter, "created_before": f.CreatedBefore, "limit": f.Limit,
+		})
+	if err != nil {
+		return nil, fmt.Errorf("list generations of %s: %w", projectID, err)
+	}
+	if backwards {
+		for i, j := 0, len(page)-1; i < j; i, j = i+1, j-1 {
+			page[i], page[j] = page[j], page[i]
+		}
+	}
+	return page, nil
+}
+
+// QueuePosition returns how many tickets of a queue are ahead of a generation
+// that was queued at the time given, 1 being next. It counts at most 1,000.
+func (db *DB) QueuePosition(ctx context.Context, queue string, queuedAt time.Time) (int, error) {
+	rows, err := db.q.Query(ctx, `
+		SELECT count(*) FROM (
+			SELECT FROM `+RiverSchema+`.river_job
+			WHERE state = 'available' AND queue = @queue AND priority = 1 AND scheduled_at < @queued_at
+			LIMIT 1000
+		) AS ahead`,
+		pgx.NamedArgs{"queue": queue, "queued_at": queuedAt})
+	if err != nil {
+		return 0, fmt.Errorf("queue position: %w", err)
+	}
+	ahead, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
+	if err != nil {
+		return 0, fmt.Errorf("queue position: %w", err)
+	}
+	return ahead + 1, nil
+}

@@ -1,0 +1,66 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// CancelGeneration ends a live generation of a project and fences off the run
+// that may be under way. It returns the generation as it was left, and whether
+// this call ended it: false if it had ended before. It returns ErrNotFound for
+// an unknown one.
+func (db *DB) CancelGeneration(ctx context.Context, projectID, id string) (g *Generation, ended bool, err error) {
+	canceled, err := many[Generation](ctx, db, `
+		WITH canceled AS (
+			UPDATE generation
+			SET status = 'canceled', fence = fence + 1, finished_at = now(),
+				purge_at = CASE WHEN fence > 0 THEN now() + @purge_after END
+			WHERE project_id = @project_id AND id = @id AND status IN ('queued', 'processing')
+			RETURNING `+generationColumns+`
+		), stopped AS (
+			UPDATE attempt AS a
+			SET outcome = 'canceled', finished_at = now()
+			FROM canceled
+			WHERE a.generation_id = canceled.id AND a.outcome IS NULL
+		), told AS (
+			SELECT pg_notify(@channel, id) FROM canceled
+		)
+		SELECT canceled.* FROM canceled LEFT JOIN told ON true`,
+		pgx.NamedArgs{"project_id": projectID, "id": id, "channel": channelGeneration, "purge_after": PurgeAfter})
+	if err != nil {
+		return nil, false, fmt.Errorf("cancel %s: %w", id, err)
+	}
+	if len(canceled) == 1 {
+		return canceled[0], true, nil
+	}
+	g, err = db.Generation(ctx, projectID, id)
+	return g, false, err
+}
+
+// RemoveGeneration takes what a person entered or received out of an ended
+// generation of a project: prompt, parameters, metadata, tags and images. The
+// record that it happened stays. Removing twice changes nothing.
+func (db *DB) RemoveGeneration(ctx context.Context, projectID, id string) error {
+	if !ValidGenerationID(id) {
+		return fmt.Errorf("remove %s: %w", id, ErrNotFound)
+	}
+	_, err := db.q.Exec(ctx, `
+		WITH removed AS (
+			UPDATE generation
+			SET removed_at = now(), prompt = '', params = '{}', metadata = NULL, tags = NULL
+			WHERE project_id = @project_id AND id = @id AND removed_at IS NULL
+				AND status NOT IN ('queued', 'processing')
+			RETURNING id
+		)
+		UPDATE image
+		SET deleted_at = now(), expires_at = now()
+		FROM removed
+		WHERE image.project_id = @project_id AND image.id = ANY(@images) AND image.deleted_at IS NULL`,
+		pgx.NamedArgs{"project_id": projectID, "id": id, "images": imageIDs(id, MaxImages)})
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A Ticket asks to run a generation.
+type Ticket struct {
+	GenerationID string
+	RiverJobID   int64
+}
+
+// A Claim is the right to run a generation until someone claims it again: its
+// Fence names the run in every later write.
+type Claim struct {
+	Generation
+
+	// Ambiguous counts earlier paid calls whose outcome nobody knows.
+	Ambiguous int
+}
+
+// Claimer names who claims and which calls they are about to make.
+type Claimer struct {
+	Worker    string
+	LiveRoute string            // provider of what is not simulated
+	TestRoute string            // provider of what is
+	Upstreams map[string]string // catalogue name to upstream name
+}
+
+// ClaimGenerations gives each ticket's generation a new fence and marks it
+// processing, in one statement. A generation whose deadline passed before it
+// began is expired instead. The first claim also records one attempt per image,
+// numbered index+1; the runs before a later claim leave unfinished attempts,
+// which become ambiguous.
+//
+// The result has one entry per ticket, nil where there is nothing to run: the
+// generation has ended or is unknown. An expired one is returned as it is.
+func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket) ([]*Claim, error) {
+	ids, jobs := make([]string, len(tickets)), make([]int64, len(tickets))
+	for i, t := range tickets {
+		ids[i], jobs[i] = t.GenerationID, t.RiverJobID
+	}
+	upstreams, err := json.Marshal(by.Upstreams)
+	if err != nil {
+		return nil, fmt.Errorf("claim generations: %w", err)
+	}
+	claimed, err := many[Claim](ctx, db, `
+		WITH ticket AS (
+			SELECT DISTINCT ON (id) id, job FROM unnest(@ids::text[], @jobs::bigint[]) AS t (id, job)
+		), claimed AS (
+			UPDATE generation AS g
+			SET status = CASE WHEN late THEN 'expired' ELSE 'processing' END,
+				finished_at = CASE WHEN late THEN now() END,
+				started_at = CASE WHEN late THEN NULL ELSE coalesce(g.started_at, now()) END,
+				attempts = g.attempts + CASE WHEN late OR g.fence > 0 THEN 0 ELSE g.n END,
+				fence = g.fence + 1,
+				worker = @worker,
+				river_job_id = t.job
+			FROM (
+				SELECT ticket.*, old.started_at IS NULL AND old.deadline_at <= now() AS late
+				FROM ticket JOIN generation AS old USING (id)
+			) AS t
+			WHERE g.id = t.id AND g.status IN ('queued', 'processing')
+			RETURNING `+columns[Generation]("g")+`
+		), begun AS (
+			INSERT INTO attempt (generation_id, n, org_id, project_id, fence, image_index, route, model, started_at)
+			SELECT id, i + 1, org_id, project_id, fence, i,
+				CASE WHEN simulated THEN @test_route ELSE @live_route END,
+				coalesce(@upstreams::jsonb ->> model_used, model_used), now()
+			FROM claimed, generate_series(0, n - 1) AS i
+			WHERE fence = 1 AND status = 'processing'
+		), lost AS (
+			UPDATE attempt AS a
+			SET outcome = 'ambiguous', finished_at = now()
+			FROM claimed
+			WHERE claimed.fence > 1 AND a.generation_id = claimed.id AND a.outcome IS NULL
+			RETURNING a.generation_id
+		), told AS (
+			SELECT pg_notify(@channel, string_agg(id, ',')) FROM claimed
+			WHERE status = 'expired' HAVING count(*) > 0
+		)
+		SELECT claimed.*,
+			CASE WHEN fence = 1 THEN 0 ELSE
+				(SELECT count(*) FROM lost WHERE generation_id = id) +
+				(SELECT count(*) FROM attempt WHERE generation_id = id AND outcome = 'ambiguous')
+			END AS ambiguous
+		FROM claimed LEFT JOIN told ON true`,
+		pgx.NamedArgs{
+			"ids": ids, "jobs": jobs, "worker": by.Worker, "live_route": by.LiveRoute, "test_route": by.TestRoute,
+			"upstreams": string(upstreams), "channel": channelGeneration,
+		})
+	if err != nil {
+		return nil, fmt.Errorf("claim generations: %w", err)
+	}
+	byID := make(map[string]*Claim, len(claimed))
+	for _, c := range claimed {
+		byID[c.ID] = c
+	}
+	claims := make([]*Claim, len(tickets))
+	for i, t := range tickets {
+		claims[i] = byID[t.GenerationID]
+		delete(byID, t.GenerationID) // a second ticket for it has nothing to run
+	}
+	return claims, nil
+}

@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// An Outcome is what a run of a generation came to. Status is terminal, or
+// StatusQueued for a run that is to be repeated: what it has made is kept.
+type Outcome struct {
+	GenerationID string            `json:"id"`
+	Fence        int               `json:"fence"`
+	Status       Status            `json:"status"`
+	Error        *GenerationError  `json:"error"`
+	ImageErrors  []ImageError      `json:"image_errors"`
+	CountsTry    bool              `json:"counts_try"` // the run ended in a fault that uses up a try
+	Orphans      bool              `json:"orphans"`    // it may have stored blobs that have no row
+	Images       []*NewImage       `json:"-"`
+	Attempts     []*AttemptOutcome `json:"-"`
+}
+
+// A NewImage is a stored image of a run.
+type NewImage struct {
+	ID           string `json:"id"`
+	GenerationID string `json:"generation_id"`
+	Index        int    `json:"idx"`
+	BlobKey      string `json:"blob_key"`
+	MediaType    string `json:"media_type"`
+	Bytes        int64  `json:"bytes"`
+	Width        int    `json:"width"`
+	Height       int    `json:"height"`
+	SHA256       Bytes  `json:"sha256"`
+}
+
+// FinishGenerations writes the outcomes of several runs, all or none: states,
+// images, attempts, and the news of it. It returns for each whether the run
+// still had the right to write; where it had not, nothing was written.
+func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]bool, error) {
+	var images []*NewImage
+	var attempts []*AttemptOutcome
+	for _, o := range outcomes {
+		images = append(images, o.Images...)
+		attempts = append(attempts, o.Attempts...)
+	}
+	args, err := jsonArgs(map[string]any{"outcomes": outcomes, "images": images, "attempts": attempts})
+	if err != nil {
+		return nil, fmt.Errorf("finish generations: %w", err)
+	}
+	args["channel"] = channelGeneration
+	rows, err := db.q.Query(ctx, `
+		WITH outcome AS (
+			SELECT * FROM json_to_recordset(@outcomes) AS o (
+				id text, fence int, status text, error jsonb, image_errors jsonb, counts_try boolean, orphans boolean)
+		), finished AS (
+			UPDATE generation AS g
+			SET status = o.status,
+				error = o.error,
+				image_errors = o.image_errors,
+				tries = g.tries + o.counts_try::int,
+				finished_at = CASE WHEN o.status <> 'queued' THEN now() END,
+				purge_at = CASE WHEN o.orphans THEN now() + @purge_after ELSE g.purge_at END
+			FROM outcome AS o
+			WHERE g.id = o.id AND g.fence = o.fence AND g.status = 'processing'
+			RETURNING g.id, g.org_id, g.project_id, g.status
+		), stored AS (
+			INSERT INTO image (id, generation_id, org_id, project_id, idx, blob_key, media_type,
+				bytes, width, height, sha256, created_at, expires_at)
+			SELECT i.id, f.id, f.org_id, f.project_id, i.idx, i.blob_key, i.media_type,
+				i.bytes, i.width, i.height, i.sha256, now(), now() + make_interval(days => org.retention_days)
+			FROM json_populate_recordset(NULL::image, @images) AS i
+			JOIN finished AS f ON f.id = i.generation_id
+			JOIN org ON org.id = f.org_id
+			ON CONFLICT (id) DO NOTHING
+		), ended AS (
+			UPDATE attempt AS a
+			SET outcome = e.outcome,
+				code = e.code,
+				finished_at = e.finished_at,
+				prompt_tokens = e.prompt_tokens,
+				image_tokens = e.image_tokens,
+				text_tokens = e.text_tokens,
+				cost_micros = e.cost_micros,
+				request_id = e.request_id
+			FROM json_populate_recordset(NULL::attempt, @attempts) AS e
+			JOIN finished AS f ON f.id = e.generation_id
+			WHERE a.generation_id = e.generation_id AND a.n = e.n
+		), told AS (
+			SELECT pg_notify(@channel, string_agg(id, ',')) FROM finished
+			WHERE status <> 'queued' HAVING count(*) > 0
+		)
+		SELECT id FROM finished LEFT JOIN told ON true`, args)
+	if err != nil {
+		return nil, fmt.Errorf("finish generations: %w", err)
+	}
+	finished, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("finish generations: %w", err)
+	}
+	return matches(outcomes, finished), nil
+}
+
+// matches reports for each outcome whether its generation is among the finished.
+func matches(outcomes []*Outcome, finished []string) []bool {
+	set := make(map[string]bool, len(finished))
+	for _, id := range finished {
+		set[id] = true
+	}
+	own := make([]bool, len(outcomes))
+	for i, o := range outcomes {
+		own[i] = set[o.GenerationID]
+	}
+	return own
+}
+
+// PurgeAfter is how long after the end of a run its blobs without a row are
+// looked for. It is longer than any run goes on unnoticed.
+const PurgeAfter = 10 * time.Minute
+
+// jsonArgs encodes each value for json_to_recordset; a nil slice is no rows.
+func jsonArgs(values map[string]any) (pgx.NamedArgs, error) {
+	args := pgx.NamedArgs{"purge_after": PurgeAfter}
+	for name, value := range values {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return nil, err
+		}
+		if string(text) == "null" {
+			text = []byte("[]")
+		}
+		args[name] = string(text)
+	}
+	return args, nil
+}

@@ -1,0 +1,436 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/nanobanana/nanobanana/store"
+	"github.com/nanobanana/nanobanana/store/storetest"
+)
+
+// bundle is a database with one project.
+type bundle struct {
+	*store.DB
+	project *store.Project
+}
+
+func setup(t *testing.T) *bundle {
+	t.Helper()
+	db := storetest.New(t)
+	days := 30
+	org, err := db.CreateOrg(t.Context(), "test", "free", &days)
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := db.CreateProject(t.Context(), org.ID, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bundle{DB: db, project: project}
+}
+
+// queued inserts a generation and returns it.
+func (b *bundle) queued(t *testing.T, change func(*store.NewGeneration)) *store.NewGeneration {
+	t.Helper()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	g := &store.NewGeneration{
+		ID: store.NewGenerationID(), OrgID: b.project.OrgID, ProjectID: b.project.ID, APIKeyID: "key_1",
+		Kind: store.KindGenerate, Simulated: true, Model: "banana", ModelUsed: "banana", Prompt: "a banana", N: 1,
+		CreatedAt: now, DeadlineAt: now.Add(time.Hour),
+	}
+	if change != nil {
+		change(g)
+	}
+	if err := b.InsertGenerations(t.Context(), []*store.NewGeneration{g}); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+var claimer = store.Claimer{Worker: "w1", LiveRoute: "gemini", TestRoute: "simulator", Upstreams: map[string]string{"banana": "upstream-banana"}}
+
+func (b *bundle) claim(t *testing.T, id string) *store.Claim {
+	t.Helper()
+	claims, err := b.ClaimGenerations(t.Context(), claimer, []store.Ticket{{GenerationID: id, RiverJobID: 7}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return claims[0]
+}
+
+func (b *bundle) finish(t *testing.T, o *store.Outcome) bool {
+	t.Helper()
+	own, err := b.FinishGenerations(t.Context(), []*store.Outcome{o})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return own[0]
+}
+
+func newImage(c *store.Claim, index int) *store.NewImage {
+	return &store.NewImage{
+		ID: store.ImageID(c.ID, index), GenerationID: c.ID, Index: index, BlobKey: fmt.Sprint(c.ID, "/", index),
+		MediaType: "image/jpeg", Bytes: 1234, Width: 1024, Height: 1024, SHA256: []byte{1, 2, 3},
+	}
+}
+
+func succeeded(c *store.Claim) *store.Outcome {
+	return &store.Outcome{
+		GenerationID: c.ID, Fence: c.Fence, Status: store.StatusSucceeded,
+		Images: []*store.NewImage{newImage(c, 0)},
+		Attempts: []*store.AttemptOutcome{{
+			GenerationID: c.ID, N: 1, Outcome: store.AttemptSucceeded, FinishedAt: time.Now().UTC(),
+			PromptTokens: 5, ImageTokens: 1120, CostMicros: 33600, RequestID: "r1",
+		}},
+	}
+}
+
+func TestInsertGenerations_KeepsEveryField(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	seed, compression := int32(-7), 80
+	n := b.queued(t, func(g *store.NewGeneration) {
+		g.Prompt = "quote ' backslash \\ newline \n emoji 🍌 <tag> & \"double\""
+		g.Metadata = map[string]string{"a": "b", "\\": "'"}
+		g.Tags = []string{"x", "y,z"}
+		g.N = 3
+		g.Params = store.Params{Size: "1024x1024", AspectRatio: "1:1", Seed: &seed, Compression: &compression, Format: "png"}
+	})
+	got, err := b.Generation(t.Context(), b.project.ID, n.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(n.Row(), got, cmpopts.EquateApproxTime(0)); diff != "" {
+		t.Errorf("generation differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestGeneration_OtherProjectIsNotFound(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g := b.queued(t, nil)
+	other, err := b.CreateProject(t.Context(), b.project.OrgID, "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	_, errGet := b.Generation(ctx, other.ID, g.ID)
+	_, errStatus := b.GenerationStatus(ctx, other.ID, g.ID)
+	_, _, errCancel := b.CancelGeneration(ctx, other.ID, g.ID)
+	_, errImage := b.Image(ctx, other.ID, store.ImageID(g.ID, 0))
+	for name, err := range map[string]error{"get": errGet, "status": errStatus, "cancel": errCancel, "image": errImage} {
+		if !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: got %v, want ErrNotFound", name, err)
+		}
+	}
+	if err := b.RemoveGeneration(ctx, other.ID, g.ID); err != nil {
+		t.Errorf("remove: %v", err)
+	}
+	if status, err := b.GenerationStatus(ctx, b.project.ID, g.ID); err != nil || status != store.StatusQueued {
+		t.Errorf("the generation is %s, %v; want it untouched", status, err)
+	}
+}
+
+func TestClaim_FencesAndOpensAttempts(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g := b.queued(t, func(g *store.NewGeneration) { g.N = 2 })
+	first := b.claim(t, g.ID)
+	if first == nil || first.Fence != 1 || first.Status != store.StatusProcessing || first.Ambiguous != 0 || *first.Worker != "w1" {
+		t.Fatalf("first claim is %+v", first)
+	}
+	attempts, err := b.Attempts(t.Context(), b.project.ID, []string{g.ID})
+	if err != nil || len(attempts) != 2 {
+		t.Fatalf("got attempts %v, %v; want one per image", attempts, err)
+	}
+	if a := attempts[1]; a.N != 2 || a.ImageIndex != 1 || a.Route != "simulator" || a.Model != "upstream-banana" || a.Outcome != nil {
+		t.Errorf("second attempt is %+v", a)
+	}
+	second := b.claim(t, g.ID)
+	if second.Fence != 2 || second.Ambiguous != 2 {
+		t.Errorf("second claim has fence %d and %d ambiguous calls, want 2 and 2", second.Fence, second.Ambiguous)
+	}
+	if b.finish(t, succeeded(first)) {
+		t.Error("the superseded run could finish")
+	}
+	if _, err := b.BeginAttempt(t.Context(), first, 0, "simulator", "m"); !errors.Is(err, store.ErrFenced) {
+		t.Errorf("the superseded run could begin an attempt: %v", err)
+	}
+	if n, err := b.BeginAttempt(t.Context(), second, 0, "simulator", "m"); err != nil || n != 3 {
+		t.Errorf("the next attempt is %d, %v; want 3", n, err)
+	}
+	third := b.claim(t, g.ID)
+	if third.Ambiguous != 3 {
+		t.Errorf("third claim counts %d ambiguous calls, want 3", third.Ambiguous)
+	}
+}
+
+func TestClaim_NothingToRun(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g := b.queued(t, nil)
+	if _, _, err := b.CancelGeneration(t.Context(), b.project.ID, g.ID); err != nil {
+		t.Fatal(err)
+	}
+	if c := b.claim(t, g.ID); c != nil {
+		t.Errorf("a canceled generation was claimed: %+v", c)
+	}
+	if c := b.claim(t, store.NewGenerationID()); c != nil {
+		t.Errorf("an unknown generation was claimed: %+v", c)
+	}
+}
+
+func TestClaim_TwoTicketsForOneGeneration(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g, h := b.queued(t, nil), b.queued(t, nil)
+	claims, err := b.ClaimGenerations(t.Context(), claimer, []store.Ticket{{g.ID, 1}, {h.ID, 2}, {g.ID, 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claims[0] == nil || claims[1] == nil || claims[2] != nil {
+		t.Errorf("got claims %v; want the second ticket for one generation to have nothing to run", claims)
+	}
+}
+
+func TestClaim_ExpiresWhatIsLate(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	late := b.queued(t, func(g *store.NewGeneration) { g.DeadlineAt = time.Now().Add(-time.Second) })
+	c := b.claim(t, late.ID)
+	if c == nil || c.Status != store.StatusExpired || c.FinishedAt == nil || c.StartedAt != nil {
+		t.Fatalf("claim is %+v, want an expired generation", c)
+	}
+	attempts, err := b.Attempts(t.Context(), b.project.ID, []string{late.ID})
+	if err != nil || len(attempts) != 0 {
+		t.Errorf("an expired generation has attempts %v, %v", attempts, err)
+	}
+}
+
+func TestFinish_StoresEverythingOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g := b.queued(t, nil)
+	c := b.claim(t, g.ID)
+	if !b.finish(t, succeeded(c)) {
+		t.Fatal("the run could not finish")
+	}
+	if b.finish(t, succeeded(c)) {
+		t.Error("a finished generation was finished again")
+	}
+	got, err := b.Generation(t.Context(), b.project.ID, g.ID)
+	if err != nil || got.Status != store.StatusSucceeded || got.FinishedAt == nil {
+		t.Fatalf("generation is %+v, %v", got, err)
+	}
+	images, err := b.Images(t.Context(), b.project.ID, []*store.Generation{got})
+	if err != nil || len(images) != 1 {
+		t.Fatalf("got images %v, %v", images, err)
+	}
+	i := images[0]
+	if days := i.ExpiresAt.Sub(i.CreatedAt).Hours() / 24; days < 29.9 || days > 30.1 {
+		t.Errorf("the image is kept for %.1f days, want 30", days)
+	}
+	if diff := cmp.Diff([]byte{1, 2, 3}, i.SHA256); diff != "" {
+		t.Errorf("sha256 differs (-want +got):\n%s", diff)
+	}
+	attempts, err := b.Attempts(t.Context(), b.project.ID, []string{g.ID})
+	if err != nil || len(attempts) != 1 || *attempts[0].Outcome != store.AttemptSucceeded || *attempts[0].CostMicros != 33600 {
+		t.Errorf("got attempts %+v, %v", attempts, err)
+	}
+}
+
+func TestFinish_PermanentRetentionNeverExpires(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	org, err := b.CreateOrg(t.Context(), "paying", "pro", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := b.queued(t, func(g *store.NewGeneration) { g.OrgID = org.ID })
+	b.finish(t, succeeded(b.claim(t, g.ID)))
+	image, err := b.Image(t.Context(), b.project.ID, store.ImageID(g.ID, 0))
+	if err != nil || image.ExpiresAt != nil {
+		t.Errorf("image %+v, %v; want one kept for good", image, err)
+	}
+}
+
+func TestFinish_RunAgainKeepsWhatWasMade(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g := b.queued(t, func(g *store.NewGeneration) { g.N = 2 })
+	c := b.claim(t, g.ID)
+	o := succeeded(c)
+	o.Status, o.CountsTry = store.StatusQueued, true
+	o.ImageErrors = []store.ImageError{{Index: 1, Error: store.GenerationError{Code: "provider_error", Message: "m"}}}
+	if !b.finish(t, o) {
+		t.Fatal("the run could not finish")
+	}
+	next := b.claim(t, g.ID)
+	if next.Tries != 1 || next.Fence != 2 || len(next.ImageErrors) != 1 || next.FinishedAt != nil || next.Ambiguous != 1 {
+		t.Errorf("next claim is %+v; want one try used, the image error kept, the open call ambiguous", next)
+	}
+	images, err := b.Images(t.Context(), b.project.ID, []*store.Generation{&next.Generation})
+	if err != nil || len(images) != 1 {
+		t.Errorf("got images %v, %v; want the one that was made", images, err)
+	}
+}
+
+func TestCancel_EndsOnceAndFencesTheRun(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g := b.queued(t, nil)
+	c := b.claim(t, g.ID)
+	got, ended, err := b.CancelGeneration(t.Context(), b.project.ID, g.ID)
+	if err != nil || !ended || got.Status != store.StatusCanceled || *got.RiverJobID != 7 {
+		t.Fatalf("cancel gave %+v, %v, %v", got, ended, err)
+	}
+	if _, ended, err := b.CancelGeneration(t.Context(), b.project.ID, g.ID); err != nil || ended {
+		t.Errorf("a second cancel ended it again: %v, %v", ended, err)
+	}
+	if b.finish(t, succeeded(c)) {
+		t.Error("the canceled run could finish")
+	}
+	attempts, err := b.Attempts(t.Context(), b.project.ID, []string{g.ID})
+	if err != nil || len(attempts) != 1 || *attempts[0].Outcome != store.AttemptCanceled {
+		t.Errorf("got attempts %+v, %v", attempts, err)
+	}
+}
+
+func TestRemove_TakesTheCustomersDataOut(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g := b.queued(t, func(g *store.NewGeneration) { g.Tags = []string{"x"} })
+	b.finish(t, succeeded(b.claim(t, g.ID)))
+	for range 2 {
+		if err := b.RemoveGeneration(t.Context(), b.project.ID, g.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := b.Generation(t.Context(), b.project.ID, g.ID)
+	if err != nil || got.Prompt != "" || got.Tags != nil || got.RemovedAt == nil {
+		t.Errorf("generation is %+v, %v", got, err)
+	}
+	due, err := b.ExpiredImages(t.Context(), 10)
+	if err != nil || len(due) != 1 || !due[0].Gone(time.Now()) {
+		t.Fatalf("due images %v, %v; want the removed one", due, err)
+	}
+	if err := b.MarkImagesPurged(t.Context(), []string{due[0].ID}); err != nil {
+		t.Fatal(err)
+	}
+	if due, err := b.ExpiredImages(t.Context(), 10); err != nil || len(due) != 0 {
+		t.Errorf("purged images are due again: %v, %v", due, err)
+	}
+}
+
+func TestGenerations_PagesBothWays(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var ids []string // newest first
+	for range 5 {
+		ids = append([]string{b.queued(t, nil).ID}, ids...)
+	}
+	list := func(f store.GenerationFilter) []string {
+		t.Helper()
+		f.Limit = 2
+		page, err := b.Generations(t.Context(), b.project.ID, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, g := range page {
+			got = append(got, g.ID)
+		}
+		return got
+	}
+	for name, c := range map[string]struct {
+		filter store.GenerationFilter
+		want   []string
+	}{
+		"first":            {store.GenerationFilter{}, ids[:2]},
+		"after":            {store.GenerationFilter{After: ids[1]}, ids[2:4]},
+		"before":           {store.GenerationFilter{Before: ids[3]}, ids[1:3]},
+		"ascending":        {store.GenerationFilter{Ascending: true}, []string{ids[4], ids[3]}},
+		"ascending after":  {store.GenerationFilter{Ascending: true, After: ids[3]}, []string{ids[2], ids[1]}},
+		"ascending before": {store.GenerationFilter{Ascending: true, Before: ids[1]}, []string{ids[3], ids[2]}},
+	} {
+		if diff := cmp.Diff(c.want, list(c.filter)); diff != "" {
+			t.Errorf("%s differs (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestGenerations_Filters(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g := b.queued(t, func(g *store.NewGeneration) {
+		g.Prompt, g.Tags, g.Metadata, g.Model = "A Red Fox", []string{"fox"}, map[string]string{"k": "v", "x": "y"}, "dall-e-3"
+	})
+	b.queued(t, nil)
+	before, after := g.CreatedAt.Add(-time.Hour), g.CreatedAt.Add(time.Hour)
+	for name, c := range map[string]struct {
+		filter store.GenerationFilter
+		want   int
+	}{
+		"status":         {store.GenerationFilter{Status: store.StatusQueued}, 2},
+		"other status":   {store.GenerationFilter{Status: store.StatusFailed}, 0},
+		"tag":            {store.GenerationFilter{Tag: "fox"}, 1},
+		"metadata":       {store.GenerationFilter{Metadata: map[string]string{"k": "v"}}, 1},
+		"other metadata": {store.GenerationFilter{Metadata: map[string]string{"k": "w"}}, 0},
+		"model asked":    {store.GenerationFilter{Model: "dall-e-3"}, 1},
+		"model used":     {store.GenerationFilter{Model: "banana"}, 2},
+		"query":          {store.GenerationFilter{Query: "red f"}, 1},
+		"query literal":  {store.GenerationFilter{Query: "%"}, 0},
+		"created after":  {store.GenerationFilter{CreatedAfter: &after}, 0},
+		"created before": {store.GenerationFilter{CreatedBefore: &before}, 0},
+		"created within": {store.GenerationFilter{CreatedAfter: &before, CreatedBefore: &after}, 2},
+	} {
+		c.filter.Limit = 10
+		page, err := b.Generations(t.Context(), b.project.ID, c.filter)
+		if err != nil || len(page) != c.want {
+			t.Errorf("%s: got %d, %v; want %d", name, len(page), err, c.want)
+		}
+	}
+}
+
+func TestLive_WakesWaitersOfTheEnded(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g, other := b.queued(t, nil), b.queued(t, nil)
+	keys := make(chan []string, 10)
+	live := store.NewLive(store.LiveOptions{URL: storetest.URL(b.DB), OnKeys: func(ids []string) { keys <- ids }})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); live.Run(ctx) }()
+	defer func() { stop(); <-ended }()
+	if first := <-keys; first != nil {
+		t.Fatalf("on connecting keys %v changed, want nil for all", first)
+	}
+
+	news, done := live.Generation(g.ID)
+	defer done()
+	silent, doneSilent := live.Generation(other.ID)
+	defer doneSilent()
+	b.finish(t, succeeded(b.claim(t, g.ID)))
+	<-news
+	select {
+	case <-silent:
+		t.Error("a waiter of another generation was woken")
+	default:
+	}
+	key, err := b.CreateAPIKey(t.Context(), store.APIKey{OrgID: b.project.OrgID, ProjectID: b.project.ID, Name: "k", Kind: "live", Hash: []byte("h"), Last4: "abcd"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.RevokeAPIKey(t.Context(), b.project.ID, key.ID); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{key.ID}, <-keys); diff != "" {
+		t.Errorf("changed keys differ (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,188 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// An Image is one finished picture.
+type Image struct {
+	ID           string
+	GenerationID string
+	ProjectID    string
+	Idx          int
+	BlobKey      string
+	MediaType    string
+	Bytes        int64
+	Width        int
+	Height       int
+	SHA256       []byte
+	CreatedAt    time.Time
+	ExpiresAt    *time.Time // nil: kept for good
+	DeletedAt    *time.Time
+	PurgedAt     *time.Time // the blob is gone
+}
+
+// Gone reports whether the image may no longer be served at the time given.
+func (i *Image) Gone(now time.Time) bool {
+	return i.DeletedAt != nil || i.PurgedAt != nil || i.ExpiresAt != nil && !now.Before(*i.ExpiresAt)
+}
+
+var imageColumns = columns[Image]("")
+
+// Images returns the images of a project's generations, in order of generation
+// and index.
+func (db *DB) Images(ctx context.Context, projectID string, generations []*Generation) ([]*Image, error) {
+	var ids []string
+	for _, g := range generations {
+		if g.Fence > 0 { // none was ever made before the first run
+			ids = append(ids, imageIDs(g.ID, g.N)...)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	images, err := many[Image](ctx, db, `
+		SELECT `+imageColumns+` FROM image
+		WHERE project_id = @project_id AND id = ANY(@ids)
+		ORDER BY id`,
+		pgx.NamedArgs{"project_id": projectID, "ids": ids})
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	return images, nil
+}
+
+// Image returns one image of a project, or ErrNotFound.
+func (db *DB) Image(ctx context.Context, projectID, id string) (*Image, error) {
+	image, err := one[Image](ctx, db, `
+		SELECT `+imageColumns+` FROM image
+		WHERE project_id = @project_id AND id = @id`,
+		pgx.NamedArgs{"project_id": projectID, "id": id})
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", id, err)
+	}
+	return image, nil
+}
+
+// ImageProject returns the project of the generation that an image id belongs
+// to, for callers who hold a signed URL instead of a key, or ErrNotFound.
+func (db *DB) ImageProject(ctx context.Context, id string) (string, error) {
+	generationID, _, err := GenerationOfImage(id)
+	if err != nil {
+		return "", fmt.Errorf("image %s: %w", id, err)
+	}
+	rows, err := db.q.Query(ctx, `
+		SELECT project_id FROM generation
+		WHERE id = @id`,
+		pgx.NamedArgs{"id": generationID})
+	if err != nil {
+		return "", fmt.Errorf("project of image %s: %w", id, err)
+	}
+	project, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+	if err == pgx.ErrNoRows {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("project of image %s: %w", id, err)
+	}
+	return project, nil
+}
+
+// ExpiredImages returns up to limit images of any project whose time is over
+// and whose blob is still there, the longest overdue first.
+func (db *DB) ExpiredImages(ctx context.Context, limit int) ([]*Image, error) {
+	images, err := many[Image](ctx, db, `
+		SELECT `+imageColumns+` FROM image
+		WHERE purged_at IS NULL AND expires_at <= now()
+		ORDER BY expires_at
+		LIMIT @limit`,
+		pgx.NamedArgs{"limit": limit})
+	if err != nil {
+		return nil, fmt.Errorf("list expired images: %w", err)
+	}
+	return images, nil
+}
+
+// MarkImagesPurged records that the blobs of images of any project are gone.
+func (db *DB) MarkImagesPurged(ctx context.Context, ids []string) error {
+	_, err := db.q.Exec(ctx, `
+		UPDATE image
+		SET purged_at = now()
+		WHERE id = ANY(@ids) AND purged_at IS NULL`,
+		pgx.NamedArgs{"ids": ids})
+	if err != nil {
+		return fmt.Errorf("mark images purged: %w", err)
+	}
+	return nil
+}
+
+// A Purge names an ended generation whose runs may have left blobs behind that
+// have no row.
+type Purge struct {
+	ID        string
+	OrgID     string
+	ProjectID string
+	N         int
+	PurgeAt   time.Time
+}
+
+// DuePurges returns up to limit purges of any project that are due.
+func (db *DB) DuePurges(ctx context.Context, limit int) ([]*Purge, error) {
+	purges, err := many[Purge](ctx, db, `
+		SELECT `+columns[Purge]("")+` FROM generation
+		WHERE purge_at <= now() AND status NOT IN ('queued', 'processing')
+		ORDER BY purge_at
+		LIMIT @limit`,
+		pgx.NamedArgs{"limit": limit})
+	if err != nil {
+		return nil, fmt.Errorf("list purges: %w", err)
+	}
+	return purges, nil
+}
+
+// ImageIDsWithRow returns which of the purge's images have a row, whose blobs
+// are the expiry's to delete.
+func (db *DB) ImageIDsWithRow(ctx context.Context, p *Purge) (map[string]bool, error) {
+	rows, err := db.q.Query(ctx, `
+		SELECT id FROM image
+		WHERE project_id = @project_id AND id = ANY(@ids)`,
+		pgx.NamedArgs{"project_id": p.ProjectID, "ids": imageIDs(p.ID, p.N)})
+	if err != nil {
+		return nil, fmt.Errorf("images of %s: %w", p.ID, err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("images of %s: %w", p.ID, err)
+	}
+	set := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		set[id] = true
+	}
+	return set, nil
+}
+
+// MarkPurgeDone ends a purge, unless a later one has been asked for meanwhile.
+func (db *DB) MarkPurgeDone(ctx context.Context, p *Purge) error {
+	_, err := db.q.Exec(ctx, `
+		UPDATE generation
+		SET purge_at = NULL
+		WHERE project_id = @project_id AND id = @id AND purge_at = @purge_at`,
+		pgx.NamedArgs{"project_id": p.ProjectID, "id": p.ID, "purge_at": p.PurgeAt})
+	if err != nil {
+		return fmt.Errorf("end purge of %s: %w", p.ID, err)
+	}
+	return nil
+}
+
+// imageIDs returns the ids of the first n images of a generation.
+func imageIDs(generationID string, n int) []string {
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = ImageID(generationID, i)
+	}
+	return ids
+}

@@ -1,0 +1,159 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
+
+	"github.com/nanobanana/nanobanana/migrations"
+)
+
+// RiverSchema is the Postgres schema of River's tables.
+const RiverSchema = "river"
+
+// ErrSchemaOld reports a database that lacks migrations this program needs.
+var ErrSchemaOld = errors.New("the database schema is older than this program")
+
+// migrationLock serializes migrations of one database: "nbmigrat" in ASCII.
+const migrationLock = 0x6e626d6967726174
+
+// Migrate brings the schema up to date and returns the migrations it applied.
+// Concurrent calls wait for each other.
+func (db *DB) Migrate(ctx context.Context) ([]string, error) {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	defer conn.Release()
+	if err := lockMigrations(ctx, conn); err != nil {
+		return nil, err
+	}
+	defer func() {
+		// The lock also falls with the connection.
+		_, _ = conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, int64(migrationLock))
+	}()
+	if err := db.migrateQueue(ctx); err != nil {
+		return nil, err
+	}
+	pending, err := db.pendingMigrations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range pending {
+		sql, err := migrations.Files.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		err = db.Transact(ctx, func(tx *DB) error {
+			if _, err := tx.tx.Exec(ctx, string(sql)); err != nil {
+				return err
+			}
+			_, err := tx.tx.Exec(ctx, `INSERT INTO schema_migration (name) VALUES ($1)`, name)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("migrate %s: %w", name, err)
+		}
+	}
+	return pending, nil
+}
+
+func lockMigrations(ctx context.Context, conn *pgxpool.Conn) error {
+	// Whoever holds the lock may be migrating a large table.
+	_, err := conn.Exec(ctx, `SET statement_timeout = 0`)
+	if err == nil {
+		_, err = conn.Exec(ctx, `SELECT pg_advisory_lock($1)`, int64(migrationLock))
+	}
+	if err == nil {
+		_, err = conn.Exec(ctx, `RESET statement_timeout`)
+	}
+	if err != nil {
+		return fmt.Errorf("lock migrations: %w", err)
+	}
+	return nil
+}
+
+func (db *DB) migrateQueue(ctx context.Context) error {
+	if _, err := db.pool.Exec(ctx, `CREATE SCHEMA IF NOT EXISTS `+RiverSchema); err != nil {
+		return fmt.Errorf("migrate queue: %w", err)
+	}
+	m, err := db.queueMigrator()
+	if err != nil {
+		return err
+	}
+	if _, err := m.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return fmt.Errorf("migrate queue: %w", err)
+	}
+	return nil
+}
+
+func (db *DB) queueMigrator() (*rivermigrate.Migrator[pgx.Tx], error) {
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	m, err := rivermigrate.New(riverpgxv5.New(db.pool), &rivermigrate.Config{Schema: RiverSchema, Logger: quiet})
+	if err != nil {
+		return nil, fmt.Errorf("migrate queue: %w", err)
+	}
+	return m, nil
+}
+
+// CheckSchema returns ErrSchemaOld if Migrate has work to do.
+func (db *DB) CheckSchema(ctx context.Context) error {
+	pending, err := db.pendingMigrations(ctx)
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42501"): // no table, no right to make one
+		return ErrSchemaOld
+	case err != nil:
+		return err
+	case len(pending) > 0:
+		return fmt.Errorf("%w: %v", ErrSchemaOld, pending)
+	}
+	m, err := db.queueMigrator()
+	if err != nil {
+		return err
+	}
+	res, err := m.Validate(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("check queue schema: %w", err)
+	}
+	if !res.OK {
+		return fmt.Errorf("%w: %v", ErrSchemaOld, res.Messages)
+	}
+	return nil
+}
+
+// pendingMigrations returns the names of the migrations not yet applied, in
+// order. The table that remembers them is made on the first call.
+func (db *DB) pendingMigrations(ctx context.Context) ([]string, error) {
+	_, err := db.pool.Exec(ctx, `
+		CREATE TABLE IF NOT EXISTS schema_migration (
+			name       text PRIMARY KEY,
+			applied_at timestamptz NOT NULL DEFAULT now()
+		)`)
+	if err != nil {
+		return nil, fmt.Errorf("read applied migrations: %w", err)
+	}
+	rows, err := db.pool.Query(ctx, `SELECT name FROM schema_migration`)
+	if err != nil {
+		return nil, fmt.Errorf("read applied migrations: %w", err)
+	}
+	applied, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("read applied migrations: %w", err)
+	}
+	names, err := fs.Glob(migrations.Files, "*.sql")
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(applied, name) }), nil
+}
