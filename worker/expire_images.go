@@ -1,0 +1,86 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/riverqueue/river"
+
+	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// sweepSize is how many rows one round of a sweep takes.
+const sweepSize = 200
+
+// expireImages deletes the blobs of images whose time is over, and those that
+// canceled and failed runs left behind. Rows are marked after their blobs are
+// gone, so that a crash between the two only repeats a deletion.
+type expireImages struct {
+	river.WorkerDefaults[jobs.ExpireImagesArgs]
+	w *Worker
+}
+
+func (e *expireImages) Work(ctx context.Context, _ *river.Job[jobs.ExpireImagesArgs]) error {
+	for more := true; more; {
+		n, err := e.sweepExpired(ctx)
+		if err != nil {
+			return fmt.Errorf("expire images: %w", err)
+		}
+		more = n == sweepSize
+	}
+	for more := true; more; {
+		n, err := e.sweepOrphans(ctx)
+		if err != nil {
+			return fmt.Errorf("purge blobs without a row: %w", err)
+		}
+		more = n == sweepSize
+	}
+	return nil
+}
+
+func (e *expireImages) sweepExpired(ctx context.Context) (int, error) {
+	images, err := e.w.opts.DB.ExpiredImages(ctx, sweepSize)
+	if err != nil || len(images) == 0 {
+		return 0, err
+	}
+	ids := make([]string, 0, len(images))
+	for _, image := range images {
+		if err := e.w.opts.Blobs.Delete(ctx, image.BlobKey); err != nil {
+			return 0, fmt.Errorf("delete blob of %s: %w", image.ID, err)
+		}
+		ids = append(ids, image.ID)
+	}
+	return len(images), e.w.opts.DB.MarkImagesPurged(ctx, ids)
+}
+
+func (e *expireImages) sweepOrphans(ctx context.Context) (int, error) {
+	purges, err := e.w.opts.DB.DuePurges(ctx, sweepSize)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range purges {
+		kept, err := e.w.opts.DB.ImageIDsWithRow(ctx, p)
+		if err != nil {
+			return 0, err
+		}
+		for i := range p.N {
+			if kept[store.ImageID(p.ID, i)] {
+				continue
+			}
+			if err := e.w.opts.Blobs.Delete(ctx, blobKey(p.ProjectID, p.ID, i)); err != nil {
+				return 0, fmt.Errorf("delete blob %d of %s: %w", i, p.ID, err)
+			}
+		}
+		if err := e.w.opts.DB.MarkPurgeDone(ctx, p); err != nil {
+			return 0, err
+		}
+	}
+	return len(purges), nil
+}
+
+// blobKey is where an image of a generation is stored. It depends on ids alone:
+// whoever stores first decides what the image is.
+func blobKey(projectID, generationID string, index int) string {
+	return fmt.Sprintf("%s/%s/%d", projectID, generationID, index)
+}

@@ -1,0 +1,241 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/providers"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// generate runs generations. River's row is only a ticket: the run claims the
+// generation's own row, and writes nothing once it has lost the claim.
+type generate struct {
+	river.WorkerDefaults[jobs.GenerateArgs]
+	w *Worker
+}
+
+// A run is one claimed generation under way.
+type run struct {
+	w     *Worker
+	claim *store.Claim
+	model providers.Model
+	route providers.Provider
+
+	mu       sync.Mutex
+	images   []*store.NewImage
+	attempts []*store.AttemptOutcome
+}
+
+// Work runs one generation. It returns nil for whatever the generation itself
+// came to, a snooze to run it again, and an error that wraps the context's when
+// the worker is being stopped.
+func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) error {
+	began := time.Now()
+	claim, err := g.w.claims.Do(ctx, store.Ticket{GenerationID: job.Args.GenerationID, RiverJobID: job.ID})
+	if err != nil {
+		return fmt.Errorf("claim %s: %w", job.Args.GenerationID, err)
+	}
+	if claim == nil {
+		return nil
+	}
+	logger := g.w.opts.Logger.With("generation", claim.ID, "project", claim.ProjectID, "fence", claim.Fence)
+	if claim.Status.Terminal() {
+		logger.Info("generation ended", "status", claim.Status)
+		return nil
+	}
+	r := &run{w: g.w, claim: claim}
+	verdicts := r.drawAll(ctx)
+	outcome, again := r.judge(ctx, verdicts)
+	own, err := g.w.finish(ctx, outcome)
+	logger.Info("generation ran", "status", outcome.Status, "code", code(outcome.Error), "images", len(outcome.Images),
+		"calls", len(outcome.Attempts), "own", own, "again_in", again, "ms", time.Since(began).Milliseconds())
+	switch {
+	case err != nil:
+		return fmt.Errorf("finish %s: %w", claim.ID, err)
+	case errors.Is(ctx.Err(), context.Canceled) && !outcome.Status.Terminal():
+		// River takes the chain to the context's error for a stop or a cancel
+		// of its own, and burns no attempt.
+		return fmt.Errorf("run of %s interrupted: %w", claim.ID, ctx.Err())
+	case own && outcome.Status == store.StatusQueued:
+		return river.JobSnooze(again)
+	}
+	return nil
+}
+
+func code(e *store.GenerationError) string {
+	if e == nil {
+		return ""
+	}
+	return e.Code
+}
+
+// finish writes a run's outcome, again and again while the database is away:
+// what has been paid for is not thrown away for that. It reports whether the
+// run still had the claim.
+func (w *Worker) finish(ctx context.Context, outcome *store.Outcome) (bool, error) {
+	const patience = 2 * time.Minute
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+		own, err := w.finishes.Do(ctx, outcome)
+		if err == nil {
+			return own, nil
+		}
+		w.opts.Logger.Warn("finish failed, trying again", "generation", outcome.GenerationID, "error", err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return false, err
+		}
+	}
+}
+
+// drawAll makes the images that are still missing and returns a verdict for
+// each of them.
+func (r *run) drawAll(ctx context.Context) []verdict {
+	missing, err := r.prepare(ctx)
+	if err != nil {
+		return []verdict{r.fault(0, err)}
+	}
+	verdicts := make([]verdict, len(missing))
+	var wg sync.WaitGroup
+	for i, index := range missing[min(1, len(missing)):] {
+		wg.Go(func() { verdicts[i+1] = r.drawSafely(ctx, index) })
+	}
+	if len(missing) > 0 {
+		verdicts[0] = r.drawSafely(ctx, missing[0])
+	}
+	wg.Wait()
+	return verdicts
+}
+
+// prepare chooses the route and finds out which images are missing. A later
+// run finds what an earlier one stored before it was cut off, and does not pay
+// for it again.
+func (r *run) prepare(ctx context.Context) (missing []int, err error) {
+	model, ok := providers.Lookup(r.claim.ModelUsed)
+	if !ok {
+		return nil, &finalError{code: "provider_error", message: fmt.Sprintf("model %q is no longer offered", r.claim.ModelUsed)}
+	}
+	r.model, r.route = model, r.w.opts.Live
+	if r.claim.Simulated {
+		r.route = r.w.opts.Simulator
+	}
+	if r.route == nil {
+		return nil, errNoProvider
+	}
+	settled := map[int]bool{}
+	for _, e := range r.claim.ImageErrors {
+		settled[e.Index] = true
+	}
+	if r.claim.Fence > 1 {
+		images, err := r.w.opts.DB.Images(ctx, r.claim.ProjectID, []*store.Generation{&r.claim.Generation})
+		if err != nil {
+			return nil, err
+		}
+		for _, image := range images {
+			settled[image.Idx] = true
+		}
+		if err := r.adoptStored(ctx, settled); err != nil {
+			return nil, err
+		}
+	}
+	for i := range r.claim.N {
+		if !settled[i] {
+			missing = append(missing, i)
+		}
+	}
+	return missing, nil
+}
+
+// drawSafely makes a defect of ours the generation's failure rather than the
+// process's.
+func (r *run) drawSafely(ctx context.Context, index int) (v verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.w.opts.Logger.Error("panic while drawing", "generation", r.claim.ID, "panic", p, slog.String("stack", string(debug.Stack())))
+			v = r.fault(index, &finalError{code: "internal_error", message: "the service failed to make this image"})
+		}
+	}()
+	if err := r.draw(ctx, index); err != nil {
+		return r.fault(index, err)
+	}
+	return verdict{index: index}
+}
+
+// draw makes one image and stores it. A complete answer without an image is
+// asked for once more, with text forbidden.
+func (r *run) draw(ctx context.Context, index int) error {
+	n := index + 1
+	if r.claim.Fence > 1 {
+		var err error
+		if n, err = r.w.opts.DB.BeginAttempt(ctx, r.claim, index, r.route.Name(), r.model.Upstream); err != nil {
+			return err
+		}
+	}
+	p := r.claim.Params
+	req := providers.Request{
+		Model: r.model.Upstream, Prompt: r.claim.Prompt, NegativePrompt: p.NegativePrompt, Style: p.Style,
+		AspectRatio: p.AspectRatio, Resolution: p.Resolution, Seed: imageSeed(p.Seed, index), Dir: r.w.opts.SpoolDir,
+	}
+	result, err := r.call(ctx, n, req)
+	if providers.KindOf(err) == providers.KindNoImage {
+		if n, err = r.w.opts.DB.BeginAttempt(ctx, r.claim, index, r.route.Name(), r.model.Upstream); err != nil {
+			return err
+		}
+		req.ImageOnly = true
+		result, err = r.call(ctx, n, req)
+	}
+	if err != nil {
+		return err
+	}
+	return r.keep(ctx, index, result)
+}
+
+// imageSeed gives each image of a generation a seed of its own.
+func imageSeed(seed *int32, index int) *int32 {
+	if seed == nil {
+		return nil
+	}
+	s := *seed + int32(index) //nolint:gosec // a generation has few images, and wrapping is fine
+	return &s
+}
+
+// call makes one paid call and notes how it ended.
+func (r *run) call(ctx context.Context, n int, req providers.Request) (*providers.Result, error) {
+	result, err := r.route.Generate(ctx, req)
+	outcome := &store.AttemptOutcome{
+		GenerationID: r.claim.ID, N: n, Outcome: store.AttemptSucceeded, FinishedAt: time.Now().UTC(),
+	}
+	var usage providers.Usage
+	var failed *providers.Error
+	switch {
+	case err == nil:
+		usage, outcome.RequestID = result.Usage, result.RequestID
+		outcome.CostMicros = int64(r.model.Cost(req.Resolution, usage))
+	case errors.As(err, &failed):
+		usage, outcome.Outcome, outcome.Code = failed.Usage, string(failed.Kind), failed.Code
+		if failed.Ambiguous {
+			outcome.Outcome = store.AttemptAmbiguous
+		}
+		if usage != (providers.Usage{}) {
+			outcome.CostMicros = int64(r.model.Cost(req.Resolution, usage))
+		}
+	default:
+		outcome.Outcome = string(providers.KindServer)
+	}
+	outcome.PromptTokens, outcome.ImageTokens, outcome.TextTokens = usage.PromptTokens, usage.ImageTokens, usage.TextTokens
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.attempts = append(r.attempts, outcome)
+	return result, err
+}

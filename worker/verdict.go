@@ -1,0 +1,163 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nanobanana/nanobanana/providers"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// Budgets of a generation.
+const (
+	maxTries     = 5 // runs that ended in a fault which counts
+	maxAmbiguous = 2 // paid calls whose outcome nobody knows
+	quotaPause   = 15 * time.Minute
+)
+
+// errNoProvider says that this worker can not make what the front door promised.
+var errNoProvider = errors.New("this worker has no provider for live keys: set GEMINI_API_KEY for it as for the front door")
+
+// A finalError fails its image whatever is tried.
+type finalError struct{ code, message string }
+
+func (e *finalError) Error() string { return e.message }
+
+// A verdict is what came of one image: made if failure is nil.
+type verdict struct {
+	index   int
+	failure *store.GenerationError
+	again   bool          // try it in a later run, while the budget lasts
+	after   time.Duration // wait at least so long; 0 leaves it to the backoff
+	counts  bool          // the run uses up a try
+	unknown bool          // a paid call of it ended nobody knows how
+}
+
+// rule says what an upstream failure of a kind means for the job.
+type rule struct {
+	code    string // of the generation's error, if it comes to that
+	message string // for the customer
+	again   bool
+	counts  bool
+}
+
+// rules is the whole table. A kind that is not in it is treated as a fault of
+// the upstream's server.
+var rules = map[providers.Kind]rule{
+	providers.KindInvalid:    {code: "provider_error", message: "the provider did not accept this request"},
+	providers.KindModeration: {code: "content_moderated", message: "the provider refused the content"},
+	providers.KindNoImage:    {code: "provider_error", message: "the provider answered twice without an image; rephrasing the prompt may help"},
+	providers.KindRate:       {code: "provider_quota", message: "the provider's rate limit did not clear in time", again: true},
+	providers.KindQuota:      {code: "provider_quota", message: "the provider's quota is used up", again: true},
+	providers.KindOverload:   {code: "provider_error", message: "the provider was overloaded each time it was asked", again: true, counts: true},
+	providers.KindServer:     {code: "provider_error", message: "the provider failed each time it was asked", again: true, counts: true},
+	providers.KindNetwork:    {code: "provider_error", message: "the provider could not be reached or broke off its answer", again: true, counts: true},
+	providers.KindTimeout:    {code: "provider_timeout", message: "the provider did not answer in time", again: true, counts: true},
+	providers.KindAuth:       {code: "provider_error", message: "the service's account with the provider was refused", again: true, counts: true},
+	providers.KindModelGone:  {code: "provider_error", message: "the provider no longer offers the model", again: true, counts: true},
+	providers.KindDeadline:   {code: "provider_timeout", message: "too little time was left to ask the provider", again: true},
+	providers.KindCanceled:   {code: "internal_error", message: "the run was interrupted", again: true},
+}
+
+// fault gives the verdict on an image that was not made.
+func (r *run) fault(index int, err error) verdict {
+	var final *finalError
+	var upstream *providers.Error
+	switch {
+	case errors.As(err, &final):
+		return verdict{index: index, failure: &store.GenerationError{Code: final.code, Message: final.message, Retryable: final.code != "provider_error"}}
+	case errors.As(err, &upstream):
+		return upstreamFault(index, upstream)
+	case errors.Is(err, errNoProvider):
+		return verdict{index: index, again: true, counts: true, failure: &store.GenerationError{
+			Code: "provider_error", Message: "no provider is configured for live keys", Retryable: true}}
+	}
+	r.w.opts.Logger.Error("run failed", "generation", r.claim.ID, "index", index, "error", err)
+	return verdict{index: index, again: true, counts: true, failure: &store.GenerationError{
+		Code: "internal_error", Message: "the service failed to make this image", Retryable: true}}
+}
+
+func upstreamFault(index int, e *providers.Error) verdict {
+	known, ok := rules[e.Kind]
+	if !ok {
+		known = rules[providers.KindServer]
+	}
+	v := verdict{
+		index: index, again: known.again, counts: known.counts, after: e.RetryAfter, unknown: e.Ambiguous,
+		failure: &store.GenerationError{
+			Code: known.code, Message: known.message, Retryable: known.again,
+			Provider: e.Provider, Reason: e.Code, Stage: e.Stage,
+		},
+	}
+	if e.Kind == providers.KindQuota {
+		v.after = max(v.after, quotaPause)
+	}
+	return v
+}
+
+// judge turns the verdicts on a run's images into the outcome of the run, and
+// says when to run again if it is not final. An image that may yet be made
+// keeps the generation alive while its budget and deadline last.
+func (r *run) judge(ctx context.Context, verdicts []verdict) (*store.Outcome, time.Duration) {
+	o := &store.Outcome{
+		GenerationID: r.claim.ID, Fence: r.claim.Fence,
+		Images: r.images, Attempts: r.attempts, ImageErrors: r.claim.ImageErrors,
+	}
+	stopped := errors.Is(ctx.Err(), context.Canceled)
+	unknown := r.claim.Ambiguous
+	for _, v := range verdicts {
+		o.CountsTry = o.CountsTry || v.counts && !stopped
+		if v.unknown {
+			unknown++
+		}
+	}
+	tries := r.claim.Tries
+	if o.CountsTry {
+		tries++
+	}
+	var again []verdict
+	var after time.Duration
+	for _, v := range verdicts {
+		if v.failure == nil {
+			continue
+		}
+		wait := max(v.after, 0)
+		if wait == 0 {
+			wait = r.w.opts.Backoff(max(tries, 1))
+		}
+		if stopped {
+			wait = 0 // handed back as it is
+		}
+		if v.again && tries < maxTries && unknown < maxAmbiguous && r.inTime(wait) {
+			again = append(again, v)
+			after = max(after, wait)
+			continue
+		}
+		o.ImageErrors = append(o.ImageErrors, store.ImageError{Index: v.index, Error: *v.failure})
+	}
+	r.settle(o, len(again) > 0)
+	return o, after
+}
+
+// inTime reports whether a run after the wait can still begin before the
+// deadline.
+func (r *run) inTime(wait time.Duration) bool {
+	return time.Now().Add(wait).Before(r.claim.DeadlineAt)
+}
+
+// settle chooses the state.
+func (r *run) settle(o *store.Outcome, again bool) {
+	switch {
+	case again:
+		o.Status = store.StatusQueued
+		o.Error = nil
+	case len(o.ImageErrors) < r.claim.N:
+		o.Status = store.StatusSucceeded
+	default:
+		o.Status = store.StatusFailed
+		o.Error = &o.ImageErrors[0].Error
+	}
+	// A run that loses its claim between storing and finishing leaves blobs.
+	o.Orphans = o.Status.Terminal() && len(o.ImageErrors) > 0
+}

@@ -1,0 +1,175 @@
+// Package worker performs queued jobs: it calls the image providers, stores
+// what they make, and finishes each generation in one transaction.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"github.com/nanobanana/nanobanana/imaging"
+	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/providers"
+	"github.com/nanobanana/nanobanana/store"
+	"github.com/nanobanana/nanobanana/store/blobs"
+)
+
+// Timeouts of a run.
+const (
+	// jobTimeout bounds one run: a slow image, its retry and its upload.
+	jobTimeout = 8 * time.Minute
+	// rescueAfter is when River itself takes a run for dead.
+	rescueAfter = jobTimeout + time.Minute
+)
+
+// Options configure a Worker. DB, QueueDB, Blobs and Simulator are required.
+type Options struct {
+	DB      *store.DB // the application's connections
+	QueueDB *store.DB // River's own connections to the same database
+	Blobs   blobs.Store
+
+	// Simulator makes what is asked with test keys, and what the front door
+	// has marked as simulated.
+	Simulator providers.Provider
+	// Live makes the rest. Without it such generations wait, and fail in the
+	// end, for a worker that has a provider.
+	Live providers.Provider
+
+	Imaging     *imaging.Converter // default: a budget of 256 MiB
+	SpoolDir    string             // where images wait for storage; default os.TempDir
+	Concurrency int                // generations at the same time; default 50
+	ID          string             // of this process; default host name, process and a random part
+	Logger      *slog.Logger
+
+	// DrainTimeout is how long Stop lets runs finish before it hands them
+	// back to the queue; default 25 s.
+	DrainTimeout time.Duration
+	// Backoff is the wait after the nth failed run; default 1 s doubling to 30 s.
+	Backoff func(n int) time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.SpoolDir == "" {
+		o.SpoolDir = os.TempDir()
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = 50
+	}
+	if o.ID == "" {
+		host, _ := os.Hostname() // a name for people; the random part tells workers apart
+		o.ID = fmt.Sprintf("%s-%d-%s", host, os.Getpid(), uuid.NewString()[:8])
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = 25 * time.Second
+	}
+	if o.Backoff == nil {
+		o.Backoff = func(n int) time.Duration { return min(time.Second<<(n-1), 30*time.Second) }
+	}
+	if o.Imaging == nil {
+		o.Imaging = imaging.NewConverter(imaging.ConverterOptions{})
+	}
+	return o
+}
+
+// A Worker works every kind of job.
+type Worker struct {
+	opts     Options
+	river    *river.Client[pgx.Tx]
+	claims   *store.Committer[store.Ticket, *store.Claim]
+	finishes *store.Committer[*store.Outcome, bool]
+}
+
+// New returns a Worker. Start makes it work.
+func New(opts Options) (*Worker, error) {
+	opts = opts.withDefaults()
+	w := &Worker{opts: opts}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &generate{w: w})
+	river.AddWorker(workers, &expireImages{w: w})
+	river.AddWorker(workers, &lapseKeys{w: w})
+	client, err := river.NewClient(riverpgxv5.New(opts.QueueDB.Pool()), &river.Config{
+		ID:                          opts.ID,
+		Logger:                      slog.New(quiet{opts.Logger.Handler()}),
+		Schema:                      store.RiverSchema,
+		Workers:                     workers,
+		PeriodicJobs:                schedule(),
+		FetchCooldown:               jobs.FetchCooldown,
+		FetchPollInterval:           500 * time.Millisecond,
+		JobTimeout:                  jobTimeout,
+		RescueStuckJobsAfter:        rescueAfter,
+		SoftStopTimeout:             opts.DrainTimeout,
+		CompletedJobRetentionPeriod: time.Hour,
+		CancelledJobRetentionPeriod: 24 * time.Hour,
+		DiscardedJobRetentionPeriod: 30 * 24 * time.Hour,
+		ReindexerIndexNames:         []string{"river_job_prioritized_fetching_index", "river_job_state_and_finalized_at_index"},
+		Queues: map[string]river.QueueConfig{
+			jobs.QueueGenerate:    {MaxWorkers: opts.Concurrency},
+			jobs.QueueMaintenance: {MaxWorkers: 2},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make worker: %w", err)
+	}
+	w.river = client
+	w.claims = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.claimBatch)
+	w.finishes = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, opts.DB.FinishGenerations)
+	return w, nil
+}
+
+// claimBatch claims the tickets' generations together.
+func (w *Worker) claimBatch(ctx context.Context, tickets []store.Ticket) ([]*store.Claim, error) {
+	by := store.Claimer{
+		Worker:    w.opts.ID,
+		TestRoute: w.opts.Simulator.Name(),
+		LiveRoute: "none",
+		Upstreams: map[string]string{},
+	}
+	if w.opts.Live != nil {
+		by.LiveRoute = w.opts.Live.Name()
+	}
+	for _, m := range providers.Models() {
+		by.Upstreams[m.Name] = m.Upstream
+	}
+	return w.opts.DB.ClaimGenerations(ctx, by, tickets)
+}
+
+// ID names this worker in the rows it writes.
+func (w *Worker) ID() string { return w.opts.ID }
+
+// Start begins to work. The work goes on until Stop.
+func (w *Worker) Start(ctx context.Context) error {
+	if err := w.river.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("start worker: %w", err)
+	}
+	return nil
+}
+
+// Stop takes no more jobs, lets those under way finish for DrainTimeout, hands
+// the rest back to the queue, and returns when all have ended or ctx has.
+func (w *Worker) Stop(ctx context.Context) error {
+	err := w.river.Stop(ctx)
+	w.claims.Close()
+	w.finishes.Close()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("stop worker: %w", err)
+	}
+	return nil
+}
+
+// quiet passes River's warnings and errors on and drops its chatter.
+type quiet struct{ slog.Handler }
+
+func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && q.Handler.Enabled(ctx, level)
+}
