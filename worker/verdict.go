@@ -57,6 +57,7 @@ var rules = map[providers.Kind]rule{
 	providers.KindAuth:       {code: "provider_error", message: "the service's account with the provider was refused", again: true, counts: true},
 	providers.KindModelGone:  {code: "provider_error", message: "the provider no longer offers the model", again: true, counts: true},
 	providers.KindDeadline:   {code: "provider_timeout", message: "too little time was left to ask the provider", again: true},
+	providers.KindLocal:      {code: "storage_error", message: "the service had no room for the image", again: true, counts: true},
 	providers.KindCanceled:   {code: "internal_error", message: "the run was interrupted", again: true},
 }
 

@@ -77,7 +77,8 @@ func (o Options) withDefaults() Options {
 		o.Backoff = func(n int) time.Duration { return min(time.Second<<(n-1), 30*time.Second) }
 	}
 	if o.Imaging == nil {
-		o.Imaging = imaging.NewConverter(imaging.ConverterOptions{})
+		// The longest native picture is 8:1 at 4K.
+		o.Imaging = imaging.NewConverter(imaging.ConverterOptions{Limits: imaging.Limits{MaxSide: 12_288}})
 	}
 	return o
 }

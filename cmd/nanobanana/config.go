@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the whole command line.
+type cli struct {
+	Dev       devCmd       `cmd:"" help:"Run everything on this machine: database, API, worker and simulator."`
+	API       apiCmd       `cmd:"" name:"api" help:"Run the REST front door."`
+	Worker    workerCmd    `cmd:"" help:"Run a worker."`
+	Migrate   migrateCmd   `cmd:"" help:"Bring the database schema up to date."`
+	Simulator simulatorCmd `cmd:"" help:"Run the provider simulator, which speaks Gemini's wire format."`
+	Keys      keysCmd      `cmd:"" help:"Create, list and revoke API keys."`
+	Generate  generateCmd  `cmd:"" help:"Generate an image with a running server."`
+	Bench     benchCmd     `cmd:"" help:"Measure this machine: own database, API, worker and simulator."`
+	Settings  settingsCmd  `cmd:"" name:"config" help:"Print the effective configuration without secrets."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
+
+	Config config `embed:""`
+}
+
+// config is what every command understands, from flags and the environment.
+// README.md shows its table, which a test compares.
+type config struct {
+	DatabaseURL string   `name:"database-url" env:"DATABASE_URL" secret:"" placeholder:"URL" help:"Postgres to use. Without it, dev runs a private one."`
+	Data        string   `env:"NANOBANANA_DATA" default:".nanobanana" placeholder:"DIR" help:"Directory of images, and of dev's database."`
+	Secret      string   `env:"NANOBANANA_SECRET" secret:"" placeholder:"TEXT" help:"Secret that keys and signed URLs are derived from, at least 32 characters. Default: one kept in the database."`
+	BaseURL     string   `name:"base-url" env:"NANOBANANA_BASE_URL" placeholder:"URL" help:"Address customers reach the API at. Default: taken from each request."`
+	PGBin       string   `name:"pg-bin" env:"NANOBANANA_PG_BIN" placeholder:"DIR" help:"Directory of the PostgreSQL programs dev runs. Default: searched, then downloaded."`
+	LogFormat   string   `name:"log-format" env:"NANOBANANA_LOG_FORMAT" default:"text" placeholder:"text|json" help:"Form of the log on standard error."`
+	LogLevel    string   `name:"log-level" env:"NANOBANANA_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least level logged: debug, info, warn or error."`
+	Concurrency number   `env:"NANOBANANA_CONCURRENCY" default:"50" placeholder:"N" help:"Generations a worker runs at the same time."`
+	Drain       duration `name:"drain" env:"NANOBANANA_DRAIN" default:"25s" placeholder:"TIME" help:"How long a stopping process lets work under way finish."`
+
+	GeminiAPIKey   string   `name:"gemini-api-key" env:"GEMINI_API_KEY" secret:"" placeholder:"KEY" help:"Gemini key for live keys' images. Without it they are simulated, and say so."`
+	GeminiURL      string   `name:"gemini-url" env:"NANOBANANA_GEMINI_URL" placeholder:"URL" help:"Where Gemini is reached. Default: Google."`
+	SimulatorURL   string   `name:"simulator-url" env:"NANOBANANA_SIMULATOR_URL" placeholder:"URL" help:"Simulator to use. Default: one inside each worker."`
+	SimulatorSpeed fraction `name:"simulator-speed" env:"NANOBANANA_SIMULATOR_SPEED" default:"0.05" placeholder:"X" help:"Latency of a simulator started here: 0 is none, 1 is as real."`
+
+	S3Bucket   string `name:"s3-bucket" env:"NANOBANANA_S3_BUCKET" placeholder:"NAME" help:"Bucket for images (R2, S3, MinIO). Default: files below the data directory."`
+	S3Prefix   string `name:"s3-prefix" env:"NANOBANANA_S3_PREFIX" placeholder:"PATH" help:"Prefix of keys in the bucket."`
+	S3Endpoint string `name:"s3-endpoint" env:"AWS_ENDPOINT_URL_S3" placeholder:"URL" help:"Endpoint of an S3 service other than Amazon's. Credentials come from the usual AWS_ variables."`
+	S3Region   string `name:"s3-region" env:"AWS_REGION" placeholder:"NAME" help:"Region of the bucket. Default: auto with an endpoint."`
+}
+
+// console is where a command prints.
+type console struct{ out, err io.Writer }
+
+func newParser(c *cli, stdout, stderr io.Writer) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("nanobanana"),
+		kong.Description("Images from one REST call: an asynchronous image-generation service."),
+		kong.Writers(stdout, stderr),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+}
+
+// check returns every bad value at once.
+func (c *config) check() error {
+	var errs []error
+	bad := func(name, problem string) { errs = append(errs, fmt.Errorf("%s: %s", name, problem)) }
+	for _, u := range []struct{ name, value string }{
+		{"NANOBANANA_BASE_URL", c.BaseURL}, {"NANOBANANA_GEMINI_URL", c.GeminiURL},
+		{"NANOBANANA_SIMULATOR_URL", c.SimulatorURL}, {"AWS_ENDPOINT_URL_S3", c.S3Endpoint},
+	} {
+		parsed, err := url.Parse(u.value)
+		if u.value != "" && (err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "") {
+			bad(u.name, fmt.Sprintf("%q is not an http:// or https:// address", u.value))
+		}
+	}
+	if c.Secret != "" && len(c.Secret) < 32 {
+		bad("NANOBANANA_SECRET", "it needs at least 32 characters; make one with: openssl rand -base64 32")
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		bad("NANOBANANA_LOG_FORMAT", fmt.Sprintf("%q is neither text nor json", c.LogFormat))
+	}
+	if err := new(slog.Level).UnmarshalText([]byte(c.LogLevel)); err != nil {
+		bad("NANOBANANA_LOG_LEVEL", fmt.Sprintf("%q is none of debug, info, warn, error", c.LogLevel))
+	}
+	if n, err := c.Concurrency.value(); err != nil || n < 1 || n > 10_000 {
+		bad("NANOBANANA_CONCURRENCY", fmt.Sprintf("%q is not a number from 1 to 10000", c.Concurrency))
+	}
+	if d, err := c.Drain.value(); err != nil || d <= 0 {
+		bad("NANOBANANA_DRAIN", fmt.Sprintf("%q is not a time such as 25s", c.Drain))
+	}
+	if x, err := c.SimulatorSpeed.value(); err != nil || x < 0 {
+		bad("NANOBANANA_SIMULATOR_SPEED", fmt.Sprintf("%q is not a number of 0 or more", c.SimulatorSpeed))
+	}
+	return errors.Join(errs...)
+}
+
+// number, duration and fraction keep a value as it was written, so that check
+// can name every bad one rather than the first.
+type (
+	number   string
+	duration string
+	fraction string
+)
+
+func (n number) value() (int, error)             { return strconv.Atoi(string(n)) }
+func (d duration) value() (time.Duration, error) { return time.ParseDuration(string(d)) }
+func (f fraction) value() (float64, error)       { return strconv.ParseFloat(string(f), 64) }
+
+// get returns a value that check has passed.
+func get[T any](value T, _ error) T { return value }
+
+// logger writes to w as configured.
+func (c *config) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // checked
+	opts := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}

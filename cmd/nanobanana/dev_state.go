@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// devState is what dev.json tells scripts while `dev` runs.
+type devState struct {
+	URL         string `json:"url"`
+	APIKeyTest  string `json:"api_key_test"`
+	APIKeyLive  string `json:"api_key_live"`
+	OrgID       string `json:"org_id"`
+	ProjectID   string `json:"project_id"`
+	DatabaseURL string `json:"database_url"`
+}
+
+// dev.json exists while `dev` is ready; keys.json keeps the keys between runs.
+const (
+	devStateFile = "dev.json"
+	devKeysFile  = "keys.json"
+)
+
+func (s *devState) write(data string) error { return writeJSON(filepath.Join(data, devStateFile), s) }
+
+func removeDevState(data string) error {
+	err := os.Remove(filepath.Join(data, devStateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// prepareKeys finds the first project and its two keys, or makes them.
+func (d *devRun) prepareKeys(ctx context.Context, db *store.DB) error {
+	if err := removeDevState(d.cfg.Data); err != nil {
+		return fmt.Errorf("remove what an earlier run left: %w", err)
+	}
+	project, err := db.FirstProject(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		project, err = firstProject(ctx, db, "")
+	}
+	if err != nil {
+		return err
+	}
+	keys, _, err := openKeys(ctx, d.cfg, db)
+	if err != nil {
+		return err
+	}
+	d.state = devState{OrgID: project.OrgID, ProjectID: project.ID, DatabaseURL: d.cfg.DatabaseURL}
+	path := filepath.Join(d.cfg.Data, devKeysFile)
+	var kept map[string]string
+	if text, err := os.ReadFile(path); err == nil {
+		_ = json.Unmarshal(text, &kept) // a damaged file means new keys
+	}
+	made := map[string]string{}
+	for _, kind := range []string{store.KeyLive, store.KeyTest} {
+		if made[kind], err = keptOrNew(ctx, keys, project, kind, kept[kind]); err != nil {
+			return err
+		}
+	}
+	d.state.APIKeyLive, d.state.APIKeyTest = made[store.KeyLive], made[store.KeyTest]
+	return writeJSON(path, made)
+}
+
+// keptOrNew returns the key kept from an earlier run if it still works for the
+// project.
+func keptOrNew(ctx context.Context, keys *auth.Keys, project *store.Project, kind, kept string) (string, error) {
+	if kept != "" {
+		caller, err := keys.Authenticate(ctx, kept)
+		if err == nil && caller.ProjectID == project.ID {
+			return kept, nil
+		}
+		if err != nil && store.IsUnavailable(err) {
+			return "", err
+		}
+	}
+	key, _, err := keys.Create(ctx, project, "dev "+kind, kind, nil)
+	return key, err
+}
+
+// writeJSON writes a file that only its owner reads, whole or not at all.
+func writeJSON(path string, value any) error {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false) // a URL is to be copied as it is
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	temp := path + ".tmp"
+	if err := os.WriteFile(temp, text.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}

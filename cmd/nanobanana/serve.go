@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/nanobanana/nanobanana/providers/simulator"
+)
+
+// apiCmd runs the front door.
+type apiCmd struct {
+	Listen string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to serve on."`
+}
+
+// Run serves until ctx ends, then drains.
+func (c *apiCmd) Run(ctx context.Context, cfg *config, con *console) error {
+	logger := cfg.logger(con.err)
+	db, err := openStore(ctx, cfg, "api")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	images, _, err := openBlobs(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	ln, err := listen(ctx, c.Listen)
+	if err != nil {
+		return err
+	}
+	f, err := startFront(ctx, cfg, db, images, ln, logger)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	_, _ = fmt.Fprintf(con.out, "api listening on http://%s\n", ln.Addr())
+	select {
+	case <-ctx.Done():
+	case err = <-f.failed:
+	}
+	return errors.Join(err, drain(cfg, f.stop))
+}
+
+// workerCmd runs a worker.
+type workerCmd struct{}
+
+// Run works until ctx ends, then drains.
+func (c *workerCmd) Run(ctx context.Context, cfg *config, con *console) error {
+	logger := cfg.logger(con.err)
+	db, err := openStore(ctx, cfg, "worker")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	images, spool, err := openBlobs(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	w, stop, err := startWorker(ctx, cfg, db, images, spool, logger)
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(con.out, "worker ready %s\n", w.ID())
+	<-ctx.Done()
+	return drain(cfg, stop)
+}
+
+// simulatorCmd runs the provider simulator alone.
+type simulatorCmd struct {
+	Listen    string   `default:"127.0.0.1:8090" placeholder:"HOST:PORT" help:"Address to serve on."`
+	Speed     fraction `default:"1" placeholder:"X" help:"Latency: 0 is none, 1 is as real."`
+	Latency   duration `default:"0s" placeholder:"TIME" help:"The same latency for every image, instead of the profile."`
+	PoolBytes number   `name:"pool-bytes" default:"0" placeholder:"N" help:"Serve prepared images of about N bytes instead of drawing, for load."`
+	RPM       number   `name:"rpm" default:"0" placeholder:"N" help:"Requests a minute that each key may make; 0 is any number."`
+}
+
+// Run serves until ctx ends.
+func (c *simulatorCmd) Run(ctx context.Context, cfg *config, con *console) error {
+	speed, err1 := c.Speed.value()
+	latency, err2 := c.Latency.value()
+	pool, err3 := c.PoolBytes.value()
+	rpm, err4 := c.RPM.value()
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return &exitError{status: 2, err: err}
+	}
+	url, stop, err := startSimulator(ctx, c.Listen, simulator.Options{
+		Speed: speed, Latency: latency, PoolBytes: pool, RPM: rpm, Logger: cfg.logger(con.err),
+	})
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(con.out, "simulator listening on %s\n", url)
+	<-ctx.Done()
+	return drain(cfg, stop)
+}
+
+// drain gives stop the configured time, with a little more for its own ending.
+// A second signal ends the program at once.
+func drain(cfg *config, stop func(context.Context) error) error {
+	hurry, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer release()
+	ctx, cancel := context.WithTimeout(hurry, get(cfg.Drain.value())+10*time.Second)
+	defer cancel()
+	if err := stop(ctx); err != nil {
+		return fmt.Errorf("drain: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nanobanana/nanobanana/api"
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/providers"
+	"github.com/nanobanana/nanobanana/providers/gemini"
+	"github.com/nanobanana/nanobanana/providers/simulator"
+	"github.com/nanobanana/nanobanana/store"
+	"github.com/nanobanana/nanobanana/store/blobs"
+	"github.com/nanobanana/nanobanana/worker"
+)
+
+// errNoDatabase says how to name a database.
+var errNoDatabase = &exitError{status: 2, err: errors.New(
+	"DATABASE_URL is not set; set it to a Postgres URL, or run \"nanobanana dev\", which brings its own and writes its URL to dev.json")}
+
+// openStore connects to the configured database and checks its schema.
+func openStore(ctx context.Context, cfg *config, name string) (*store.DB, error) {
+	if cfg.DatabaseURL == "" {
+		return nil, errNoDatabase
+	}
+	db, err := store.Open(ctx, cfg.DatabaseURL, store.Options{Name: "nanobanana " + name})
+	if err != nil {
+		return nil, err
+	}
+	if err := db.CheckSchema(ctx); err != nil {
+		db.Close()
+		if errors.Is(err, store.ErrSchemaOld) {
+			err = fmt.Errorf("%w; run \"nanobanana migrate\" first", err)
+		}
+		return nil, err
+	}
+	return db, nil
+}
+
+// openBlobs opens the bucket, or the directory below the data directory.
+func openBlobs(ctx context.Context, cfg *config) (blobs.Store, string, error) {
+	if cfg.S3Bucket != "" {
+		s3, err := blobs.OpenS3(ctx, blobs.S3Options{
+			Bucket: cfg.S3Bucket, Prefix: cfg.S3Prefix, Endpoint: cfg.S3Endpoint, Region: cfg.S3Region,
+		})
+		return s3, os.TempDir(), err
+	}
+	dir, err := blobs.OpenDir(filepath.Join(cfg.Data, "images"))
+	if err != nil {
+		return nil, "", err
+	}
+	return dir, dir.TempDir(), nil
+}
+
+// openKeys makes what checks API keys and signs image URLs.
+func openKeys(ctx context.Context, cfg *config, db *store.DB) (*auth.Keys, *auth.Signer, error) {
+	secret, err := db.Secret(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	keys := auth.NewKeys(auth.Options{DB: db, Secret: cfg.Secret, DatabaseSecret: secret})
+	return keys, auth.NewSigner(cfg.Secret, secret), nil
+}
+
+// front is the REST front door of one process.
+type front struct {
+	server *http.Server
+	queue  *jobs.Queue
+	live   chan struct{} // closed when the listener has ended
+	cancel context.CancelFunc
+	drain  chan struct{}
+	failed chan error
+}
+
+// startFront serves the API on a listener.
+func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Store, ln net.Listener, logger *slog.Logger) (*front, error) {
+	keys, signer, err := openKeys(ctx, cfg, db)
+	if err != nil {
+		return nil, err
+	}
+	queue, err := jobs.NewQueue(jobs.Options{DB: db, LiveSimulated: cfg.GeminiAPIKey == ""})
+	if err != nil {
+		return nil, err
+	}
+	live := store.NewLive(store.LiveOptions{URL: cfg.DatabaseURL, Logger: logger, OnKeys: keys.Invalidate})
+	f := &front{queue: queue, live: make(chan struct{}), drain: make(chan struct{}), failed: make(chan error, 1)}
+	handler, err := api.New(api.Options{
+		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Live: live,
+		BaseURL: cfg.BaseURL, LiveProvider: cfg.liveProvider(), Logger: logger, Version: version(), Drain: f.drain,
+	})
+	if err != nil {
+		queue.Close()
+		return nil, err
+	}
+	ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer close(f.live)
+		live.Run(ctx)
+	}()
+	f.server = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	go func() {
+		if err := f.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			f.failed <- fmt.Errorf("serve: %w", err)
+		}
+	}()
+	return f, nil
+}
+
+// stop ends long-polls, lets requests under way finish until ctx ends, and
+// closes everything.
+func (f *front) stop(ctx context.Context) error {
+	close(f.drain)
+	err := f.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, f.server.Close())
+	}
+	f.queue.Close()
+	f.cancel()
+	<-f.live
+	return err
+}
+
+// liveProvider names what live keys' images are made by.
+func (c *config) liveProvider() string {
+	if c.GeminiAPIKey == "" {
+		return "simulator"
+	}
+	return "gemini"
+}
+
+// startWorker starts a worker with its providers. stop ends both.
+func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.Store, spool string, logger *slog.Logger) (w *worker.Worker, stop func(context.Context) error, err error) {
+	stopSimulator := func(context.Context) error { return nil }
+	url := cfg.SimulatorURL
+	if url == "" {
+		if url, stopSimulator, err = startSimulator(ctx, "127.0.0.1:0", simulator.Options{Speed: get(cfg.SimulatorSpeed.value())}); err != nil {
+			return nil, nil, err
+		}
+	}
+	fail := func(err error) (*worker.Worker, func(context.Context) error, error) {
+		return nil, nil, errors.Join(err, stopSimulator(context.WithoutCancel(ctx)))
+	}
+	opts := worker.Options{
+		DB: db, Blobs: images, SpoolDir: spool, Logger: logger,
+		Concurrency: get(cfg.Concurrency.value()), DrainTimeout: get(cfg.Drain.value()),
+	}
+	if opts.Simulator, err = gemini.New(gemini.Options{Name: "simulator", APIKey: "simulator", BaseURL: url}); err != nil {
+		return fail(err)
+	}
+	if opts.Live, err = liveProvider(cfg); err != nil {
+		return fail(err)
+	}
+	opts.QueueDB, err = store.Open(ctx, cfg.DatabaseURL, store.Options{Name: "nanobanana queue", Queue: true, MaxConns: 8})
+	if err != nil {
+		return fail(err)
+	}
+	w, err = worker.New(opts)
+	if err == nil {
+		err = w.Start(ctx)
+	}
+	if err != nil {
+		opts.QueueDB.Close()
+		return fail(err)
+	}
+	return w, func(ctx context.Context) error {
+		err := errors.Join(w.Stop(ctx), stopSimulator(ctx))
+		opts.QueueDB.Close()
+		return err
+	}, nil
+}
+
+// liveProvider is nil without a key: what the front door promised to a live
+// key is then left to a worker that has one.
+func liveProvider(cfg *config) (providers.Provider, error) {
+	if cfg.GeminiAPIKey == "" {
+		return nil, nil
+	}
+	return gemini.New(gemini.Options{APIKey: cfg.GeminiAPIKey, BaseURL: cfg.GeminiURL})
+}
+
+// startSimulator serves the provider simulator on an address.
+func startSimulator(ctx context.Context, addr string, opts simulator.Options) (url string, stop func(context.Context) error, err error) {
+	ln, err := listen(ctx, addr)
+	if err != nil {
+		return "", nil, err
+	}
+	sim := simulator.New(opts)
+	server := &http.Server{Handler: sim, ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ln) }()
+	return "http://" + ln.Addr().String(), func(ctx context.Context) error {
+		err := errors.Join(sim.Close(), server.Shutdown(ctx))
+		if serveErr := <-done; !errors.Is(serveErr, http.ErrServerClosed) {
+			err = errors.Join(err, serveErr)
+		}
+		return err
+	}, nil
+}
+
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", addr, err)
+	}
+	return ln, nil
+}

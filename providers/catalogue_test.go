@@ -1,0 +1,218 @@
+package providers
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestLookup(t *testing.T) {
+	t.Parallel()
+	for asked, want := range map[string]string{
+		"":                              "banana",
+		"banana":                        "banana",
+		"Banana-Pro":                    "banana-pro",
+		"banana-lite":                   "banana-lite",
+		"models/gemini-3-pro-image":     "banana-pro",
+		"nano-banana":                   "banana",
+		"nano-banana-pro":               "banana-pro",
+		"gemini-nano-banana-2.1":        "banana",
+		"gemini-3.1-flash-lite-image":   "banana-lite",
+		"gemini-2.5-flash-image":        "banana",
+		"gemini-3.1-flash-image":        "banana",
+		"gemini-3-pro-image-preview":    "banana-pro",
+		"imagen-3.0-generate-002":       "banana",
+		"imagen-4.0-generate-001":       "banana",
+		"imagen-4.0-fast-generate-001":  "banana-lite",
+		"imagen-4.0-ultra-generate-001": "banana-pro",
+		"dall-e-2":                      "banana",
+		"dall-e-3":                      "banana",
+		"gpt-image-1":                   "banana",
+		"gpt-image-1-mini":              "banana",
+		"gpt-image-1.5":                 "banana",
+		"chatgpt-image-latest":          "banana",
+		"gpt-image-2":                   "banana",
+	} {
+		got, ok := Lookup(asked)
+		if diff := cmp.Diff(want, got.Name); diff != "" || !ok {
+			t.Errorf("Lookup(%q) ok %v (-want +got):\n%s", asked, ok, diff)
+		}
+	}
+	if m, ok := Lookup("stable-diffusion"); ok {
+		t.Errorf("Lookup of an unknown model = %q, want none", m.Name)
+	}
+}
+
+func TestLookupAlias_RetiredNameCarriesItsShutdown(t *testing.T) {
+	t.Parallel()
+	a, ok := LookupAlias("DALL-E-3")
+	want := Alias{Name: "dall-e-3", Model: "banana", Lifecycle: Lifecycle{
+		ShutdownAt: new(time.Date(2026, 5, 12, 0, 0, 0, 0, time.UTC)), ReplacedBy: "gpt-image-2",
+	}}
+	if diff := cmp.Diff(want, a); diff != "" || !ok {
+		t.Errorf("ok %v (-want +got):\n%s", ok, diff)
+	}
+}
+
+func TestCatalogue_IsConsistent(t *testing.T) {
+	t.Parallel()
+	creditValue := Models()[0].Cost("1K", Usage{})
+	names := map[string]bool{}
+	for _, m := range Models() {
+		names[m.Name] = true
+		if diff := cmp.Diff(m.Name, mustLookup(t, m.Upstream).Name); diff != "" {
+			t.Errorf("the upstream name of %s does not lead back to it:\n%s", m.Name, diff)
+		}
+		for _, r := range m.Resolutions {
+			if cost := m.Cost(r.Name, Usage{}); cost > creditValue*Micros(r.Credits) {
+				t.Errorf("%s %s costs %d but earns %d credits of %d", m.Name, r.Name, cost, r.Credits, creditValue)
+			}
+			for _, ratio := range m.AspectRatios {
+				w, h := m.Pixels(ratio, r.Name)
+				got, res, exact := m.Fit(w, h)
+				if diff := cmp.Diff([]any{ratio, r.Name, true}, []any{got, res, exact}); w == 0 || diff != "" {
+					t.Errorf("%s: Fit(%d, %d) (-want +got):\n%s", m.Name, w, h, diff)
+				}
+			}
+		}
+	}
+	for _, a := range Aliases() {
+		if !names[a.Model] {
+			t.Errorf("alias %s leads to the unknown model %s", a.Name, a.Model)
+		}
+		if names[a.Name] || a.Name != strings.ToLower(a.Name) {
+			t.Errorf("alias %s is unreachable", a.Name)
+		}
+		names[a.Name] = true
+	}
+}
+
+func TestModels_CallerCannotChangeTheCatalogue(t *testing.T) {
+	t.Parallel()
+	m := mustLookup(t, "banana")
+	m.Resolutions[0].Credits, m.AspectRatios[0] = 0, "x"
+	Models()[0].Resolutions[0].Credits = 0
+	again := mustLookup(t, "banana")
+	if again.Resolutions[0].Credits != 1 || again.AspectRatios[0] != "1:1" {
+		t.Errorf("the catalogue was changed: %+v", again)
+	}
+}
+
+func TestModel_Cost(t *testing.T) {
+	t.Parallel()
+	banana, pro, lite := mustLookup(t, "banana"), mustLookup(t, "banana-pro"), mustLookup(t, "banana-lite")
+	for _, c := range []struct {
+		name       string
+		model      Model
+		resolution string
+		usage      Usage
+		want       Micros
+	}{
+		{"ImageOnly", banana, "1K", Usage{ImageTokens: 1120}, 33_600},
+		{"ImageTextThoughtsAndInput", banana, "1K", Usage{PromptTokens: 2076, ImageTokens: 1120, TextTokens: 349}, 33_600 + 2_618 + 3_114},
+		{"SumIsRoundedUpOnce", lite, "1K", Usage{PromptTokens: 1, TextTokens: 1}, 2},
+		{"TextOnlyRefusal", banana, "1K", Usage{PromptTokens: 10, TextTokens: 40}, 315},
+		{"NoUsageReported", pro, "4K", Usage{}, 240_000},
+		{"NoUsageReportedDefaultResolution", pro, "", Usage{}, 134_400},
+		{"LargeInput", pro, "1K", Usage{PromptTokens: 1_000_000_000}, 2_000_000_000},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(c.want, c.model.Cost(c.resolution, c.usage)); diff != "" {
+				t.Errorf("cost (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestModel_Fit(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		model         string
+		width, height int
+		want          string
+	}{
+		{"banana", 1024, 1024, "1:1 1K true"},
+		{"banana", 1280, 896, "3:2 1K false"},
+		{"banana", 896, 1280, "2:3 1K false"},
+		{"banana", 1408, 768, "16:9 1K false"},
+		{"banana", 768, 1408, "9:16 1K false"},
+		{"banana", 64, 64, "1:1 1K false"},
+		{"banana", 1376, 768, "16:9 1K true"},
+		{"banana", 1600, 1200, "4:3 2K false"},
+		{"banana", 2000, 500, "4:1 1K false"},
+		{"banana", 3840, 2160, "16:9 4K false"},
+		{"banana", 9000, 9000, "1:1 4K false"},
+		{"banana-pro", 2000, 500, "21:9 2K false"},
+		{"banana-lite", 1600, 1200, "4:3 1K false"},
+		{"banana-lite", 0, 10, "1:1 1K false"},
+	} {
+		ratio, resolution, exact := mustLookup(t, c.model).Fit(c.width, c.height)
+		if diff := cmp.Diff(c.want, fmt.Sprint(ratio, " ", resolution, " ", exact)); diff != "" {
+			t.Errorf("%s Fit(%d, %d) (-want +got):\n%s", c.model, c.width, c.height, diff)
+		}
+	}
+}
+
+func TestModel_Fit_StandardSizesCostOneImage(t *testing.T) {
+	t.Parallel()
+	for _, m := range Models() {
+		for _, s := range StandardSizes() {
+			if _, resolution, _ := m.Fit(s.Width, s.Height); resolution != "1K" {
+				t.Errorf("%s serves %dx%d at %s, want 1K", m.Name, s.Width, s.Height, resolution)
+			}
+		}
+	}
+}
+
+func TestModel_Pixels(t *testing.T) {
+	t.Parallel()
+	banana := mustLookup(t, "banana")
+	for _, c := range []struct {
+		ratio, resolution string
+		want              Size
+	}{
+		{"16:9", "2K", Size{2752, 1536}},
+		{"", "", Size{1024, 1024}},
+		{"8:1", "4K", Size{12288, 1536}},
+		{"7:3", "1K", Size{}},
+		{"1:1", "8K", Size{}},
+	} {
+		w, h := banana.Pixels(c.ratio, c.resolution)
+		if diff := cmp.Diff(c.want, Size{w, h}); diff != "" {
+			t.Errorf("Pixels(%q, %q) (-want +got):\n%s", c.ratio, c.resolution, diff)
+		}
+	}
+	if w, h := mustLookup(t, "banana-lite").Pixels("8:1", "1K"); w != 0 || h != 0 {
+		t.Errorf("a ratio that the model lacks has %dx%d pixels, want none", w, h)
+	}
+}
+
+func TestParseAspectRatio(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"square": "1:1", "portrait": "3:4", "landscape": "4:3", "widescreen": "16:9",
+		"Ultrawide": "21:9", "vertical": "9:16", "5:4": "5:4", "8:1": "8:1",
+	} {
+		if got, ok := ParseAspectRatio(name); got != want || !ok {
+			t.Errorf("ParseAspectRatio(%q) = %q, %v, want %q", name, got, ok, want)
+		}
+	}
+	for _, name := range []string{"", "16:10", "1:1 ", "wide"} {
+		if _, ok := ParseAspectRatio(name); ok {
+			t.Errorf("ParseAspectRatio(%q) was accepted", name)
+		}
+	}
+}
+
+func mustLookup(t *testing.T, name string) Model {
+	t.Helper()
+	m, ok := Lookup(name)
+	if !ok {
+		t.Fatalf("model %q is not in the catalogue", name)
+	}
+	return m
+}

@@ -1,0 +1,128 @@
+package simulator
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// An answer is a body in pieces: text, and pictures that become base64 only on
+// the wire.
+type answer []segment
+
+// A segment is text, or a picture where pic is set.
+type segment struct {
+	text []byte
+	pic  *picture
+}
+
+// pictureHere stands in a JSON document for a picture's data. No string value
+// can contain it with these unescaped quotes, so that it is found for certain.
+const pictureHere = "@picture"
+
+// appendJSON appends v as JSON; each value "@picture" of a key "data" becomes
+// the next of pics.
+func (a answer) appendJSON(v any, indent bool, pics ...*picture) (answer, error) {
+	marshal, quoted := json.Marshal, []byte(`"data":"`+pictureHere)
+	if indent {
+		marshal = func(v any) ([]byte, error) { return json.MarshalIndent(v, "", "  ") }
+		quoted = []byte(`"data": "` + pictureHere)
+	}
+	b, err := marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode answer: %w", err)
+	}
+	for _, pic := range pics {
+		i := bytes.Index(b, quoted)
+		if i < 0 {
+			return nil, fmt.Errorf("encode answer: no place for a picture of type %s", pic.mime)
+		}
+		i += len(quoted) - len(pictureHere)
+		a = append(a, segment{text: b[:i]}, segment{pic: pic})
+		b = b[i+len(pictureHere):]
+	}
+	return append(a, segment{text: b}), nil
+}
+
+func (a answer) appendText(text string) answer { return append(a, segment{text: []byte(text)}) }
+
+// size is the length of the body in bytes.
+func (a answer) size() (n int64) {
+	for _, seg := range a {
+		if seg.pic != nil {
+			n += int64(seg.pic.base64Len())
+		} else {
+			n += int64(len(seg.text))
+		}
+	}
+	return n
+}
+
+// middle is an offset in the middle of the last picture, or of the body if it
+// has none.
+func (a answer) middle() int64 {
+	var at, middle int64
+	for _, seg := range a {
+		if seg.pic != nil {
+			middle = at + int64(seg.pic.base64Len())/2
+		}
+		at += answer{seg}.size()
+	}
+	if middle == 0 {
+		return at / 2
+	}
+	return middle
+}
+
+// write writes the whole body.
+func (a answer) write(w io.Writer, ws *writers) error {
+	buf := ws.base64Buffer()
+	defer ws.base64.Put(buf)
+	for _, seg := range a {
+		if seg.pic != nil {
+			if err := seg.pic.writeBase64(w, *buf); err != nil {
+				return err
+			}
+		} else if _, err := w.Write(seg.text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gzipBelow is the size from which the real API sends bodies uncompressed.
+const gzipBelow = 1 << 20
+
+// send answers with a and the headers already set. Errors of the connection
+// are the client's to notice.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, status int, a answer) {
+	var err error
+	if s.opts.NoGzip || a.size() >= gzipBelow || !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		w.WriteHeader(status)
+		err = a.write(w, &s.writers)
+	} else {
+		w.Header().Set("Content-Encoding", "gzip")
+		w.WriteHeader(status)
+		err = s.sendGzip(w, a)
+	}
+	if err != nil {
+		s.log.Debug("simulator: write answer", "path", r.URL.Path, "err", err)
+	}
+}
+
+func (s *Server) sendGzip(w io.Writer, a answer) error {
+	z, ok := s.writers.gzip.Get().(*gzip.Writer)
+	if !ok {
+		z, _ = gzip.NewWriterLevel(w, gzip.BestSpeed) // the level is valid
+	}
+	defer s.writers.gzip.Put(z)
+	z.Reset(w)
+	if err := a.write(z, &s.writers); err != nil {
+		return err
+	}
+	return z.Close()
+}

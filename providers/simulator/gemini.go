@@ -1,0 +1,252 @@
+package simulator
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// geminiPath matches the developer API's and Vertex' paths. Its groups are the
+// version, the project part, the publisher part, the model and the method.
+var geminiPath = regexp.MustCompile(`^/(v1|v1beta|v1beta1|v1alpha)/(projects/[^/]+/locations/[^/]+/)?(publishers/google/)?models(?:/([^/:]+)(?::(\w+))?)?$`)
+
+// maxGeminiBody bounds a request's body; the API's own limit is not published.
+const maxGeminiBody = 100 << 20
+
+// minServerTimeout is the shortest deadline that the API accepts in
+// X-Server-Timeout.
+const minServerTimeout = 10 * time.Second
+
+// A geminiCall is one request to the Gemini API on its way to an answer.
+type geminiCall struct {
+	srv     *Server
+	w       http.ResponseWriter
+	r       *http.Request
+	start   time.Time
+	key     string
+	model   string
+	method  string
+	vertex  bool
+	timeout time.Duration // the client's, 0 if it announced none
+	fault   *Fault        // nil if nothing goes wrong
+	entry   *Request      // in the journal
+}
+
+// serveGemini answers the paths of the Gemini API.
+func (s *Server) serveGemini(w http.ResponseWriter, r *http.Request) {
+	c := &geminiCall{srv: s, w: w, r: r, start: time.Now(), key: geminiKey(r)}
+	c.setHeaders()
+	c.entry = &Request{
+		Time: s.opts.Now(), Path: r.URL.Path, KeySuffix: suffix(c.key),
+		ServerTimeout: r.Header.Get("X-Server-Timeout"),
+	}
+	m := geminiPath.FindStringSubmatch(r.URL.Path)
+	if m != nil {
+		c.vertex, c.model, c.method = m[3] != "", m[4], m[5]
+		c.entry.Model = c.model
+	}
+	s.journal.add(c.entry)
+	defer func() {
+		s.log.Debug("simulator: request", "path", r.URL.Path, "status", c.entry.Status, "fault", c.entry.Fault, "took", time.Since(c.start))
+	}()
+
+	err := c.authorize()
+	switch {
+	case err != nil:
+	case m != nil && r.Method == http.MethodPost && (c.method == "generateContent" || c.method == "streamGenerateContent"):
+		err = c.generate()
+	case m != nil && r.Method == http.MethodGet && c.method == "" && !c.vertex:
+		err = c.list()
+	case c.model != "":
+		err = c.notFound()
+	default:
+		err = &wireError{Code: http.StatusNotFound, Status: "NOT_FOUND", Message: "Requested entity was not found."}
+	}
+	if err != nil {
+		c.fail(err)
+	}
+}
+
+// geminiKey is the request's API key, or on the Vertex path its token.
+func geminiKey(r *http.Request) string {
+	if key := r.Header.Get("X-Goog-Api-Key"); key != "" {
+		return key
+	}
+	if key := r.URL.Query().Get("key"); key != "" {
+		return key
+	}
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return token
+}
+
+// setHeaders sets what every answer of the real API carries.
+func (c *geminiCall) setHeaders() {
+	h := c.w.Header()
+	h.Set("Server", "scaffolding on HTTPServer2")
+	h.Set("Vary", "Origin, X-Origin, Referer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "SAMEORIGIN")
+	h.Set("X-Xss-Protection", "0")
+	h.Set("Alt-Svc", `h3=":443"; ma=2592000,h3-29=":443"; ma=2592000`)
+	h.Set("Content-Type", "application/json; charset=UTF-8")
+}
+
+// authorize checks the key as the API does before anything else. Keys that
+// begin with "bad" are not valid.
+func (c *geminiCall) authorize() *wireError {
+	switch {
+	case c.key == "" && c.vertex:
+		return missingCredential()
+	case c.key == "":
+		return missingKey()
+	case strings.HasPrefix(c.key, "bad"):
+		return badKey()
+	}
+	return nil
+}
+
+func (c *geminiCall) notFound() *wireError {
+	if c.vertex {
+		_, resource, _ := strings.Cut(strings.TrimPrefix(c.r.URL.Path, "/"), "/")
+		resource, _, _ = strings.Cut(resource, ":")
+		return publisherModelNotFound(resource)
+	}
+	method := c.method
+	if method == "" {
+		method = "generateContent"
+	}
+	return modelNotFound(c.model, method)
+}
+
+// list answers the list of models, or one of them.
+func (c *geminiCall) list() *wireError {
+	if c.model == "" {
+		return c.respond(map[string]any{"models": wireModels()})
+	}
+	for _, m := range wireModels() {
+		if m.Name == "models/"+c.model {
+			return c.respond(m)
+		}
+	}
+	return c.notFound()
+}
+
+// generate answers generateContent and streamGenerateContent.
+func (c *geminiCall) generate() *wireError {
+	if err := c.readTimeout(); err != nil {
+		return err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxGeminiBody))
+	c.srv.journal.note(func() { c.entry.Bytes = int64(len(body)) })
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return invalidArgument("Request payload size exceeds the limit: %d bytes.", tooLarge.Limit)
+	} else if err != nil { // the client is gone
+		panic(http.ErrAbortHandler)
+	}
+	req, werr := parseGemini(body, c.vertex)
+	if werr != nil {
+		return werr
+	}
+	prompt := req.prompt()
+	c.noteRequest(req, prompt)
+
+	image, text := c.findModel()
+	if image == nil && !text {
+		return c.notFound()
+	}
+	if wait, ok := c.srv.quota.admit(c.key, c.srv.opts.Now()); !ok {
+		return quotaExceeded(c.model, quotaPerMinute, c.srv.opts.RPM, protoDuration(wait))
+	}
+	c.fault, err = c.srv.faults.pick(prompt, c.model, c.key, c.srv.chance)
+	if err != nil {
+		return invalidArgument("Simulator: %v", err)
+	}
+	if c.fault != nil {
+		c.srv.journal.note(func() { c.entry.Fault = string(c.fault.Kind) })
+	}
+	if image != nil {
+		return c.generateImage(req, *image, prompt)
+	}
+	return c.generateText(req, prompt)
+}
+
+// readTimeout reads and checks the deadline that the client announces.
+func (c *geminiCall) readTimeout() *wireError {
+	seconds, err := strconv.ParseFloat(c.r.Header.Get("X-Server-Timeout"), 64)
+	if err != nil { // absent or unreadable: no deadline
+		return nil
+	}
+	c.timeout = time.Duration(seconds * float64(time.Second))
+	if c.timeout < minServerTimeout {
+		return invalidArgument("Manually set deadline %vs is too short. Minimum allowed deadline is %vs.", seconds, minServerTimeout.Seconds())
+	}
+	return nil
+}
+
+func (c *geminiCall) noteRequest(req *geminiRequest, prompt string) {
+	inline, files := req.references()
+	c.srv.journal.note(func() {
+		c.entry.Prompt = strings.Clone(prompt[:min(len(prompt), maxJournalPrompt)])
+		c.entry.Refs = len(inline) + len(files)
+		c.entry.AspectRatio = req.GenerationConfig.ImageConfig.AspectRatio
+		c.entry.Size = req.GenerationConfig.ImageConfig.ImageSize
+	})
+}
+
+// findModel finds an image model, or reports that the name is a text model's.
+func (c *geminiCall) findModel() (image *geminiModel, text bool) {
+	for _, m := range geminiModels() {
+		if m.name == c.model {
+			return &m, false
+		}
+	}
+	for _, name := range geminiTextModels() {
+		if name == c.model {
+			return nil, true
+		}
+	}
+	return nil, false
+}
+
+// pass waits for as long as the model takes. A client that announced a shorter
+// deadline gets the API's answer to that.
+func (c *geminiCall) pass(d time.Duration) *wireError {
+	err := c.srv.wait(c.r.Context(), d, c.timeout)
+	if errors.Is(err, errTooLate) {
+		return deadlineExceeded()
+	} else if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+// respond answers 200 with a document, without pictures.
+func (c *geminiCall) respond(v any) *wireError {
+	a, err := answer(nil).appendJSON(v, true)
+	if err != nil {
+		return internalError()
+	}
+	c.send(http.StatusOK, a)
+	return nil
+}
+
+// fail answers with an error.
+func (c *geminiCall) fail(werr *wireError) {
+	a, err := answer(nil).appendJSON(map[string]any{"error": werr}, true)
+	if err != nil {
+		panic(fmt.Sprintf("encode an error of strings: %v", err))
+	}
+	c.send(werr.Code, a)
+}
+
+func (c *geminiCall) send(status int, a answer) {
+	c.srv.journal.note(func() { c.entry.Status = status })
+	c.w.Header().Set("Server-Timing", fmt.Sprintf("gfet4t7; dur=%d", time.Since(c.start).Milliseconds()))
+	c.srv.send(c.w, c.r, status, a)
+}

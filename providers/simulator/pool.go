@@ -1,0 +1,132 @@
+package simulator
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"github.com/segmentio/asm/base64"
+)
+
+// poolPictures is how many different pictures a pool holds of each size.
+const poolPictures = 4
+
+// A pool holds encoded JPEG pictures per pixel size. What it hands out differs
+// in a comment segment after the JPEG's first two bytes, so that of a megabyte
+// only the comment's base64 is computed per request.
+type pool struct {
+	painter *painter
+	bytes   int
+	next    atomic.Uint64
+
+	mu    sync.Mutex
+	sizes map[[2]int]*poolSize
+}
+
+// A poolSize holds the pictures of one pixel size: the base64 of what follows
+// the comment.
+type poolSize struct {
+	once  sync.Once
+	tails [][]byte
+}
+
+// newPool makes a pool whose square pictures are ready; those of other sizes
+// are made when they are first asked for.
+func newPool(p *painter, bytes int) *pool {
+	pl := &pool{painter: p, bytes: bytes, sizes: make(map[[2]int]*poolSize)}
+	pl.take(1024, 1024)
+	return pl
+}
+
+// take returns a picture that shares its pixels with others and its bytes with
+// none.
+func (pl *pool) take(w, h int) *picture {
+	pl.mu.Lock()
+	size := pl.sizes[[2]int{w, h}]
+	if size == nil {
+		size = new(poolSize)
+		pl.sizes[[2]int{w, h}] = size
+	}
+	pl.mu.Unlock()
+	size.once.Do(func() { size.tails = pl.fill(w, h) })
+
+	n := pl.next.Add(1)
+	return &picture{mime: mimeJPEG, raw: poolHead(n), tail: size.tails[n%uint64(len(size.tails))]}
+}
+
+// poolHeadBytes is the length of poolHead: a multiple of three, so that what
+// follows can be encoded before.
+const poolHeadBytes = 54
+
+// poolHead is the start of a JPEG: SOI and a comment segment (ITU-T T.81,
+// B.2.4.5) that holds n.
+func poolHead(n uint64) []byte {
+	head := make([]byte, 0, poolHeadBytes)
+	head = append(head, 0xff, 0xd8, 0xff, 0xfe, 0, poolHeadBytes-4)
+	return fmt.Appendf(head, "simulated picture %0*d", poolHeadBytes-6-18, n)
+}
+
+// fill makes the pictures of one size.
+func (pl *pool) fill(w, h int) [][]byte {
+	tails := make([][]byte, poolPictures)
+	quality := 100
+	for i := range tails {
+		sc := scene{
+			sum: poolSum(i, w, h), width: w, height: h, grain: true,
+			caption: fmt.Sprintf("Load picture %d of %d", i+1, poolPictures),
+			footer:  fmt.Sprintf("%d × %d · simulated", w, h),
+		}
+		var jpg []byte
+		jpg, quality = pl.encode(sc, quality)
+		tails[i] = make([]byte, base64.StdEncoding.EncodedLen(len(jpg)-2))
+		base64.StdEncoding.Encode(tails[i], jpg[2:])
+	}
+	return tails
+}
+
+func poolSum(i, w, h int) (sum [32]byte) {
+	binary.LittleEndian.PutUint64(sum[:], uint64(i))
+	binary.LittleEndian.PutUint64(sum[8:], uint64(w)<<32|uint64(h))
+	return sum
+}
+
+// encode draws a picture and encodes it to the pool's size: at the best quality
+// that fits, up to best, and the rest in comments. A picture that does not fit
+// at the lowest quality stays larger.
+func (pl *pool) encode(sc scene, best int) (jpg []byte, used int) {
+	room := pl.bytes - (poolHeadBytes - 2)
+	im := pl.painter.paint(sc)
+	defer pl.painter.release(im)
+	for _, used = range []int{98, 95, 90, 82, 70, 50, 20} {
+		if used > best {
+			continue
+		}
+		if jpg = encodeJPEG(im, used); len(jpg) <= room {
+			break
+		}
+	}
+	return pad(jpg, room), used
+}
+
+// pad inserts comments of noise after the SOI marker until the file has size
+// bytes, or as many as are possible if less than a comment's four are missing.
+func pad(jpg []byte, size int) []byte {
+	out := append(make([]byte, 0, max(size, len(jpg))), jpg[:2]...)
+	rng := rand.NewChaCha8([32]byte([]byte("padding of pictures for load....")))
+	for missing := size - len(jpg); missing >= 4; {
+		n := min(missing, 0xffff+2)
+		if rest := missing - n; rest > 0 && rest < 4 {
+			n -= 4
+		}
+		out = append(out, 0xff, 0xfe)
+		out = binary.BigEndian.AppendUint16(out, uint16(n-2))
+		noise := make([]byte, (n-4+1)/2)
+		_, _ = rng.Read(noise) // never fails
+		out = append(out, hex.EncodeToString(noise)[:n-4]...)
+		missing -= n
+	}
+	return append(out, jpg[2:]...)
+}
