@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -185,7 +186,7 @@ func (r *run) draw(ctx context.Context, index int) error {
 	p := r.claim.Params
 	req := providers.Request{
 		Model: r.model.Upstream, Prompt: r.claim.Prompt, NegativePrompt: p.NegativePrompt, Style: p.Style,
-		AspectRatio: p.AspectRatio, Resolution: p.Resolution, Seed: imageSeed(p.Seed, index), Dir: r.w.opts.SpoolDir,
+		AspectRatio: p.AspectRatio, Resolution: p.Resolution, Seed: r.seed(index), Dir: r.w.opts.SpoolDir,
 	}
 	result, err := r.call(ctx, n, req)
 	if providers.KindOf(err) == providers.KindNoImage {
@@ -201,13 +202,21 @@ func (r *run) draw(ctx context.Context, index int) error {
 	return r.keep(ctx, index, result)
 }
 
-// imageSeed gives each image of a generation a seed of its own.
-func imageSeed(seed *int32, index int) *int32 {
-	if seed == nil {
+// seed gives each of several images a seed of its own, so that they differ.
+func (r *run) seed(index int) *int32 {
+	var base int32
+	switch {
+	case r.claim.Params.Seed != nil:
+		base = *r.claim.Params.Seed
+	case r.claim.N == 1:
 		return nil
+	default:
+		hash := fnv.New32a()
+		_, _ = hash.Write([]byte(r.claim.ID)) // never fails
+		base = int32(hash.Sum32() >> 1)
 	}
-	s := *seed + int32(index) //nolint:gosec // a generation has few images, and wrapping is fine
-	return &s
+	seed := base + int32(index) // wraps, which is as good
+	return &seed
 }
 
 // call makes one paid call and notes how it ended.

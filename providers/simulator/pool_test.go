@@ -26,22 +26,21 @@ func TestPool(t *testing.T) {
 		if len(data) < size-4 || len(data) > size {
 			t.Fatalf("picture of %d bytes, want %d", len(data), size)
 		}
-		im, err := jpeg.Decode(bytes.NewReader(data))
-		if err != nil || im.Bounds().Size() != image.Pt(1024, 1024) {
-			t.Fatalf("decode picture: %v", err)
-		}
 		seen[string(data)] = true
-		tails[string(data[poolHeadBytes:])] = true
+		if tail := string(data[poolHeadBytes:]); !tails[tail] {
+			tails[tail] = true
+			im, err := jpeg.Decode(bytes.NewReader(data))
+			if err != nil || im.Bounds().Size() != image.Pt(1024, 1024) {
+				t.Fatalf("decode picture: %v", err)
+			}
+		}
 	}
 	if len(seen) != 3*poolPictures || len(tails) != poolPictures {
 		t.Errorf("%d different pictures of %d different contents", len(seen), len(tails))
 	}
-	for _, ratio := range []string{"16:9", "9:16"} {
-		data := mustImage(t, client, "a banana", &genai.GenerateContentConfig{ImageConfig: &genai.ImageConfig{AspectRatio: ratio}})
-		want, _ := geminiModels()[0].ratio(ratio, image.Point{})
-		if got, _ := imageSize(t, data); got != want.size {
-			t.Errorf("pooled picture of %s is %v", ratio, got)
-		}
+	data := mustImage(t, client, "a banana", &genai.GenerateContentConfig{ImageConfig: &genai.ImageConfig{AspectRatio: "21:9"}})
+	if got, _ := imageSize(t, data); got != image.Pt(1584, 672) {
+		t.Errorf("pooled picture of 21:9 is %v", got)
 	}
 	if got := sim.Requests()[0].Images; got != 1 {
 		t.Errorf("journal counts %d images", got)

@@ -75,8 +75,8 @@ func insetReference(im *image.RGBA, cell image.Rectangle, ref image.Image) {
 		return
 	}
 	at := cell.Min.Add(cell.Size().Sub(size).Div(2))
-	print := image.Rectangle{at, at.Add(size)}
-	fillBox(im, print.Inset(-frame).Add(image.Pt(frame, frame)), float64(frame), rgbAlpha(0x201010, 0x40))
-	fillBox(im, print.Inset(-frame), float64(frame), rgb(0xfffdf7))
-	draw.ApproxBiLinear.Scale(im, print, ref, ref.Bounds(), draw.Over, nil)
+	shown := image.Rectangle{at, at.Add(size)}
+	fillBox(im, shown.Inset(-frame).Add(image.Pt(frame, frame)), float64(frame), rgbAlpha(0x201010, 0x40))
+	fillBox(im, shown.Inset(-frame), float64(frame), rgb(0xfffdf7))
+	draw.ApproxBiLinear.Scale(im, shown, ref, ref.Bounds(), draw.Over, nil)
 }
