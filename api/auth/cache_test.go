@@ -1,0 +1,39 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"testing"
+	"time"
+
+	"github.com/nanobanana/nanobanana/store"
+)
+
+func TestCache_IsBoundedAndGuessesDisplaceNoKey(t *testing.T) {
+	t.Parallel()
+	c := newCache(10)
+	now := time.Now()
+	key := sha256.Sum256([]byte("real"))
+	c.put(key, &entry{row: &store.APIKey{}, until: now.Add(time.Hour)}, 0)
+	for i := range 100 {
+		c.put(sha256.Sum256([]byte{byte(i)}), &entry{until: now.Add(time.Hour)}, 0)
+	}
+	if len(c.unknown) != 10 {
+		t.Errorf("%d unknown keys are remembered, want 10", len(c.unknown))
+	}
+	if _, ok := c.get(key, now); !ok {
+		t.Error("guesses displaced a real key")
+	}
+}
+
+func TestCache_WhatWasReadBeforeAnInvalidationIsNotKept(t *testing.T) {
+	t.Parallel()
+	c := newCache(10)
+	now := time.Now()
+	hash := sha256.Sum256([]byte("key"))
+	epoch := c.epoch.Load() // the query begins
+	c.forget([]string{"key_1"})
+	c.put(hash, &entry{row: &store.APIKey{ID: "key_1"}, until: now.Add(time.Hour)}, epoch)
+	if _, ok := c.get(hash, now); ok {
+		t.Error("a row read before its revocation was kept after it")
+	}
+}

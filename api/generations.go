@@ -1,0 +1,235 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+type createGenerationOutput struct {
+	Status            int
+	Location          string `header:"Location" doc:"The generation's path"`
+	RetryAfter        string `header:"Retry-After" doc:"Seconds until it is worth asking again"`
+	Replayed          string `header:"Idempotent-Replayed" doc:"true if an earlier request with this Idempotency-Key made the generation"`
+	PreferenceApplied string `header:"Preference-Applied"`
+	Cost              string `header:"X-NB-Cost-Micros" doc:"Millionths of a US dollar, once it has ended"`
+	Body              *generation
+}
+
+func (s *server) createGeneration(ctx context.Context, in *createGenerationInput) (*createGenerationOutput, error) {
+	headers := requestOf(ctx).http.Header
+	key, err := idempotencyKey(headers)
+	if err != nil {
+		return nil, err
+	}
+	caller := auth.FromContext(ctx)
+	accepted, err := s.queue.SubmitGeneration(ctx, jobs.Submission{
+		OrgID: caller.OrgID, ProjectID: caller.ProjectID, APIKeyID: caller.KeyID, Test: caller.Test,
+		Request: in.Body.request(), IdempotencyKey: key,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &createGenerationOutput{Status: http.StatusAccepted}
+	seconds, preferred := preferredWait(headers)
+	if in.Body.Wait > 0 {
+		seconds, preferred = in.Body.Wait, false
+	}
+	wait := min(time.Duration(seconds)*time.Second, s.opts.MaxWait)
+	if preferred {
+		out.PreferenceApplied = fmt.Sprintf("wait=%d", int(wait.Seconds()))
+	}
+	g := accepted.Generation
+	if wait > 0 && !g.Status.Terminal() {
+		if g, err = s.awaitEnd(ctx, g.ProjectID, g.ID, wait); err != nil {
+			return nil, err
+		}
+	}
+	if wait > 0 && g.Status.Terminal() {
+		out.Status = http.StatusOK
+	}
+	if accepted.Replayed {
+		out.Replayed = "true"
+	}
+	if out.Body, err = s.viewGeneration(ctx, g); err != nil {
+		return nil, err
+	}
+	out.Location, out.RetryAfter, out.Cost = out.Body.URLs.Self, out.Body.retryAfter(), out.Body.costMicros()
+	return out, nil
+}
+
+type getGenerationOutput struct {
+	Status       int
+	ETag         string `header:"ETag"`
+	CacheControl string `header:"Cache-Control"`
+	RetryAfter   string `header:"Retry-After" doc:"Seconds until it is worth asking again; absent once it has ended"`
+	Cost         string `header:"X-NB-Cost-Micros" doc:"Millionths of a US dollar, once it has ended"`
+	Body         *generation
+}
+
+func (s *server) getGeneration(ctx context.Context, in *getGenerationInput) (*getGenerationOutput, error) {
+	project := auth.FromContext(ctx).ProjectID
+	g, err := s.awaitEnd(ctx, project, in.ID, time.Duration(in.Wait)*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	position, err := s.queuePosition(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	out := &getGenerationOutput{Status: http.StatusOK, ETag: etagOf(g, position), CacheControl: "private, no-cache"}
+	if in.IfNoneMatch != "" && matches(in.IfNoneMatch, out.ETag) {
+		out.Status = http.StatusNotModified
+		if !g.Status.Terminal() {
+			out.RetryAfter = strconv.Itoa(retrySeconds(s.eta(g)))
+		}
+		return out, nil
+	}
+	if out.Body, err = s.viewGeneration(ctx, g); err != nil {
+		return nil, err
+	}
+	out.Body.QueuePosition = position
+	out.RetryAfter, out.Cost = out.Body.retryAfter(), out.Body.costMicros()
+	return out, nil
+}
+
+// etagOf is weak: it changes when something happened, not with the clock.
+func etagOf(g *store.Generation, position *int) string {
+	ahead := 0
+	if position != nil {
+		ahead = *position
+	}
+	return fmt.Sprintf(`W/"%s.%d.%d.%d.%d.%t"`, g.Status, g.Fence, g.Tries, g.Attempts, ahead, g.RemovedAt != nil)
+}
+
+// queuePosition is nil for a generation that no longer waits for its first run.
+func (s *server) queuePosition(ctx context.Context, g *store.Generation) (*int, error) {
+	if g.Status != store.StatusQueued || g.Fence > 0 {
+		return nil, nil
+	}
+	position, err := s.db.QueuePosition(ctx, jobs.QueueGenerate, g.CreatedAt)
+	if err != nil {
+		return nil, err
+	}
+	return &position, nil
+}
+
+// rereadInterval is how often a wait looks at the row, in case the news of the
+// end is lost.
+const rereadInterval = 3 * time.Second
+
+// awaitEnd returns a generation once it has ended, or as it is when the time is
+// over or the process drains.
+func (s *server) awaitEnd(ctx context.Context, project, id string, wait time.Duration) (*store.Generation, error) {
+	if !store.ValidGenerationID(id) {
+		return nil, fmt.Errorf("generation %q: %w", id, store.ErrNotFound)
+	}
+	if wait <= 0 {
+		return s.db.Generation(ctx, project, id)
+	}
+	// Listen first: an end between reading and listening would go unheard.
+	news, done := s.opts.Live.Generation(id)
+	defer done()
+	g, err := s.db.Generation(ctx, project, id)
+	if err != nil || g.Status.Terminal() {
+		return g, err
+	}
+	over := time.NewTimer(wait)
+	defer over.Stop()
+	again := time.NewTicker(rereadInterval)
+	defer again.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-news:
+		case <-again.C:
+		case <-over.C:
+			waiting = false
+		case <-s.opts.Drain:
+			waiting = false
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		status, err := s.db.GenerationStatus(ctx, project, id)
+		if err != nil {
+			return nil, err
+		}
+		waiting = waiting && !status.Terminal()
+	}
+	return s.db.Generation(ctx, project, id)
+}
+
+type cancelGenerationOutput struct {
+	Body *generation
+}
+
+func (s *server) cancelGeneration(ctx context.Context, in *generationInput) (*cancelGenerationOutput, error) {
+	g, err := s.queue.CancelGeneration(ctx, auth.FromContext(ctx).ProjectID, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	view, err := s.viewGeneration(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	return &cancelGenerationOutput{Body: view}, nil
+}
+
+func (s *server) deleteGeneration(ctx context.Context, in *generationInput) (*struct{}, error) {
+	return nil, s.queue.RemoveGeneration(ctx, auth.FromContext(ctx).ProjectID, in.ID)
+}
+
+type listGenerationsOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         generationList
+}
+
+// generationList is one page.
+type generationList struct {
+	Object     string        `json:"object" enum:"list"`
+	Data       []*generation `json:"data" nullable:"false" doc:"queue_position is only told by GET /v1/generations/{id}"`
+	HasMore    bool          `json:"has_more" doc:"Whether there are more in the direction asked"`
+	FirstID    *string       `json:"first_id"`
+	LastID     *string       `json:"last_id"`
+	NextCursor *string       `json:"next_cursor" doc:"Send it as after, or as before if that was sent, to get the next page"`
+}
+
+func (s *server) listGenerations(ctx context.Context, in *listGenerationsInput) (*listGenerationsOutput, error) {
+	filter, err := in.filter()
+	if err != nil {
+		return nil, err
+	}
+	project := auth.FromContext(ctx).ProjectID
+	if in.ProjectID != "" && in.ProjectID != project {
+		return nil, refuse("not_found", "project_id is not the key's own project; leave it out.")
+	}
+	page, err := s.db.Generations(ctx, project, filter)
+	if err != nil {
+		return nil, err
+	}
+	list := generationList{Object: "list", HasMore: len(page) > in.Limit}
+	switch {
+	case list.HasMore && in.Before != "":
+		page = page[1:]
+	case list.HasMore:
+		page = page[:in.Limit]
+	}
+	if list.Data, err = s.viewGenerations(ctx, project, page); err != nil {
+		return nil, err
+	}
+	if n := len(page); n > 0 {
+		list.FirstID, list.LastID = &page[0].ID, &page[n-1].ID
+	}
+	if list.HasMore {
+		list.NextCursor = list.LastID
+		if in.Before != "" {
+			list.NextCursor = list.FirstID
+		}
+	}
+	return &listGenerationsOutput{CacheControl: "private, no-cache", Body: list}, nil
+}

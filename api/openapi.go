@@ -1,0 +1,161 @@
+package api
+
+import (
+	_ "embed" // the document
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/labstack/echo/v4"
+)
+
+// document is what finishDocument makes, kept beside the code so that a change
+// of the contract shows in review. TestOpenAPI holds the two together.
+//
+//go:embed openapi.json
+var document []byte
+
+func (s *server) openAPI(c echo.Context) error {
+	return c.Blob(http.StatusOK, "application/openapi+json", document)
+}
+
+// index tells a visitor where to begin.
+func (s *server) index(c echo.Context) error {
+	return c.JSON(http.StatusOK, map[string]string{
+		"name": "NanoBanana", "version": s.opts.Version,
+		"openapi": "/openapi.json", "generate": "POST /v1/generations", "models": "/v1/models", "health": "/readyz",
+	})
+}
+
+// errorExplanation is what the type of a problem leads to.
+type errorExplanation struct {
+	Code      string `json:"code"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Type      string `json:"type"`
+	Retryable bool   `json:"retryable"`
+	Detail    string `json:"detail"`
+}
+
+func (s *server) explainError(c echo.Context) error {
+	kind := kindOf(c.Param("code"))
+	if kind.Code != c.Param("code") {
+		return refuse("not_found", "There is no such error code.")
+	}
+	return c.JSON(http.StatusOK, errorExplanation{
+		Code: kind.Code, Title: kind.Title, Status: kind.Status, Type: kind.Type, Retryable: kind.Retryable, Detail: kind.Detail,
+	})
+}
+
+// describePlainRoutes puts the routes that Huma does not serve into the document.
+func describePlainRoutes(doc *huma.OpenAPI) {
+	image := &huma.Operation{
+		Method: http.MethodGet, Path: "/v1/images/{id}/content", OperationID: "getImageContent", Tags: []string{"images"},
+		Summary:     "Fetch an image",
+		Description: "Takes a key of the image's project, or the signature that the image's url carries. Range, If-Range and If-None-Match work as in RFC 9110.",
+		Security:    []map[string][]string{{"key": {}}, {}},
+		Parameters: []*huma.Param{
+			{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}},
+			{Name: "sig", In: "query", Description: "Instead of a key", Schema: &huma.Schema{Type: "string"}},
+			{Name: "wait", In: "query", Description: "Seconds to wait for an image that is being made, at most 30", Schema: &huma.Schema{Type: "integer"}},
+		},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "The image", Content: map[string]*huma.MediaType{
+				"image/png": {}, "image/jpeg": {}, "image/webp": {},
+			}},
+			"206": {Description: "A part of the image"},
+			"304": {Description: "Not modified"},
+			"202": jsonResponse(doc, "The image is being made; see Retry-After", reflect.TypeFor[pendingImage]()),
+			"416": {Description: "No such part"},
+		},
+	}
+	describeProblems(doc, image, 401, 404, 410, 422)
+	doc.AddOperation(image)
+	head := *image
+	head.Method, head.OperationID, head.Summary = http.MethodHead, "headImageContent", "See an image's headers"
+	doc.AddOperation(&head)
+	for _, r := range []struct{ path, id, summary string }{
+		{"/livez", "livez", "Whether the process lives"},
+		{"/readyz", "readyz", "Whether it can serve requests"},
+		{"/health", "health", "The same as /readyz"},
+	} {
+		op := &huma.Operation{
+			Method: http.MethodGet, Path: r.path, OperationID: r.id, Summary: r.summary, Tags: []string{"health"},
+			Security:  []map[string][]string{},
+			Responses: map[string]*huma.Response{"200": jsonResponse(doc, "It does", reflect.TypeFor[health]())},
+		}
+		if r.path != "/livez" {
+			describeProblems(doc, op, 503)
+		}
+		doc.AddOperation(op)
+	}
+	explain := &huma.Operation{
+		Method: http.MethodGet, Path: "/errors/{code}", OperationID: "explainError", Summary: "Explain an error code", Tags: []string{"errors"},
+		Security:   []map[string][]string{},
+		Parameters: []*huma.Param{{Name: "code", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}}},
+		Responses:  map[string]*huma.Response{"200": jsonResponse(doc, "The code", reflect.TypeFor[errorExplanation]())},
+	}
+	describeProblems(doc, explain, 404)
+	doc.AddOperation(explain)
+}
+
+func jsonResponse(doc *huma.OpenAPI, description string, t reflect.Type) *huma.Response {
+	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{
+		"application/json": {Schema: doc.Components.Schemas.Schema(t, true, t.Name())},
+	}}
+}
+
+func describeProblems(doc *huma.OpenAPI, op *huma.Operation, statuses ...int) {
+	schema := doc.Components.Schemas.Schema(reflect.TypeFor[problem](), true, "Problem")
+	for _, status := range statuses {
+		op.Responses[strconv.Itoa(status)] = &huma.Response{
+			Description: http.StatusText(status),
+			Content:     map[string]*huma.MediaType{problemType: {Schema: schema}},
+		}
+	}
+}
+
+// finishDocument adds what the types of inputs and outputs do not tell.
+func finishDocument(doc *huma.OpenAPI) {
+	for path, item := range doc.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
+			if op == nil || !strings.HasPrefix(path, "/v1/") || path == "/v1/images/{id}/content" {
+				continue
+			}
+			delete(op.Responses, "default")
+			statuses := []int{401, 422, 500, 503}
+			if strings.Contains(path, "{") {
+				statuses = append(statuses, 404)
+			}
+			if op.RequestBody != nil {
+				statuses = append(statuses, 400, 409, 413, 415)
+				op.Responses["200"] = &huma.Response{
+					Description: "It ended within the time that the caller wanted to wait",
+					Content:     op.Responses["202"].Content,
+				}
+			}
+			if op.OperationID == "getGeneration" {
+				op.Responses["304"] = &huma.Response{Description: "Nothing has changed"}
+			}
+			if op.OperationID == "listGenerations" {
+				statuses = append(statuses, 400, 404)
+			}
+			describeProblems(doc, op, statuses...)
+		}
+	}
+	schemas := doc.Components.Schemas.Map()
+	for name, schema := range schemas {
+		if !strings.HasSuffix(name, "Body") {
+			schema.AdditionalProperties = nil // answers may gain members
+		}
+	}
+	for _, name := range []string{"usage", "error"} {
+		property := schemas["Generation"].Properties[name]
+		schemas["Generation"].Properties[name] = &huma.Schema{
+			Description: property.Description,
+			AnyOf:       []*huma.Schema{{Ref: property.Ref}, {Type: "null"}},
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// problemKind is one code of the API's errors.
+type problemKind struct {
+	Code       string
+	Status     int
+	Title      string
+	Type       string // of the OpenAI API
+	Retryable  bool
+	RetryAfter time.Duration
+	Detail     string // when there is nothing more exact to say
+}
+
+// Types of error that clients of the OpenAI API know.
+const (
+	typeRequest     = "invalid_request_error"
+	typeAuth        = "authentication_error"
+	typeConflict    = "conflict_error"
+	typeIdempotency = "idempotency_error"
+	typeAPI         = "api_error"
+)
+
+const sendKey = "send a key as \"Authorization: Bearer nb_live_...\""
+
+// problemKinds is every code there is, the most general last. It is never
+// written to.
+var problemKinds = []problemKind{
+	{Code: "invalid_json", Status: 400, Title: "Invalid JSON", Type: typeRequest, Detail: "The body is not valid JSON."},
+	{Code: "invalid_request", Status: 400, Title: "Invalid request", Type: typeRequest, Detail: "The request is not valid."},
+	{Code: "invalid_cursor", Status: 400, Title: "Invalid cursor", Type: typeRequest, Detail: "after and before take the id of a generation."},
+	{Code: "missing_api_key", Status: 401, Title: "Missing API key", Type: typeAuth, Detail: "No API key was sent; " + sendKey + "."},
+	{Code: "invalid_api_key", Status: 401, Title: "Invalid API key", Type: typeAuth, Detail: "The API key is not valid; " + sendKey + "."},
+	{Code: "key_expired", Status: 401, Title: "API key expired", Type: typeAuth, Detail: "The API key has expired; make a new one."},
+	{Code: "key_revoked", Status: 401, Title: "API key revoked", Type: typeAuth, Detail: "The API key has been revoked; make a new one."},
+	{Code: "not_found", Status: 404, Title: "Not found", Type: typeRequest, Detail: "Nothing with this id belongs to the key's project."},
+	{Code: "method_not_allowed", Status: 405, Title: "Method not allowed", Type: typeRequest, Detail: "The route takes other methods; see the header Allow."},
+	{Code: "request_timeout", Status: 408, Title: "Request timeout", Type: typeRequest, Retryable: true, Detail: "The body did not arrive in time."},
+	{Code: "idempotency_in_flight", Status: 409, Title: "Request in flight", Type: typeConflict, Retryable: true, RetryAfter: time.Second, Detail: "A request with this Idempotency-Key is being accepted; ask again."},
+	{Code: "image_expired", Status: 410, Title: "Image expired", Type: typeRequest, Detail: "The image's retention is over."},
+	{Code: "data_removed", Status: 410, Title: "Data removed", Type: typeRequest, Detail: "The image was deleted with its generation."},
+	{Code: "payload_too_large", Status: 413, Title: "Payload too large", Type: typeRequest, Detail: "The body is larger than this route accepts."},
+	{Code: "unsupported_media_type", Status: 415, Title: "Unsupported media type", Type: typeRequest, Detail: "Send the body as \"Content-Type: application/json\"."},
+	{Code: "validation_failed", Status: 422, Title: "Validation failed", Type: typeRequest, Detail: "The request is not valid; errors lists why."},
+	{Code: "idempotency_key_reused", Status: 422, Title: "Idempotency key reused", Type: typeIdempotency, Detail: "This Idempotency-Key was used for a different request; use a new key for a new request."},
+	{Code: "client_closed_request", Status: 499, Title: "Client closed request", Type: typeRequest, Retryable: true, Detail: "The caller went away."},
+	{Code: "service_unavailable", Status: 503, Title: "Service unavailable", Type: typeAPI, Retryable: true, RetryAfter: 2 * time.Second, Detail: "The service can not reach its database just now; ask again."},
+	{Code: "internal_error", Status: 500, Title: "Internal error", Type: typeAPI, Retryable: true, Detail: "Something went wrong here; the request_id finds it in the log."},
+}
+
+func kindOf(code string) *problemKind {
+	for i := range problemKinds {
+		if problemKinds[i].Code == code {
+			return &problemKinds[i]
+		}
+	}
+	return &problemKinds[len(problemKinds)-1]
+}
+
+// sentinels maps errors to codes. It is never written to.
+var sentinels = []struct {
+	err  error
+	code string
+}{
+	{auth.ErrMissing, "missing_api_key"},
+	{auth.ErrExpired, "key_expired"},
+	{auth.ErrRevoked, "key_revoked"},
+	{store.ErrNotFound, "not_found"},
+	{jobs.ErrIdempotencyKeyReused, "idempotency_key_reused"},
+	{jobs.ErrIdempotencyInFlight, "idempotency_in_flight"},
+}
+
+// problemFor is the one place where an error becomes an answer. What matches
+// nothing is ours: a bare 500, whose cause only the log gets. r may be nil.
+func problemFor(r *http.Request, err error) *problem {
+	var refused *refusal
+	var invalid *jobs.InvalidError
+	var tooLarge *http.MaxBytesError
+	var routing *echo.HTTPError
+	switch {
+	case errors.As(err, &refused):
+		return newProblem(refused.code, refused.detail, refused.faults)
+	case errors.As(err, &invalid):
+		return validationProblem(jobFaults(invalid.Faults))
+	case errors.As(err, &tooLarge):
+		return newProblem("payload_too_large", fmt.Sprintf("The body is larger than the %d bytes that are accepted.", tooLarge.Limit), nil)
+	case errors.Is(err, auth.ErrMalformed), errors.Is(err, auth.ErrUnknown):
+		return newProblem("invalid_api_key", "The key was refused: "+err.Error()+".", nil)
+	case errors.As(err, &routing):
+		return routingProblem(r, routing)
+	}
+	for _, s := range sentinels {
+		if errors.Is(err, s.err) {
+			return newProblem(s.code, "", nil)
+		}
+	}
+	var p *problem
+	switch {
+	case errors.Is(err, context.Canceled):
+		p = newProblem("client_closed_request", "", nil)
+	case store.IsUnavailable(err), store.IsLockTimeout(err):
+		p = newProblem("service_unavailable", "", nil)
+	default:
+		p = newProblem("internal_error", "", nil)
+	}
+	p.cause = err
+	return p
+}
+
+// routingProblem turns what Echo says of a route.
+func routingProblem(r *http.Request, err *echo.HTTPError) *problem {
+	switch {
+	case err.Code == http.StatusNotFound && r != nil:
+		return newProblem("not_found", fmt.Sprintf("There is no route %s %s; GET /openapi.json lists them.", r.Method, r.URL.Path), nil)
+	case err.Code == http.StatusMethodNotAllowed:
+		return newProblem("method_not_allowed", "", nil)
+	case err.Code == http.StatusRequestEntityTooLarge:
+		return newProblem("payload_too_large", "", nil)
+	case err.Code >= 400 && err.Code < 500:
+		return newProblem("invalid_request", fmt.Sprint(err.Message), nil)
+	}
+	p := newProblem("internal_error", "", nil)
+	p.cause = err
+	return p
+}

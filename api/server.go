@@ -1,0 +1,157 @@
+// Package api is the HTTP front door: it checks who is calling, turns requests
+// into calls on jobs and store, and turns what comes back into answers.
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
+	"github.com/labstack/echo/v4"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/store"
+	"github.com/nanobanana/nanobanana/store/blobs"
+)
+
+// simulator is the provider of what is simulated, as answers name it.
+const simulator = "simulator"
+
+// Options configure the front door. DB, Queue, Blobs, Keys, Signer and Live are
+// required.
+type Options struct {
+	DB     *store.DB
+	Queue  *jobs.Queue
+	Blobs  blobs.Store
+	Keys   *auth.Keys
+	Signer *auth.Signer
+	Live   *store.Live // which someone else runs
+
+	// BaseURL begins the absolute URLs in answers: "https://images.example.com".
+	// Empty derives it from each request.
+	BaseURL string
+
+	// LiveProvider is what live keys run on: "gemini" or, the default, "simulator".
+	LiveProvider string
+
+	// MaxBody is the most bytes of a request's body; default 1 MiB.
+	MaxBody int64
+
+	// BodyTimeout is how long a body may take to arrive; default 30 s.
+	BodyTimeout time.Duration
+
+	// MaxWait is the longest a submission may wait for its end; default 2 minutes.
+	MaxWait time.Duration
+
+	// Drain, when closed, ends every wait early with the state as it is and makes
+	// the process report that it takes no more requests.
+	Drain <-chan struct{}
+
+	// Logger gets one line per request; default none.
+	Logger *slog.Logger
+
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+
+	// Version of the program, for people.
+	Version string
+}
+
+type server struct {
+	opts  Options
+	db    *store.DB
+	queue *jobs.Queue
+	ready readiness
+}
+
+// New returns the handler of the whole API. The http.Server around it must set
+// no ReadTimeout or WriteTimeout, which would end waits: bodies have a time
+// limit of their own.
+func New(opts Options) (http.Handler, error) {
+	for name, missing := range map[string]bool{
+		"DB": opts.DB == nil, "Queue": opts.Queue == nil, "Blobs": opts.Blobs == nil,
+		"Keys": opts.Keys == nil, "Signer": opts.Signer == nil, "Live": opts.Live == nil,
+	} {
+		if missing {
+			return nil, errors.New("make API: no " + name)
+		}
+	}
+	if opts.BaseURL != "" && !strings.HasPrefix(opts.BaseURL, "http://") && !strings.HasPrefix(opts.BaseURL, "https://") {
+		return nil, fmt.Errorf("make API: base URL %q is not absolute", opts.BaseURL)
+	}
+	handler, _ := newServer(opts).handler()
+	return handler, nil
+}
+
+func newServer(opts Options) *server {
+	opts.BaseURL = strings.TrimSuffix(opts.BaseURL, "/")
+	if opts.LiveProvider == "" {
+		opts.LiveProvider = simulator
+	}
+	if opts.MaxBody == 0 {
+		opts.MaxBody = 1 << 20
+	}
+	if opts.BodyTimeout == 0 {
+		opts.BodyTimeout = 30 * time.Second
+	}
+	if opts.MaxWait == 0 {
+		opts.MaxWait = 2 * time.Minute
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &server{opts: opts, db: opts.DB, queue: opts.Queue}
+}
+
+// handler builds the routes and the document that describes them.
+func (s *server) handler() (http.Handler, *huma.OpenAPI) {
+	useProblems()
+	e := echo.New()
+	e.Logger.SetOutput(io.Discard) // the request log says what there is to say
+	e.HTTPErrorHandler = s.writeError
+	e.Use(s.identify, s.logRequest, s.recoverPanic, s.limitBody)
+	api := humaecho.New(e, config())
+	s.routes(e, api)
+	finishDocument(api.OpenAPI())
+	return e, api.OpenAPI()
+}
+
+// problemsOnce guards Huma's package variables.
+var problemsOnce sync.Once
+
+// useProblems makes Huma report errors as this API does.
+func useProblems() {
+	problemsOnce.Do(func() {
+		huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
+			return humaProblem(status, msg, errs, nil)
+		}
+		huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
+			names, _ := ctx.Operation().Metadata[parameterNames].([]string)
+			p := humaProblem(status, msg, errs, names)
+			p.address(humaecho.Unwrap(ctx))
+			return p
+		}
+	})
+}
+
+func (s *server) base(r *http.Request) string {
+	if s.opts.BaseURL != "" {
+		return s.opts.BaseURL
+	}
+	scheme := "http"
+	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
+		scheme = "https"
+	}
+	return scheme + "://" + r.Host
+}
