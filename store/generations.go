@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -113,7 +114,7 @@ func (db *DB) GenerationStatus(ctx context.Context, projectID, id string) (Statu
 		return "", fmt.Errorf("status of %s: %w", id, err)
 	}
 	status, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[Status])
-	if err == pgx.ErrNoRows {
+	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -83,7 +84,7 @@ func (db *DB) ImageProject(ctx context.Context, id string) (string, error) {
 		return "", fmt.Errorf("project of image %s: %w", id, err)
 	}
 	project, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
-	if err == pgx.ErrNoRows {
+	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
 	if err != nil {

@@ -10,8 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nanobanana/nanobanana/providers"
 	"google.golang.org/genai"
+
+	"github.com/nanobanana/nanobanana/providers"
 )
 
 // failure is what is known of a call that the SDK ended with an error.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/nanobanana/nanobanana/providers"
 )
 
@@ -73,7 +74,7 @@ func TestGenerate_ErrorStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c.want.Status = c.status
-			got := setup(t, reply(c.status, c.body)).fails(t, t.Context())
+			got := setup(t, reply(c.status, c.body)).fails(t.Context(), t)
 			if diff := cmp.Diff(&c.want, got, ignoring("Message")); diff != "" {
 				t.Errorf("error (-want +got):\n%s", diff)
 			}
@@ -99,7 +100,7 @@ func TestGenerate_ErrorMessage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := setup(t, reply(c.status, c.body)).fails(t, t.Context())
+			got := setup(t, reply(c.status, c.body)).fails(t.Context(), t)
 			if diff := cmp.Diff(c.want, got.Message); diff != "" {
 				t.Errorf("message (-want +got):\n%s", diff)
 			}
@@ -112,7 +113,7 @@ func TestGenerate_RetryAfterHeader(t *testing.T) {
 	got := setup(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "7")
 		reply(503, simple(503, "UNAVAILABLE", "x"))(w, r)
-	}).fails(t, t.Context())
+	}).fails(t.Context(), t)
 	if diff := cmp.Diff(7*time.Second, got.RetryAfter); diff != "" {
 		t.Errorf("wait (-want +got):\n%s", diff)
 	}
@@ -148,7 +149,7 @@ func TestGenerate_NoImage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c.want.Status = 200
-			got := setup(t, reply(200, c.body)).fails(t, t.Context())
+			got := setup(t, reply(200, c.body)).fails(t.Context(), t)
 			if diff := cmp.Diff(&c.want, got, ignoring()); diff != "" {
 				t.Errorf("error (-want +got):\n%s", diff)
 			}
@@ -187,7 +188,7 @@ func TestGenerate_UnreadableAnswer(t *testing.T) {
 			t.Parallel()
 			srv := httptest.NewServer(c.handler)
 			t.Cleanup(srv.Close)
-			got := connect(t, Options{BaseURL: srv.URL, MaxImageBytes: 150_000}).fails(t, t.Context())
+			got := connect(t, Options{BaseURL: srv.URL, MaxImageBytes: 150_000}).fails(t.Context(), t)
 			if diff := cmp.Diff([]any{c.want, true}, []any{got.Kind, got.Ambiguous}); diff != "" {
 				t.Errorf("kind, ambiguous (-want +got):\n%s\n%v", diff, got)
 			}
@@ -204,7 +205,7 @@ func TestGenerate_ErrorBodyCut(t *testing.T) {
 		reply(503, `{"error":{"code":503`)(w, r)
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
-	}).fails(t, t.Context())
+	}).fails(t.Context(), t)
 	want := &providers.Error{Kind: providers.KindOverload, Status: 503, Message: "Service Unavailable"}
 	if diff := cmp.Diff(want, got, ignoring()); diff != "" {
 		t.Errorf("error (-want +got):\n%s", diff)
@@ -220,7 +221,7 @@ func TestGenerate_ConnectionRefused(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	got := connect(t, Options{BaseURL: "http://" + listener.Addr().String()}).fails(t, t.Context())
+	got := connect(t, Options{BaseURL: "http://" + listener.Addr().String()}).fails(t.Context(), t)
 	if diff := cmp.Diff(&providers.Error{Kind: providers.KindNetwork}, got, ignoring("Message")); diff != "" {
 		t.Errorf("error (-want +got):\n%s", diff)
 	}
@@ -267,7 +268,7 @@ func hang(t *testing.T, timeout time.Duration) (bundle, <-chan struct{}) {
 func TestGenerate_Timeout(t *testing.T) {
 	t.Parallel()
 	b, _ := hang(t, 200*time.Millisecond)
-	got := b.fails(t, t.Context())
+	got := b.fails(t.Context(), t)
 	want := &providers.Error{Kind: providers.KindTimeout, Message: "no answer in time", Ambiguous: true}
 	if diff := cmp.Diff(want, got, ignoring()); diff != "" || !errors.Is(got, context.DeadlineExceeded) {
 		t.Errorf("cause %v, error (-want +got):\n%s", got.Err, diff)
@@ -283,7 +284,7 @@ func TestGenerate_Canceled(t *testing.T) {
 		<-received
 		cancel(reason)
 	}()
-	got := b.fails(t, ctx)
+	got := b.fails(ctx, t)
 	want := &providers.Error{Kind: providers.KindCanceled, Message: "the call was cancelled", Ambiguous: true}
 	if diff := cmp.Diff(want, got, ignoring()); diff != "" || !errors.Is(got, context.Canceled) || !errors.Is(got, reason) {
 		t.Errorf("cause %v, error (-want +got):\n%s", got.Err, diff)
@@ -308,7 +309,7 @@ func TestGenerate_NotCalled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the upstream was called") }).fails(t, c.ctx)
+			got := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the upstream was called") }).fails(c.ctx, t)
 			if diff := cmp.Diff(&providers.Error{Kind: c.want}, got, ignoring("Message")); diff != "" {
 				t.Errorf("error (-want +got):\n%s", diff)
 			}

@@ -11,8 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nanobanana/nanobanana/providers"
 	"google.golang.org/genai"
+
+	"github.com/nanobanana/nanobanana/providers"
 )
 
 // minRemaining is the shortest deadline that Google accepts for a call.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/nanobanana/nanobanana/providers"
 )
 
@@ -52,7 +53,7 @@ func (b bundle) generate(ctx context.Context) (*providers.Result, error) {
 
 // fails generates and returns the error, having checked that it left no file and
 // kept its length.
-func (b bundle) fails(t *testing.T, ctx context.Context) *providers.Error {
+func (b bundle) fails(ctx context.Context, t *testing.T) *providers.Error {
 	t.Helper()
 	_, err := b.generate(ctx)
 	var e *providers.Error

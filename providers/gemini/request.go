@@ -3,8 +3,9 @@ package gemini
 import (
 	"strings"
 
-	"github.com/nanobanana/nanobanana/providers"
 	"google.golang.org/genai"
+
+	"github.com/nanobanana/nanobanana/providers"
 )
 
 // styles says in words what the model has no field for.

@@ -6,8 +6,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/nanobanana/nanobanana/providers"
 	"google.golang.org/genai"
+
+	"github.com/nanobanana/nanobanana/providers"
 )
 
 const (

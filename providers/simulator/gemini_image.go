@@ -73,10 +73,10 @@ func (c *geminiCall) faulty(k Kind) bool { return c.fault != nil && c.fault.Kind
 func (j *imageJob) sum(prompt string, seed *int32) (sum [32]byte) {
 	h := sha256.New()
 	for _, s := range []string{j.model.name, prompt, j.ratio.name, seedText(seed)} {
-		fmt.Fprintf(h, "%d:%s", len(s), s)
+		_, _ = fmt.Fprintf(h, "%d:%s", len(s), s)
 	}
 	for _, ref := range j.refs {
-		fmt.Fprintf(h, "%d:", len(ref))
+		_, _ = fmt.Fprintf(h, "%d:", len(ref))
 		_, _ = h.Write(ref) // never fails
 	}
 	_, _ = io.WriteString(h, strings.Join(j.files, "\n"))

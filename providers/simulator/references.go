@@ -9,7 +9,7 @@ import (
 	_ "image/png"
 
 	"golang.org/x/image/draw"
-	_ "golang.org/x/image/webp"
+	_ "golang.org/x/image/webp" // references may be WebP
 )
 
 // maxReferencePixels bounds what a reference image may cost to decode.
