@@ -118,7 +118,7 @@ func matches(outcomes []*Outcome, finished []string) []bool {
 
 // PurgeAfter is how long after the end of a run its blobs without a row are
 // looked for. It is longer than any run goes on unnoticed.
-const PurgeAfter = 10 * time.Minute
+const PurgeAfter = 15 * time.Minute
 
 // jsonArgs encodes each value for json_to_recordset; a nil slice is no rows.
 func jsonArgs(values map[string]any) (pgx.NamedArgs, error) {

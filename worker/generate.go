@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/providers"
 	"github.com/nanobanana/nanobanana/store"
+	"github.com/nanobanana/nanobanana/store/blobs"
 )
 
 // generate runs generations. River's row is only a ticket: the run claims the
@@ -31,9 +31,17 @@ type run struct {
 	model providers.Model
 	route providers.Provider
 
+	earlier int // images that earlier runs have made
+
 	mu       sync.Mutex
 	images   []*store.NewImage
 	attempts []*store.AttemptOutcome
+}
+
+// NextRetry is for a run that could not begin or be written down: the database
+// was away.
+func (g *generate) NextRetry(job *river.Job[jobs.GenerateArgs]) time.Time {
+	return time.Now().Add(g.w.opts.Backoff(min(job.Attempt, 10)))
 }
 
 // Work runs one generation. It returns nil for whatever the generation itself
@@ -41,7 +49,9 @@ type run struct {
 // the worker is being stopped.
 func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) error {
 	began := time.Now()
-	claim, err := g.w.claims.Do(ctx, store.Ticket{GenerationID: job.Args.GenerationID, RiverJobID: job.ID})
+	// A claim is seen through even when the worker is being stopped: one that
+	// is committed but not heard of would have to be taken for a lost run.
+	claim, err := g.w.claims.Do(context.WithoutCancel(ctx), store.Ticket{GenerationID: job.Args.GenerationID, RiverJobID: job.ID})
 	if err != nil {
 		return fmt.Errorf("claim %s: %w", job.Args.GenerationID, err)
 	}
@@ -54,7 +64,10 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 		return nil
 	}
 	r := &run{w: g.w, claim: claim}
-	verdicts := r.drawAll(ctx)
+	verdicts, err := r.drawAll(ctx)
+	if err != nil {
+		return fmt.Errorf("run %s: %w", claim.ID, err)
+	}
 	outcome, again := r.judge(ctx, verdicts)
 	own, err := g.w.finish(ctx, outcome)
 	logger.Info("generation ran", "status", outcome.Status, "code", code(outcome.Error), "images", len(outcome.Images),
@@ -101,55 +114,49 @@ func (w *Worker) finish(ctx context.Context, outcome *store.Outcome) (bool, erro
 }
 
 // drawAll makes the images that are still missing and returns a verdict for
-// each of them.
-func (r *run) drawAll(ctx context.Context) []verdict {
-	missing, err := r.prepare(ctx)
+// each of them. It fails only if it cannot find out which they are.
+func (r *run) drawAll(ctx context.Context) ([]verdict, error) {
+	missing, err := r.missing(ctx)
 	if err != nil {
-		return []verdict{r.fault(0, err)}
+		return nil, err
 	}
 	verdicts := make([]verdict, len(missing))
+	if err := r.prepare(); err != nil {
+		for i, index := range missing {
+			verdicts[i] = r.fault(index, err)
+		}
+		return verdicts, nil
+	}
 	var wg sync.WaitGroup
-	for i, index := range missing[min(1, len(missing)):] {
-		wg.Go(func() { verdicts[i+1] = r.drawSafely(ctx, index) })
+	for i, index := range missing {
+		if i > 0 {
+			wg.Go(func() { verdicts[i] = r.drawSafely(ctx, index) })
+		}
 	}
 	if len(missing) > 0 {
 		verdicts[0] = r.drawSafely(ctx, missing[0])
 	}
 	wg.Wait()
-	return verdicts
+	return verdicts, nil
 }
 
-// prepare chooses the route and finds out which images are missing. A later
-// run finds what an earlier one stored before it was cut off, and does not pay
-// for it again.
-func (r *run) prepare(ctx context.Context) (missing []int, err error) {
-	model, ok := providers.Lookup(r.claim.ModelUsed)
-	if !ok {
-		return nil, &finalError{code: "provider_error", message: fmt.Sprintf("model %q is no longer offered", r.claim.ModelUsed)}
-	}
-	r.model, r.route = model, r.w.opts.Live
-	if r.claim.Simulated {
-		r.route = r.w.opts.Simulator
-	}
-	if r.route == nil {
-		return nil, errNoProvider
-	}
+// missing returns the indexes that earlier runs have neither made nor given up.
+func (r *run) missing(ctx context.Context) ([]int, error) {
 	settled := map[int]bool{}
 	for _, e := range r.claim.ImageErrors {
 		settled[e.Index] = true
 	}
 	if r.claim.Fence > 1 {
-		images, err := r.w.opts.DB.Images(ctx, r.claim.ProjectID, []*store.Generation{&r.claim.Generation})
+		images, err := r.w.opts.DB.Images(context.WithoutCancel(ctx), r.claim.ProjectID, []*store.Generation{&r.claim.Generation})
 		if err != nil {
 			return nil, err
 		}
 		for _, image := range images {
 			settled[image.Idx] = true
 		}
-		if err := r.adoptStored(ctx, settled); err != nil {
-			return nil, err
-		}
+		r.earlier = len(images)
 	}
+	var missing []int
 	for i := range r.claim.N {
 		if !settled[i] {
 			missing = append(missing, i)
@@ -158,13 +165,28 @@ func (r *run) prepare(ctx context.Context) (missing []int, err error) {
 	return missing, nil
 }
 
+// prepare chooses the model and the provider.
+func (r *run) prepare() error {
+	model, ok := providers.Lookup(r.claim.ModelUsed)
+	if !ok {
+		return &finalError{code: "provider_error", message: fmt.Sprintf("model %q is no longer offered", r.claim.ModelUsed)}
+	}
+	r.model, r.route = model, r.w.opts.Live
+	if r.claim.Simulated {
+		r.route = r.w.opts.Simulator
+	}
+	if r.route == nil {
+		return errNoProvider
+	}
+	return nil
+}
+
 // drawSafely makes a defect of ours the generation's failure rather than the
 // process's.
 func (r *run) drawSafely(ctx context.Context, index int) (v verdict) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.w.opts.Logger.Error("panic while drawing", "generation", r.claim.ID, "panic", p, slog.String("stack", string(debug.Stack())))
-			v = r.fault(index, &finalError{code: "internal_error", message: "the service failed to make this image"})
+			v = r.fault(index, r.panicked(p))
 		}
 	}()
 	if err := r.draw(ctx, index); err != nil {
@@ -174,12 +196,19 @@ func (r *run) drawSafely(ctx context.Context, index int) (v verdict) {
 }
 
 // draw makes one image and stores it. A complete answer without an image is
-// asked for once more, with text forbidden.
+// asked for once more, with text forbidden. What an earlier run stored before it
+// was cut off is found and not paid for again.
 func (r *run) draw(ctx context.Context, index int) error {
 	n := index + 1
 	if r.claim.Fence > 1 {
-		var err error
-		if n, err = r.w.opts.DB.BeginAttempt(ctx, r.claim, index, r.route.Name(), r.model.Upstream); err != nil {
+		image, err := r.adopt(ctx, index)
+		if err == nil {
+			r.add(image)
+		}
+		if !errors.Is(err, blobs.ErrNotFound) {
+			return err
+		}
+		if n, err = r.w.opts.DB.BeginAttempt(context.WithoutCancel(ctx), r.claim, index, r.route.Name(), r.model.Upstream); err != nil {
 			return err
 		}
 	}
@@ -190,7 +219,7 @@ func (r *run) draw(ctx context.Context, index int) error {
 	}
 	result, err := r.call(ctx, n, req)
 	if providers.KindOf(err) == providers.KindNoImage {
-		if n, err = r.w.opts.DB.BeginAttempt(ctx, r.claim, index, r.route.Name(), r.model.Upstream); err != nil {
+		if n, err = r.w.opts.DB.BeginAttempt(context.WithoutCancel(ctx), r.claim, index, r.route.Name(), r.model.Upstream); err != nil {
 			return err
 		}
 		req.ImageOnly = true
@@ -219,9 +248,24 @@ func (r *run) seed(index int) *int32 {
 	return &seed
 }
 
+// ask calls the provider. A panic in it leaves an unknown outcome.
+func (r *run) ask(ctx context.Context, req providers.Request) (result *providers.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = r.panicked(p)
+		}
+	}()
+	return r.route.Generate(ctx, req)
+}
+
+func (r *run) panicked(p any) error {
+	r.w.opts.Logger.Error("panic while drawing", "generation", r.claim.ID, "panic", p, "stack", string(debug.Stack()))
+	return &finalError{code: "internal_error", message: "the service failed to make this image"}
+}
+
 // call makes one paid call and notes how it ended.
 func (r *run) call(ctx context.Context, n int, req providers.Request) (*providers.Result, error) {
-	result, err := r.route.Generate(ctx, req)
+	result, err := r.ask(ctx, req)
 	outcome := &store.AttemptOutcome{
 		GenerationID: r.claim.ID, N: n, Outcome: store.AttemptSucceeded, FinishedAt: time.Now().UTC(),
 	}
@@ -240,7 +284,7 @@ func (r *run) call(ctx context.Context, n int, req providers.Request) (*provider
 			outcome.CostMicros = int64(r.model.Cost(req.Resolution, usage))
 		}
 	default:
-		outcome.Outcome = string(providers.KindServer)
+		outcome.Outcome = store.AttemptAmbiguous
 	}
 	outcome.PromptTokens, outcome.ImageTokens, outcome.TextTokens = usage.PromptTokens, usage.ImageTokens, usage.TextTokens
 	r.mu.Lock()

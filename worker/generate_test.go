@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/providers"
 	"github.com/nanobanana/nanobanana/providers/simulator"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
@@ -174,14 +176,38 @@ func TestGenerate_LiveWithoutAProviderFails(t *testing.T) {
 	}
 	t.Cleanup(real.Close)
 	accepted, err := real.SubmitGeneration(t.Context(), jobs.Submission{
-		OrgID: b.project.OrgID, ProjectID: b.project.ID, Request: jobs.GenerationRequest{Prompt: "real"},
+		OrgID: b.project.OrgID, ProjectID: b.project.ID, Request: jobs.GenerationRequest{Prompt: "real", N: 3},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := b.ended(t, accepted.Generation.ID)
-	if g.Status != store.StatusFailed || b.calls("real") != 0 {
-		t.Errorf("got %s after %d simulated calls; want a failure and none", g.Status, b.calls("real"))
+	if g.Status != store.StatusFailed || b.calls("real") != 0 || len(g.ImageErrors) != 3 || g.Tries != 5 {
+		t.Errorf("got %s after %d tries and %d simulated calls, errors %+v; want a failure after 5, none, and 3 errors",
+			g.Status, g.Tries, b.calls("real"), g.ImageErrors)
+	}
+	if diff := cmp.Diff([]string{"canceled", "canceled", "canceled"}, b.attempts(t, g)); diff != "" {
+		t.Errorf("attempts differ (-want +got):\n%s", diff)
+	}
+}
+
+// broken is a provider with a defect.
+type broken struct{}
+
+func (broken) Name() string { return "broken" }
+
+func (broken) Generate(context.Context, providers.Request) (*providers.Result, error) {
+	panic("a defect")
+}
+
+func TestGenerate_APanicFailsTheGenerationAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *worker.Options) { o.Simulator = broken{} })
+	for _, n := range []int{1, 2} {
+		g := b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: "x", N: n}).ID)
+		if g.Status != store.StatusFailed || g.Error.Code != "internal_error" || g.Attempts != n {
+			t.Errorf("generation is %s, %+v after %d calls", g.Status, g.Error, g.Attempts)
+		}
 	}
 }
 

@@ -132,26 +132,6 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// adoptStored takes over what earlier runs stored before they were cut off,
-// and marks those indexes settled.
-func (r *run) adoptStored(ctx context.Context, settled map[int]bool) error {
-	for i := range r.claim.N {
-		if settled[i] {
-			continue
-		}
-		image, err := r.adopt(ctx, i)
-		if errors.Is(err, blobs.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		settled[i] = true
-		r.add(image)
-	}
-	return nil
-}
-
 // adopt describes an image from its stored blob.
 func (r *run) adopt(ctx context.Context, index int) (*store.NewImage, error) {
 	key := blobKey(r.claim.ProjectID, r.claim.ID, index)

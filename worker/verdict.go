@@ -103,7 +103,7 @@ func upstreamFault(index int, e *providers.Error) verdict {
 func (r *run) judge(ctx context.Context, verdicts []verdict) (*store.Outcome, time.Duration) {
 	o := &store.Outcome{
 		GenerationID: r.claim.ID, Fence: r.claim.Fence,
-		Images: r.images, Attempts: r.attempts, ImageErrors: r.claim.ImageErrors,
+		Images: r.images, Attempts: append(r.attempts, r.unmade()...), ImageErrors: r.claim.ImageErrors,
 	}
 	stopped := errors.Is(ctx.Err(), context.Canceled)
 	unknown := r.claim.Ambiguous
@@ -153,7 +153,7 @@ func (r *run) settle(o *store.Outcome, again bool) {
 	case again:
 		o.Status = store.StatusQueued
 		o.Error = nil
-	case len(o.ImageErrors) < r.claim.N:
+	case r.earlier+len(o.Images) > 0:
 		o.Status = store.StatusSucceeded
 	default:
 		o.Status = store.StatusFailed
@@ -161,4 +161,24 @@ func (r *run) settle(o *store.Outcome, again bool) {
 	}
 	// A run that loses its claim between storing and finishing leaves blobs.
 	o.Orphans = o.Status.Terminal() && len(o.ImageErrors) > 0
+}
+
+// unmade ends the calls that the first claim announced and the run never made.
+func (r *run) unmade() []*store.AttemptOutcome {
+	if r.claim.Fence > 1 {
+		return nil // a later run announces each call by itself
+	}
+	made := map[int]bool{}
+	for _, a := range r.attempts {
+		made[a.N] = true
+	}
+	var unmade []*store.AttemptOutcome
+	for n := 1; n <= r.claim.N; n++ {
+		if !made[n] {
+			unmade = append(unmade, &store.AttemptOutcome{
+				GenerationID: r.claim.ID, N: n, Outcome: store.AttemptCanceled, FinishedAt: time.Now().UTC(),
+			})
+		}
+	}
+	return unmade
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -51,13 +52,40 @@ func openBlobs(ctx context.Context, cfg *config) (blobs.Store, string, error) {
 		s3, err := blobs.OpenS3(ctx, blobs.S3Options{
 			Bucket: cfg.S3Bucket, Prefix: cfg.S3Prefix, Endpoint: cfg.S3Endpoint, Region: cfg.S3Region,
 		})
-		return s3, os.TempDir(), err
+		if err != nil {
+			return nil, "", err
+		}
+		spool, err := openSpool(filepath.Join(cfg.Data, "spool"))
+		return s3, spool, err
 	}
 	dir, err := blobs.OpenDir(filepath.Join(cfg.Data, "images"))
 	if err != nil {
 		return nil, "", err
 	}
 	return dir, dir.TempDir(), nil
+}
+
+// openSpool makes the directory where images wait for the bucket, and removes
+// what killed workers left there.
+func openSpool(dir string) (string, error) {
+	const abandoned = time.Hour // longer than any run
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("create spool directory: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", fmt.Errorf("read spool directory: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && time.Since(info.ModTime()) > abandoned {
+			err = os.Remove(filepath.Join(dir, e.Name()))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("clean spool directory: %w", err)
+		}
+	}
+	return dir, nil
 }
 
 // openKeys makes what checks API keys and signs image URLs.

@@ -57,7 +57,7 @@ func (f finder) fetch(ctx context.Context) (binaries, error) {
 	if npm == "" {
 		return binaries{}, errors.New("npm is not in PATH")
 	}
-	if err := os.MkdirAll(f.cache, f.id.parentMode()); err != nil {
+	if err := os.MkdirAll(f.cache, 0o755); err != nil {
 		return binaries{}, fmt.Errorf("make the cache directory: %w", err)
 	}
 	if !trusted(f.cache) {
