@@ -9,7 +9,6 @@ import (
 	"image"
 	_ "image/jpeg"
 	_ "image/png"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,8 +18,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/nanobanana/nanobanana/providers/simulator"
 )
 
 const (
@@ -51,19 +48,17 @@ type genaiReport struct {
 	}
 }
 
-// TestGenAI has the Gemini API's official JavaScript client talk to the
+// TestGenAI_JavaScript has the Gemini API's official JavaScript client talk to the
 // simulator.
-func TestGenAI(t *testing.T) {
+func TestGenAI_JavaScript(t *testing.T) {
 	t.Parallel()
 	node := requireNode(t)
 	installNodeModules(t)
-	handler := simulator.New(simulator.Options{})
-	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
+	url := startSimulator(t)
 
 	file := filepath.Join(t.TempDir(), "image")
 	var got genaiReport
-	out := runNode(t, node, filepath.Join(genaiDir, "generate.js"), server.URL, file)
+	out := runNode(t, node, filepath.Join(genaiDir, "generate.js"), url, file)
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatalf("read %s: %v", out, err)
 	}
