@@ -77,7 +77,7 @@ func New(o Options) (*Client, error) {
 	}
 	o.APIKey = strings.TrimSpace(o.APIKey)
 	if o.APIKey == "" {
-		return nil, errors.New("an API key is needed: nb_live_... or nb_test_...")
+		return nil, errors.New("an API key is needed, one that begins with nb_live_ or nb_test_")
 	}
 	if strings.ContainsFunc(o.APIKey, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, errors.New("the API key has characters that no key has")

@@ -59,7 +59,7 @@ func (c *Client) Download(ctx context.Context, img *Image, w io.Writer) error {
 func (c *Client) DownloadFile(ctx context.Context, img *Image, path string) (err error) {
 	temporary := path + "." + strings.ToLower(rand.Text()[:8]) + ".part"
 	// os.CreateTemp would make a file that only its owner can read.
-	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // the umask decides, as for any file a person saves
 	if err != nil {
 		return fmt.Errorf("save image %s: %w", img.ID, err)
 	}
@@ -119,10 +119,10 @@ func (d *download) attempt(ctx context.Context) error {
 	}
 	resp, err := d.client.http.Do(req)
 	if err != nil {
-		return unreachable(err)
+		return unreachable(stopCause(ctx, err))
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body := &watchedReader{from: resp.Body, ctx: ctx, stall: stall}
+	body := &watchedReader{from: resp.Body, stall: stall}
 	if err := d.begin(resp, body); err != nil {
 		return err
 	}
@@ -130,9 +130,17 @@ func (d *download) attempt(ctx context.Context) error {
 		if d.failed != nil {
 			return d.failed
 		}
-		return unreachable(fmt.Errorf("after %d bytes: %w", d.n, err))
+		return unreachable(fmt.Errorf("after %d bytes: %w", d.n, stopCause(ctx, err)))
 	}
 	return d.verify()
+}
+
+// stopCause returns why ctx ended if it did, and else err.
+func stopCause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // begin checks that the answer goes on where the last one stopped.
@@ -195,18 +203,14 @@ func (d *download) verify() error {
 // A watchedReader puts off the end of a download as long as bytes come.
 type watchedReader struct {
 	from  io.Reader
-	ctx   context.Context
 	stall *time.Timer
 }
 
-// Read tells why it was stopped.
+// Read reads, and starts the time that may pass without bytes anew.
 func (r *watchedReader) Read(p []byte) (int, error) {
 	n, err := r.from.Read(p)
 	if n > 0 {
 		r.stall.Reset(stallTimeout)
-	}
-	if err != nil && !errors.Is(err, io.EOF) && r.ctx.Err() != nil {
-		err = context.Cause(r.ctx)
 	}
 	return n, err
 }

@@ -134,7 +134,7 @@ func (c *Client) retry(ctx context.Context, retries int, attempt func() error) e
 			return err
 		}
 		if stopped := c.sleep(ctx, delay); stopped != nil {
-			return fmt.Errorf("%w while waiting to retry after: %s", stopped, err) //nolint:errorlint // a later retry might have mended it
+			return fmt.Errorf("%w while waiting to retry after: %s", stopped, err.Error())
 		}
 	}
 }
@@ -150,11 +150,11 @@ func retryDelay(err error, n int) (time.Duration, bool) {
 			return 0, false
 		}
 		if after := answer.RetryAfter; after > 0 {
-			return after + rand.N(after/10+1), true
+			return after + rand.N(after/10+1), true //nolint:gosec // not a secret
 		}
 	case !errors.Is(err, ErrUnreachable):
 		return 0, false
 	}
 	delay := min(firstDelay<<min(n, 10), maxDelay)
-	return delay/2 + rand.N(delay/2), true
+	return delay/2 + rand.N(delay/2), true //nolint:gosec // not a secret
 }

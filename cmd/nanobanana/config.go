@@ -25,7 +25,7 @@ type cli struct {
 	Settings  settingsCmd  `cmd:"" name:"config" help:"Print the effective configuration without secrets."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 
-	Config config `embed:""`
+	Config config `embed:"" group:"Configuration, also from the environment:"`
 }
 
 // config is what every command understands, from flags and the environment.
