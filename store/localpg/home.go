@@ -11,11 +11,16 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // maxSocketPath is the longest socket path used, in bytes. The limit of the
 // system is 108 on Linux (unix(7)) and 104 on macOS.
 const maxSocketPath = 100
+
+// socketLife is how long an empty socket directory is left alone.
+const socketLife = time.Hour
 
 // port only names the socket file; every server has a directory of its own.
 const port = "5432"
@@ -89,6 +94,9 @@ func (h *home) layOut(opts Options, id identity) error {
 		return err
 	}
 	h.socket = socket
+	if filepath.Dir(h.socket) != h.seat {
+		sweepSockets(filepath.Dir(h.socket))
+	}
 	return h.makeSocketDir(id)
 }
 
@@ -99,6 +107,10 @@ func (h *home) close() error {
 		errs = append(errs, os.RemoveAll(h.socket))
 	}
 	if h.ephemeral {
+		clusters, _ := filepath.Glob(filepath.Join(h.base, "pg*"))
+		for _, data := range clusters {
+			errs = append(errs, freeSharedMemory(data))
+		}
 		errs = append(errs, discard(h.base))
 	}
 	// Last, so that no other process takes a directory that is going away.
@@ -123,6 +135,18 @@ func (h *home) makeSocketDir(id identity) error {
 		return fmt.Errorf("make socket directory: %w", err)
 	}
 	return id.own(h.socket)
+}
+
+// sweepSockets removes the socket directories in a temporary directory that
+// killed processes left. That of a running server is not empty, and that of a
+// starting one not old, so neither goes.
+func sweepSockets(tmp string) {
+	dirs, _ := filepath.Glob(filepath.Join(tmp, "nb-????????????"))
+	for _, dir := range dirs {
+		if info, err := os.Lstat(dir); err == nil && time.Since(info.ModTime()) > socketLife {
+			_ = syscall.Rmdir(dir) // See above.
+		}
+	}
 }
 
 // socketDir returns the socket directory of a server whose data is in seat:

@@ -3,9 +3,9 @@ package localpg
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
-	"path/filepath"
 	"strconv"
 )
 
@@ -93,11 +93,17 @@ func (id identity) ownTree(root string) error {
 	if uid, ok := ownerOf(info); !ok || uid == id.uid {
 		return nil
 	}
-	return filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+	// The old account may have put symbolic links in the way.
+	tree, err := os.OpenRoot(root)
+	if err != nil {
+		return fmt.Errorf("open data directory: %w", err)
+	}
+	defer func() { _ = tree.Close() }() // It was only read.
+	return fs.WalkDir(tree.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("walk data directory: %w", err)
 		}
-		return os.Lchown(path, id.uid, id.gid)
+		return tree.Lchown(path, id.uid, id.gid)
 	})
 }
 

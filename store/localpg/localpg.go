@@ -119,6 +119,9 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("start local database: %w", context.Cause(ctx))
+	}
 	h, err := openHome(ctx, opts, id)
 	if err != nil {
 		return nil, err

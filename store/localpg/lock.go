@@ -38,7 +38,7 @@ func lockNow(path string) (*os.File, error) {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
-		_ = f.Close() // Nothing was kept in it.
+		unlock(f)
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return f, nil
@@ -66,7 +66,10 @@ func lockWait(ctx context.Context, path string, shared bool) (*os.File, error) {
 				err = context.Cause(ctx)
 			}
 		}
-		_ = f.Close() // Nothing was written to it.
+		unlock(f)
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 }
+
+// unlock gives up a lock. Closing can lose nothing: the file holds no data.
+func unlock(f *os.File) { _ = f.Close() }

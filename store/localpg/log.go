@@ -38,7 +38,7 @@ func (s *Server) withLog(err error) error {
 	if openErr != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // It was only read.
 	info, statErr := f.Stat()
 	if statErr != nil {
 		return err

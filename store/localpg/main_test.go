@@ -1,3 +1,5 @@
+//go:build unix
+
 package localpg_test
 
 import (
@@ -10,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -164,8 +167,13 @@ func ended(pid int) bool {
 	if err := syscall.Kill(pid, 0); err != nil {
 		return true
 	}
+	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
+		// proc(5): the state follows the name, which is in parentheses.
+		_, state, _ := strings.Cut(string(stat), ") ")
+		return strings.HasPrefix(state, "Z")
+	}
 	out, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
-	return err != nil || len(out) > 0 && out[0] == 'Z'
+	return err != nil || strings.HasPrefix(string(out), "Z")
 }
 
 func signal(t *testing.T, pid int, sig syscall.Signal) {

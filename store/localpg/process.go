@@ -14,7 +14,7 @@ import (
 // command prepares a program of PostgreSQL to run as id with an environment
 // that does not depend on the user's, nor shows it this process's secrets.
 func command(ctx context.Context, id identity, program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // a program of PostgreSQL, with our arguments
 	cmd.Dir = "/"
 	cmd.SysProcAttr = id.attr()
 	cmd.Env = []string{"LC_ALL=C", "TZ=UTC"}

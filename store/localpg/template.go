@@ -28,7 +28,7 @@ func copyTemplate(ctx context.Context, bin binaries, id identity, data string) e
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer unlock(lock)
 	if err := copyTree(ctx, template, data, id); err != nil {
 		return fmt.Errorf("copy the cached cluster: %w", err)
 	}
@@ -44,7 +44,7 @@ func lockTemplate(ctx context.Context, template string, bin binaries, id identit
 		if err != nil || exists(template) {
 			return lock, err
 		}
-		_ = lock.Close() // Nothing was written to it.
+		unlock(lock)
 		if lock, err = lockWait(ctx, path, false); err != nil {
 			return nil, err
 		}
@@ -52,7 +52,7 @@ func lockTemplate(ctx context.Context, template string, bin binaries, id identit
 			pruneTemplates(filepath.Dir(template))
 			err = initCluster(ctx, bin, id, template, false)
 		}
-		_ = lock.Close() // Nothing was written to it.
+		unlock(lock)
 		if err != nil {
 			return nil, err
 		}
@@ -79,7 +79,7 @@ func pruneTemplates(root string) {
 		if ok, err := tryLock(lock, false); ok && err == nil {
 			_ = os.RemoveAll(template) // See above.
 		}
-		_ = lock.Close() // Nothing was written to it.
+		unlock(lock)
 	}
 }
 
@@ -119,7 +119,7 @@ func copyFile(from, to string, id identity) (err error) {
 	if err != nil {
 		return err
 	}
-	defer src.Close()
+	defer func() { _ = src.Close() }() // It was only read.
 	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
