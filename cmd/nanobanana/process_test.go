@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nanobanana/nanobanana/store/storetest"
 )
 
 // asProgram, in the environment, makes the test binary the program itself, so
@@ -23,7 +25,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	storetest.Main(m)
 }
 
 // A process is the program, running.

@@ -9,6 +9,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +38,19 @@ func New(t testing.TB) *store.DB {
 		}
 	})
 	return db
+}
+
+// Main runs a package's tests and stops the server they used. Call it from
+// TestMain:
+//
+//	func TestMain(m *testing.M) { storetest.Main(m) }
+func Main(m *testing.M) {
+	code := m.Run()
+	if err := servers.stop(); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "storetest:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
 }
 
 // URL returns the address of a database from New, for processes and listeners
@@ -93,6 +107,18 @@ func (p *pool) blank() (string, error) {
 	return p.create("")
 }
 
+func (p *pool) stop() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, db := range p.free {
+		db.Close()
+	}
+	if p.server == nil {
+		return nil
+	}
+	return p.server.Stop(context.Background())
+}
+
 // create makes a database. The caller holds the lock: a template can not be
 // copied twice at the same time.
 func (p *pool) create(options string) (string, error) {
@@ -115,7 +141,7 @@ func (p *pool) start() error {
 		if err != nil {
 			return err
 		}
-		p.server = server // it ends with this process
+		p.server = server
 	}
 	if err := execOn(p.server.URL(), "CREATE DATABASE "+template); err != nil {
 		return fmt.Errorf("create template: %w", err)
