@@ -19,8 +19,9 @@ type Ticket struct {
 type Claim struct {
 	Generation
 
-	// Ambiguous counts earlier paid calls whose outcome nobody knows.
-	Ambiguous int
+	// Ambiguous lists the image index of each earlier paid call whose outcome
+	// nobody knows.
+	Ambiguous []int
 }
 
 // Claimer names who claims and which calls they are about to make.
@@ -78,16 +79,17 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 			SET outcome = 'ambiguous', finished_at = now()
 			FROM claimed
 			WHERE claimed.fence > 1 AND a.generation_id = claimed.id AND a.outcome IS NULL
-			RETURNING a.generation_id
+			RETURNING a.generation_id, a.image_index
 		), told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM claimed
 			WHERE status = 'expired' HAVING count(*) > 0
 		)
 		SELECT claimed.*,
-			CASE WHEN fence = 1 THEN 0 ELSE
-				(SELECT count(*) FROM lost WHERE generation_id = id) +
-				(SELECT count(*) FROM attempt WHERE generation_id = id AND outcome = 'ambiguous')
-			END AS ambiguous
+			CASE WHEN fence > 1 THEN ARRAY(
+				SELECT image_index FROM lost WHERE generation_id = id
+				UNION ALL
+				SELECT image_index FROM attempt WHERE generation_id = id AND outcome = 'ambiguous'
+			) END AS ambiguous
 		FROM claimed LEFT JOIN told ON true`,
 		pgx.NamedArgs{
 			"ids": ids, "jobs": jobs, "worker": by.Worker, "live_route": by.LiveRoute, "test_route": by.TestRoute,

@@ -167,6 +167,17 @@ func TestFaults_OneOfSeveralImages(t *testing.T) {
 	}
 }
 
+// Each image has a budget of its own for calls that ended nobody knows how.
+func TestFaults_EveryOneOfSeveralImagesOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	b.sim.SetFaults([]simulator.Fault{{Kind: simulator.KindReset, First: 3}})
+	g := b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: "three", N: 3}).ID)
+	if g.Status != store.StatusSucceeded || len(b.images(t, g)) != 3 || g.Attempts != 6 {
+		t.Errorf("got %s, %d images after %d calls, errors %+v; want 3 images after 6", g.Status, len(b.images(t, g)), g.Attempts, g.ImageErrors)
+	}
+}
+
 func TestGenerate_LiveWithoutAProviderFails(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)

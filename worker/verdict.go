@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/nanobanana/nanobanana/providers"
@@ -12,7 +13,7 @@ import (
 // Budgets of a generation.
 const (
 	maxTries     = 5 // runs that ended in a fault which counts
-	maxAmbiguous = 2 // paid calls whose outcome nobody knows
+	maxAmbiguous = 2 // paid calls for one image whose outcome nobody knows
 	quotaPause   = 15 * time.Minute
 )
 
@@ -70,6 +71,9 @@ func (r *run) fault(index int, err error) verdict {
 		return verdict{index: index, failure: &store.GenerationError{Code: final.code, Message: final.message, Retryable: final.code != "provider_error"}}
 	case errors.As(err, &upstream):
 		return upstreamFault(index, upstream)
+	case errors.Is(err, store.ErrFenced):
+		return verdict{index: index, again: true, failure: &store.GenerationError{
+			Code: "internal_error", Message: "another run has taken over", Retryable: true}}
 	case errors.Is(err, errNoProvider):
 		return verdict{index: index, again: true, counts: true, failure: &store.GenerationError{
 			Code: "provider_error", Message: "no provider is configured for live keys", Retryable: true}}
@@ -106,39 +110,55 @@ func (r *run) judge(ctx context.Context, verdicts []verdict) (*store.Outcome, ti
 		Images: r.images, Attempts: append(r.attempts, r.unmade()...), ImageErrors: r.claim.ImageErrors,
 	}
 	stopped := errors.Is(ctx.Err(), context.Canceled)
-	unknown := r.claim.Ambiguous
 	for _, v := range verdicts {
 		o.CountsTry = o.CountsTry || v.counts && !stopped
-		if v.unknown {
-			unknown++
-		}
 	}
 	tries := r.claim.Tries
 	if o.CountsTry {
 		tries++
 	}
-	var again []verdict
+	again := false
 	var after time.Duration
 	for _, v := range verdicts {
 		if v.failure == nil {
 			continue
 		}
-		wait := max(v.after, 0)
-		if wait == 0 {
-			wait = r.w.opts.Backoff(max(tries, 1))
-		}
-		if stopped {
-			wait = 0 // handed back as it is
-		}
-		if v.again && tries < maxTries && unknown < maxAmbiguous && r.inTime(wait) {
-			again = append(again, v)
-			after = max(after, wait)
+		wait := r.wait(v, stopped)
+		if v.again && tries < maxTries && r.ambiguous(v) < maxAmbiguous && r.inTime(wait) {
+			again, after = true, max(after, wait)
 			continue
 		}
 		o.ImageErrors = append(o.ImageErrors, store.ImageError{Index: v.index, Error: *v.failure})
 	}
-	r.settle(o, len(again) > 0)
+	r.settle(o, again)
 	return o, after
+}
+
+// wait is how long to wait before the image is tried again: what the upstream
+// asked for, or a backoff that grows with each run.
+func (r *run) wait(v verdict, stopped bool) time.Duration {
+	switch {
+	case stopped:
+		return 0 // handed back as it is
+	case v.after > 0:
+		return v.after
+	}
+	backoff := r.w.opts.Backoff(min(r.claim.Fence, 10))
+	return backoff + rand.N(backoff/5+1) //nolint:gosec // spreads retries, keeps no secret
+}
+
+// ambiguous counts the paid calls for an image that ended nobody knows how.
+func (r *run) ambiguous(v verdict) int {
+	count := 0
+	if v.unknown {
+		count++
+	}
+	for _, index := range r.claim.Ambiguous {
+		if index == v.index {
+			count++
+		}
+	}
+	return count
 }
 
 // inTime reports whether a run after the wait can still begin before the
