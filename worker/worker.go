@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -168,9 +169,22 @@ func (w *Worker) Stop(ctx context.Context) error {
 	return nil
 }
 
-// quiet passes River's warnings and errors on and drops its chatter.
+// quiet passes River's warnings and errors on and drops its chatter, and what it
+// complains of only because it is being stopped.
 type quiet struct{ slog.Handler }
 
 func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelWarn && q.Handler.Enabled(ctx, level)
+}
+
+func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+	stopping := false
+	r.Attrs(func(a slog.Attr) bool {
+		stopping = strings.Contains(a.Value.String(), context.Canceled.Error())
+		return !stopping
+	})
+	if stopping {
+		return nil
+	}
+	return q.Handler.Handle(ctx, r)
 }
