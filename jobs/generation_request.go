@@ -126,6 +126,8 @@ func (r *GenerationRequest) resolve() (*resolved, []Fault) {
 	}
 	if r.Compression != nil && (*r.Compression < 0 || *r.Compression > 100) {
 		faults.add("output_compression", "out_of_range", "output_compression must be 0 to 100")
+	} else if r.Compression != nil && r.Format != "jpeg" && r.Format != "webp" {
+		faults.add("output_compression", "conflict", "output_compression needs format jpeg or webp")
 	}
 	faults.oneOf("style", r.Style, "natural", "artistic", "vivid")
 	faults.oneOf("quality", r.Quality, "auto", "low", "medium", "high", "standard", "hd")

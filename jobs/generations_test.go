@@ -192,7 +192,6 @@ func TestSubmit_FaultsLeaveNothing(t *testing.T) {
 
 func TestGenerationRequest_Faults(t *testing.T) {
 	t.Parallel()
-	tooLow := -1
 	for name, c := range map[string]struct {
 		request jobs.GenerationRequest
 		want    []string // param and code
@@ -216,7 +215,9 @@ func TestGenerationRequest_Faults(t *testing.T) {
 		"unknown model":         {jobs.GenerationRequest{Prompt: "x", Model: "crayon"}, []string{"model unsupported_value"}},
 		"negative n":            {jobs.GenerationRequest{Prompt: "x", N: -1}, []string{"n out_of_range"}},
 		"deadline":              {jobs.GenerationRequest{Prompt: "x", DeadlineSeconds: 86401}, []string{"deadline_seconds out_of_range"}},
-		"compression":           {jobs.GenerationRequest{Prompt: "x", Compression: &tooLow}, []string{"output_compression out_of_range"}},
+		"compression":           {jobs.GenerationRequest{Prompt: "x", Compression: new(-1)}, []string{"output_compression out_of_range"}},
+		"compressed png":        {jobs.GenerationRequest{Prompt: "x", Compression: new(80), Format: "png"}, []string{"output_compression conflict"}},
+		"compressed webp":       {jobs.GenerationRequest{Prompt: "x", Compression: new(80), Format: "webp"}, nil},
 		"transparent":           {jobs.GenerationRequest{Prompt: "x", Background: "transparent"}, []string{"background unsupported_value"}},
 		"too many tags":         {jobs.GenerationRequest{Prompt: "x", Tags: make([]string, 21)}, append([]string{"tags too_long"}, emptyTags(21)...)},
 		"metadata key too long": {jobs.GenerationRequest{Prompt: "x", Metadata: map[string]string{strings.Repeat("k", 65): ""}}, []string{"metadata." + strings.Repeat("k", 40) + "… too_long"}},

@@ -21,8 +21,8 @@ CREATE TABLE generation (
     metadata      jsonb,
     tags          jsonb,
     fence         int NOT NULL DEFAULT 0,      -- grows with each claim; a write names its own
-    tries         smallint NOT NULL DEFAULT 0, -- runs that ended in a fault which counts
-    attempts      smallint NOT NULL DEFAULT 0, -- paid calls begun
+    tries         int NOT NULL DEFAULT 0, -- runs that ended in a fault which counts
+    attempts      int NOT NULL DEFAULT 0, -- paid calls begun
     worker        text,
     river_job_id  bigint, -- the ticket of the latest claim
     error         jsonb,
@@ -39,7 +39,7 @@ CREATE INDEX generation_purge ON generation (purge_at) WHERE purge_at IS NOT NUL
 
 CREATE TABLE attempt (
     generation_id text COLLATE "C" NOT NULL,
-    n             smallint NOT NULL,
+    n             int NOT NULL,
     org_id        text COLLATE "C" NOT NULL,
     project_id    text COLLATE "C" NOT NULL,
     fence         int NOT NULL,

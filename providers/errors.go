@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // A Kind says what an upstream failure means for the job, not how it came.
@@ -66,12 +67,18 @@ func KindOf(err error) Kind {
 }
 
 // Shorten makes what an upstream said fit for a log line or a row: on one line,
-// valid UTF-8, and at most n bytes long.
+// valid UTF-8 without control characters, and at most n bytes long.
 func Shorten(s string, n int) string {
 	const ellipsis = "…"
 	// Words are joined from a little more than fits, never from a whole page.
 	cut := len(s) > 4*n
 	s = strings.ToValidUTF8(s[:min(len(s), 4*n)], "")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
 	s = strings.Join(strings.Fields(s), " ")
 	if len(s) <= n && !cut {
 		return s

@@ -18,6 +18,7 @@ var (
 	ErrImageTooLarge = errors.New("image is larger than allowed")
 	ErrInvalidBase64 = errors.New("image is not valid base64")
 	ErrAnswerTooLong = errors.New("answer without its images is longer than 1 MiB")
+	ErrTooManyImages = errors.New("answer has more than 16 images")
 )
 
 const (
@@ -25,6 +26,7 @@ const (
 	maxRest      = 1 << 20         // read of an image answer, images left out
 	minImage     = 1 << 10         // shorter strings stay in the answer
 	maxImage     = 64 << 20        // default of SpoolOptions.MaxBytes
+	maxImages    = 16              // of one answer: an image and its drafts
 	decoderWait  = 1 * time.Second // longest wait for a decoder
 )
 

@@ -216,6 +216,9 @@ func (s *scanner) image() error {
 	if err := s.enlarge(); err != nil {
 		return err
 	}
+	if len(s.made) == maxImages {
+		return ErrTooManyImages
+	}
 	file, err := newImageFile(s.files.dir, s.spool.maxBytes)
 	if err != nil {
 		return err

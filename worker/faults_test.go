@@ -76,6 +76,7 @@ func (f *flakyBucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPut:
 		f.objects[r.URL.Path] = body
 		w.Header().Set("ETag", `"e"`)
+	case r.URL.Path == "/b": // the bucket is there
 	case f.objects[r.URL.Path] == nil:
 		w.WriteHeader(http.StatusNotFound)
 	}

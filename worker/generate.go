@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
 
+	"github.com/nanobanana/nanobanana/imaging"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/providers"
 	"github.com/nanobanana/nanobanana/store"
@@ -70,8 +72,12 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 	}
 	outcome, again := r.judge(ctx, verdicts)
 	own, err := g.w.finish(ctx, outcome)
-	logger.Info("generation ran", "status", outcome.Status, "code", code(outcome.Error), "images", len(outcome.Images),
-		"calls", len(outcome.Attempts), "own", own, "again_in", again, "ms", time.Since(began).Milliseconds())
+	status := outcome.Status
+	if !own {
+		status = "superseded" // canceled, or claimed by another run
+	}
+	logger.Info("generation ran", "status", status, "code", code(outcome.Error), "images", len(outcome.Images),
+		"calls", len(outcome.Attempts), "again_in", again, "ms", time.Since(began).Milliseconds())
 	switch {
 	case err != nil:
 		return fmt.Errorf("finish %s: %w", claim.ID, err)
@@ -96,8 +102,7 @@ func code(e *store.GenerationError) string {
 // what has been paid for is not thrown away for that. It reports whether the
 // run still had the claim.
 func (w *Worker) finish(ctx context.Context, outcome *store.Outcome) (bool, error) {
-	const patience = 2 * time.Minute
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
 	defer cancel()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		own, err := w.finishes.Do(ctx, outcome)
@@ -105,12 +110,23 @@ func (w *Worker) finish(ctx context.Context, outcome *store.Outcome) (bool, erro
 			return own, nil
 		}
 		w.opts.Logger.Warn("finish failed, trying again", "generation", outcome.GenerationID, "error", err)
+		if !store.IsUnavailable(err) && ctx.Err() == nil {
+			// Something in the outcome is not to the database's liking, and
+			// would not be the next time.
+			outcome = unwritable(outcome)
+		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return false, err
 		}
 	}
+}
+
+// unwritable is an outcome without anything that came from outside.
+func unwritable(o *store.Outcome) *store.Outcome {
+	failure := store.GenerationError{Code: "internal_error", Message: "the service could not record what came of this", Retryable: true}
+	return &store.Outcome{GenerationID: o.GenerationID, Fence: o.Fence, Status: store.StatusFailed, Error: &failure, Orphans: true}
 }
 
 // drawAll makes the images that are still missing and returns a verdict for
@@ -171,6 +187,9 @@ func (r *run) prepare() error {
 	if !ok {
 		return &finalError{code: "provider_error", message: fmt.Sprintf("model %q is no longer offered", r.claim.ModelUsed)}
 	}
+	if f := imaging.Format(r.claim.Params.Format); f != "" && !imaging.CanEncode(f) {
+		return &finalError{code: "internal_error", message: fmt.Sprintf("this server can not write %s; ask for png or jpeg", f)}
+	}
 	r.model, r.route = model, r.w.opts.Live
 	if r.claim.Simulated {
 		r.route = r.w.opts.Simulator
@@ -201,16 +220,16 @@ func (r *run) drawSafely(ctx context.Context, index int) (v verdict) {
 func (r *run) draw(ctx context.Context, index int) error {
 	n := index + 1
 	if r.claim.Fence > 1 {
-		image, err := r.adopt(ctx, index)
-		if err == nil {
-			r.add(image)
-		}
-		if !errors.Is(err, blobs.ErrNotFound) {
+		found, err := r.resume(ctx, index)
+		if found || err != nil {
 			return err
 		}
 		if n, err = r.w.opts.DB.BeginAttempt(context.WithoutCancel(ctx), r.claim, index, r.route.Name(), r.model.Upstream); err != nil {
 			return err
 		}
+	}
+	if r.w.unstored.Load() > 0 {
+		return errStorageAway
 	}
 	p := r.claim.Params
 	req := providers.Request{
@@ -228,7 +247,34 @@ func (r *run) draw(ctx context.Context, index int) error {
 	if err != nil {
 		return err
 	}
-	return r.keep(ctx, index, result)
+	return r.keep(ctx, index, result.Image)
+}
+
+// resume takes over what an earlier run made, and refuses to pay again where
+// that would be against the generation's budget.
+func (r *run) resume(ctx context.Context, index int) (found bool, err error) {
+	image, err := r.adopt(ctx, index)
+	if err == nil {
+		r.add(image)
+		return true, nil
+	}
+	if !errors.Is(err, blobs.ErrNotFound) {
+		return false, err
+	}
+	picture, err := r.kept(index)
+	if err == nil {
+		return true, r.keep(ctx, index, picture)
+	}
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		return false, err
+	case r.ambiguous(index) >= maxAmbiguous:
+		return false, &finalError{code: "provider_error", retryable: true,
+			message: "the service lost the provider's answers; it does not ask again, since each may have been charged"}
+	case !time.Now().Before(r.claim.DeadlineAt):
+		return false, &finalError{code: "deadline_exceeded", retryable: true, message: "the deadline passed before the image was made"}
+	}
+	return false, nil
 }
 
 // seed gives each of several images a seed of its own, so that they differ.
@@ -255,12 +301,18 @@ func (r *run) ask(ctx context.Context, req providers.Request) (result *providers
 			err = r.panicked(p)
 		}
 	}()
+	select {
+	case r.w.calls <- struct{}{}:
+		defer func() { <-r.w.calls }()
+	case <-ctx.Done():
+		return nil, &providers.Error{Kind: providers.KindCanceled, Provider: r.route.Name(), Err: ctx.Err()}
+	}
 	return r.route.Generate(ctx, req)
 }
 
 func (r *run) panicked(p any) error {
 	r.w.opts.Logger.Error("panic while drawing", "generation", r.claim.ID, "panic", p, "stack", string(debug.Stack()))
-	return &finalError{code: "internal_error", message: "the service failed to make this image"}
+	return &finalError{code: "internal_error", retryable: true, message: "the service failed to make this image"}
 }
 
 // call makes one paid call and notes how it ended.
@@ -277,7 +329,10 @@ func (r *run) call(ctx context.Context, n int, req providers.Request) (*provider
 		outcome.CostMicros = int64(r.model.Cost(req.Resolution, usage))
 	case errors.As(err, &failed):
 		usage, outcome.Outcome, outcome.Code = failed.Usage, string(failed.Kind), failed.Code
-		if failed.Ambiguous {
+		switch {
+		case failed.Kind == providers.KindCanceled:
+			outcome.Outcome = store.AttemptCanceled // by us: not the provider's doing
+		case failed.Ambiguous || failed.Kind == providers.KindLocal:
 			outcome.Outcome = store.AttemptAmbiguous
 		}
 		if usage != (providers.Usage{}) {

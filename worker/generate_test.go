@@ -187,14 +187,14 @@ func TestGenerate_LiveWithoutAProviderFails(t *testing.T) {
 	}
 	t.Cleanup(real.Close)
 	accepted, err := real.SubmitGeneration(t.Context(), jobs.Submission{
-		OrgID: b.project.OrgID, ProjectID: b.project.ID, Request: jobs.GenerationRequest{Prompt: "real", N: 3},
+		OrgID: b.project.OrgID, ProjectID: b.project.ID, Request: jobs.GenerationRequest{Prompt: "real", N: 3, DeadlineSeconds: 1},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := b.ended(t, accepted.Generation.ID)
-	if g.Status != store.StatusFailed || b.calls("real") != 0 || len(g.ImageErrors) != 3 || g.Tries != 5 {
-		t.Errorf("got %s after %d tries and %d simulated calls, errors %+v; want a failure after 5, none, and 3 errors",
+	if g.Status != store.StatusFailed || b.calls("real") != 0 || len(g.ImageErrors) != 3 || g.Tries != 0 {
+		t.Errorf("got %s after %d tries and %d simulated calls, errors %+v; want a failure after none, none, and 3 errors",
 			g.Status, g.Tries, b.calls("real"), g.ImageErrors)
 	}
 	if diff := cmp.Diff([]string{"canceled", "canceled", "canceled"}, b.attempts(t, g)); diff != "" {

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
+
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/nanobanana/nanobanana/imaging"
 	"github.com/nanobanana/nanobanana/providers"
@@ -15,29 +18,97 @@ import (
 	"github.com/nanobanana/nanobanana/store/blobs"
 )
 
-// keep brings a provider's image to the promised format and stores it. The
-// picture has been paid for: while storage is away it waits, and is not drawn
-// again.
-func (r *run) keep(ctx context.Context, index int, result *providers.Result) error {
-	defer func() { _ = os.Remove(result.Image.Path) }() // a leftover is swept with its directory
-	file, err := r.convert(ctx, result.Image)
+// errKept reports that a picture could not be stored yet. It waits in the spool
+// directory for the next run on this machine.
+var errKept = errors.New("the image waits to be stored")
+
+// keep stores a picture that has been paid for and removes its file. While
+// storage is away it waits, and is not drawn again: if the run ends before, the
+// file stays for the next one.
+func (r *run) keep(ctx context.Context, index int, picture providers.Image) error {
+	err := r.store(ctx, index, picture)
+	var final *finalError
+	canceled := errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely)
+	if err == nil || canceled || errors.As(err, &final) {
+		_ = os.Remove(picture.Path) // a leftover is swept with its directory
+		return err
+	}
+	if keptErr := os.Rename(picture.Path, r.keptPath(index)); keptErr != nil {
+		return fmt.Errorf("keep image: %w", errors.Join(keptErr, err))
+	}
+	return fmt.Errorf("%w: %w", errKept, err)
+}
+
+func (r *run) keptPath(index int) string {
+	return filepath.Join(r.w.opts.SpoolDir, fmt.Sprintf("kept-%s-%d", r.claim.ID, index))
+}
+
+// kept returns the picture that an earlier run on this machine paid for and
+// could not store, or fs.ErrNotExist.
+func (r *run) kept(index int) (providers.Image, error) {
+	f, err := os.Open(r.keptPath(index))
+	if err != nil {
+		return providers.Image{}, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	hash := sha256.New()
+	n, err := io.Copy(hash, f)
+	if err != nil {
+		return providers.Image{}, fmt.Errorf("read kept image: %w", err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return providers.Image{}, fmt.Errorf("read kept image: %w", err)
+	}
+	info, err := imaging.Probe(f)
+	if err != nil {
+		return providers.Image{}, fmt.Errorf("read kept image: %w", err)
+	}
+	picture := providers.Image{Path: f.Name(), MediaType: info.Format.MediaType(), Bytes: n}
+	hash.Sum(picture.SHA256[:0])
+	return picture, nil
+}
+
+// store tries to store a picture until it succeeds, can not, or the run's time
+// is over. Meanwhile the process buys no more pictures.
+func (r *run) store(ctx context.Context, index int, picture providers.Image) error {
+	var final *finalError
+	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := r.storeOnce(ctx, index, picture)
+		if err == nil || errors.As(err, &final) {
+			return err
+		}
+		r.w.opts.Logger.Warn("storage failed, trying again", "generation", r.claim.ID, "error", err)
+		r.w.unstored.Add(1)
+		select {
+		case <-time.After(pause):
+			r.w.unstored.Add(-1)
+		case <-ctx.Done():
+			r.w.unstored.Add(-1)
+			return err
+		}
+	}
+}
+
+// storeOnce brings a picture to the promised format and stores it.
+func (r *run) storeOnce(ctx context.Context, index int, picture providers.Image) error {
+	file, err := r.convert(ctx, picture)
 	if err != nil {
 		return err
 	}
-	if file.Path != result.Image.Path {
-		defer func() { _ = os.Remove(file.Path) }()
+	if file.Path != picture.Path {
+		defer func() { _ = os.Remove(file.Path) }() // a leftover is swept with its directory
 	}
 	image, err := describe(r.claim, index, file)
 	if err != nil {
 		return err
 	}
-	err = r.put(ctx, image, file)
+	err = r.w.opts.Blobs.Put(ctx, image.BlobKey, file.Path, blobs.PutOptions{ContentType: file.MediaType})
 	if errors.Is(err, blobs.ErrExists) {
 		// An earlier run got this far: its picture is the image.
 		image, err = r.adopt(ctx, index)
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("store image: %w", err)
 	}
 	r.add(image)
 	return nil
@@ -49,25 +120,6 @@ func (r *run) add(image *store.NewImage) {
 	r.images = append(r.images, image)
 }
 
-// put stores the file, trying again until the run's time is over.
-func (r *run) put(ctx context.Context, image *store.NewImage, file providers.Image) error {
-	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := r.w.opts.Blobs.Put(ctx, image.BlobKey, file.Path, blobs.PutOptions{ContentType: file.MediaType})
-		if err == nil || errors.Is(err, blobs.ErrExists) || errors.Is(err, blobs.ErrBadKey) {
-			return err
-		}
-		r.w.opts.Logger.Warn("storage failed, trying again", "generation", r.claim.ID, "error", err)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return &finalError{code: "storage_error", message: "the image was made but could not be stored"}
-			}
-			return fmt.Errorf("store image: %w", err)
-		}
-	}
-}
-
 // describe reads what the image's row says of its file.
 func describe(c *store.Claim, index int, file providers.Image) (*store.NewImage, error) {
 	f, err := os.Open(file.Path)
@@ -76,8 +128,11 @@ func describe(c *store.Claim, index int, file providers.Image) (*store.NewImage,
 	}
 	defer func() { _ = f.Close() }() // only read
 	info, err := imaging.Probe(f)
+	if err == nil {
+		err = limits.Check(info)
+	}
 	if err != nil {
-		return nil, &finalError{code: "provider_error", message: "the provider's image could not be read"}
+		return nil, unusable(err)
 	}
 	return &store.NewImage{
 		ID: store.ImageID(c.ID, index), GenerationID: c.ID, Index: index,
@@ -87,11 +142,25 @@ func describe(c *store.Claim, index int, file providers.Image) (*store.NewImage,
 	}, nil
 }
 
-// convert brings the file to the format that was asked, if it has another. Both
-// files are the caller's to remove.
+// limits bound what providers may send. The longest native picture is 8:1 at 4K.
+var limits = imaging.Limits{MaxSide: 12_288}
+
+// unusable is final: another picture of the same request would be paid for.
+func unusable(err error) error {
+	return &finalError{code: "provider_error", message: "the provider's image could not be used: " + err.Error()}
+}
+
+// unfit reports an error of the picture itself, rather than of this machine.
+func unfit(err error) bool {
+	return errors.Is(err, imaging.ErrInvalid) || errors.Is(err, imaging.ErrUnsupported) || errors.Is(err, imaging.ErrTooLarge) ||
+		errors.Is(err, imaging.ErrNoEncoder) || errors.Is(err, imaging.ErrBadOption)
+}
+
+// convert brings the file to the format and compression that were asked, if it
+// has others. Both files are the caller's to remove.
 func (r *run) convert(ctx context.Context, file providers.Image) (providers.Image, error) {
 	want := r.claim.Params.Format
-	if want == "" || "image/"+want == file.MediaType {
+	if want == "" || "image/"+want == file.MediaType && r.claim.Params.Compression == nil {
 		return file, nil
 	}
 	in, err := os.Open(file.Path)
@@ -112,7 +181,10 @@ func (r *run) convert(ctx context.Context, file providers.Image) (providers.Imag
 	_, err = r.w.opts.Imaging.Convert(ctx, count, in, opts)
 	err = errors.Join(err, out.Close())
 	if err != nil {
-		_ = os.Remove(out.Name())
+		_ = os.Remove(out.Name()) // a leftover is swept with its directory
+		if unfit(err) {
+			return file, unusable(err)
+		}
 		return file, fmt.Errorf("convert image to %s: %w", want, err)
 	}
 	converted := providers.Image{Path: out.Name(), MediaType: "image/" + want, Bytes: count.n}

@@ -20,8 +20,14 @@ const (
 // errNoProvider says that this worker can not make what the front door promised.
 var errNoProvider = errors.New("this worker has no provider for live keys: set GEMINI_API_KEY for it as for the front door")
 
+// errStorageAway says that pictures already paid for can not be stored.
+var errStorageAway = errors.New("storage is away")
+
 // A finalError fails its image whatever is tried.
-type finalError struct{ code, message string }
+type finalError struct {
+	code, message string
+	retryable     bool // asking anew may succeed
+}
 
 func (e *finalError) Error() string { return e.message }
 
@@ -68,15 +74,19 @@ func (r *run) fault(index int, err error) verdict {
 	var upstream *providers.Error
 	switch {
 	case errors.As(err, &final):
-		return verdict{index: index, failure: &store.GenerationError{Code: final.code, Message: final.message, Retryable: final.code != "provider_error"}}
+		return verdict{index: index, failure: &store.GenerationError{Code: final.code, Message: final.message, Retryable: final.retryable}}
 	case errors.As(err, &upstream):
 		return upstreamFault(index, upstream)
 	case errors.Is(err, store.ErrFenced):
 		return verdict{index: index, again: true, failure: &store.GenerationError{
 			Code: "internal_error", Message: "another run has taken over", Retryable: true}}
 	case errors.Is(err, errNoProvider):
-		return verdict{index: index, again: true, counts: true, failure: &store.GenerationError{
+		r.w.opts.Logger.Warn("generation left to another worker", "generation", r.claim.ID, "error", err)
+		return verdict{index: index, again: true, failure: &store.GenerationError{
 			Code: "provider_error", Message: "no provider is configured for live keys", Retryable: true}}
+	case errors.Is(err, errKept), errors.Is(err, errStorageAway):
+		return verdict{index: index, again: true, failure: &store.GenerationError{
+			Code: "storage_error", Message: "the image could not be stored in time", Retryable: true}}
 	}
 	r.w.opts.Logger.Error("run failed", "generation", r.claim.ID, "index", index, "error", err)
 	return verdict{index: index, again: true, counts: true, failure: &store.GenerationError{
@@ -89,7 +99,8 @@ func upstreamFault(index int, e *providers.Error) verdict {
 		known = rules[providers.KindServer]
 	}
 	v := verdict{
-		index: index, again: known.again, counts: known.counts, after: e.RetryAfter, unknown: e.Ambiguous,
+		index: index, again: known.again, counts: known.counts, after: e.RetryAfter,
+		unknown: e.Kind == providers.KindLocal || e.Ambiguous && e.Kind != providers.KindCanceled,
 		failure: &store.GenerationError{
 			Code: known.code, Message: known.message, Retryable: known.again,
 			Provider: e.Provider, Reason: e.Code, Stage: e.Stage,
@@ -124,7 +135,7 @@ func (r *run) judge(ctx context.Context, verdicts []verdict) (*store.Outcome, ti
 			continue
 		}
 		wait := r.wait(v, stopped)
-		if v.again && tries < maxTries && r.ambiguous(v) < maxAmbiguous && r.inTime(wait) {
+		if v.again && tries < maxTries && r.ambiguousWith(v) < maxAmbiguous && r.inTime(wait) {
 			again, after = true, max(after, wait)
 			continue
 		}
@@ -147,18 +158,24 @@ func (r *run) wait(v verdict, stopped bool) time.Duration {
 	return backoff + rand.N(backoff/5+1) //nolint:gosec // spreads retries, keeps no secret
 }
 
-// ambiguous counts the paid calls for an image that ended nobody knows how.
-func (r *run) ambiguous(v verdict) int {
+// ambiguous counts the earlier paid calls for an image that ended nobody knows
+// how.
+func (r *run) ambiguous(index int) int {
 	count := 0
-	if v.unknown {
-		count++
-	}
-	for _, index := range r.claim.Ambiguous {
-		if index == v.index {
+	for _, i := range r.claim.Ambiguous {
+		if i == index {
 			count++
 		}
 	}
 	return count
+}
+
+// ambiguousWith counts this run's call too.
+func (r *run) ambiguousWith(v verdict) int {
+	if v.unknown {
+		return r.ambiguous(v.index) + 1
+	}
+	return 0 // the next run looks before it pays
 }
 
 // inTime reports whether a run after the wait can still begin before the

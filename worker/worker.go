@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,8 +28,10 @@ import (
 const (
 	// jobTimeout bounds one run: a slow image, its retry and its upload.
 	jobTimeout = 8 * time.Minute
-	// rescueAfter is when River itself takes a run for dead.
-	rescueAfter = jobTimeout + time.Minute
+	// finishPatience is how long a run's outcome waits for the database.
+	finishPatience = 2 * time.Minute
+	// rescueAfter is when River itself takes a run for dead: no run goes on so long.
+	rescueAfter = jobTimeout + finishPatience + time.Minute
 )
 
 // Options configure a Worker. DB, QueueDB, Blobs and Simulator are required.
@@ -46,7 +49,7 @@ type Options struct {
 
 	Imaging     *imaging.Converter // default: a budget of 256 MiB
 	SpoolDir    string             // where images wait for storage; default os.TempDir
-	Concurrency int                // generations at the same time; default 50
+	Concurrency int                // generations, and paid calls, at the same time; default 50
 	ID          string             // of this process; default host name, process and a random part
 	Logger      *slog.Logger
 
@@ -78,8 +81,7 @@ func (o Options) withDefaults() Options {
 		o.Backoff = func(n int) time.Duration { return min(time.Second<<(n-1), 30*time.Second) }
 	}
 	if o.Imaging == nil {
-		// The longest native picture is 8:1 at 4K.
-		o.Imaging = imaging.NewConverter(imaging.ConverterOptions{Limits: imaging.Limits{MaxSide: 12_288}})
+		o.Imaging = imaging.NewConverter(imaging.ConverterOptions{Limits: limits})
 	}
 	return o
 }
@@ -88,6 +90,8 @@ func (o Options) withDefaults() Options {
 type Worker struct {
 	opts     Options
 	river    *river.Client[pgx.Tx]
+	calls    chan struct{} // bounds paid calls under way
+	unstored atomic.Int32  // pictures paid for that storage does not take now
 	claims   *store.Committer[store.Ticket, *store.Claim]
 	finishes *store.Committer[*store.Outcome, bool]
 }
@@ -95,7 +99,7 @@ type Worker struct {
 // New returns a Worker. Start makes it work.
 func New(opts Options) (*Worker, error) {
 	opts = opts.withDefaults()
-	w := &Worker{opts: opts}
+	w := &Worker{opts: opts, calls: make(chan struct{}, opts.Concurrency)}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &generate{w: w})
 	river.AddWorker(workers, &expireImages{w: w})
@@ -149,8 +153,19 @@ func (w *Worker) claimBatch(ctx context.Context, tickets []store.Ticket) ([]*sto
 // ID names this worker in the rows it writes.
 func (w *Worker) ID() string { return w.opts.ID }
 
-// Start begins to work. The work goes on until Stop.
+// Start begins to work, once it has seen that pictures can be kept: what can not
+// be stored must not be bought. The work goes on until Stop.
 func (w *Worker) Start(ctx context.Context) error {
+	if err := w.opts.Blobs.Check(ctx); err != nil {
+		return fmt.Errorf("check image storage: %w", err)
+	}
+	probe, err := os.CreateTemp(w.opts.SpoolDir, "probe-*")
+	if err != nil {
+		return fmt.Errorf("check spool directory: %w", err)
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return fmt.Errorf("check spool directory: %w", err)
+	}
 	if err := w.river.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start worker: %w", err)
 	}

@@ -28,7 +28,7 @@ func buildBench(t *testing.T) string {
 
 func TestBench_MeasuresAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := passableDir(t)
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), buildBench(t), "bench", "--jobs=40", "--image-bytes=65536", "--provider-ms=20", "--json", "--dir="+dir)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -109,7 +109,7 @@ func TestBench_EndsItsProcesses(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
+			dir := passableDir(t)
 			var stderr bytes.Buffer
 			cmd := exec.CommandContext(t.Context(), program, "bench", "--jobs=5", "--provider-ms=60000", "--image-bytes=65536", "--dir="+dir)
 			cmd.Stderr = &stderr

@@ -118,7 +118,7 @@ func wantNoPostgres(t *testing.T, data string) {
 
 func TestDev_FirstImageStopAndSecondRun(t *testing.T) {
 	t.Parallel()
-	data := t.TempDir()
+	data := passableDir(t)
 	p, first := devProcess(t, data, nil, nil)
 	tryCurlLine(t, p, first)
 
@@ -145,7 +145,7 @@ func TestDev_FirstImageStopAndSecondRun(t *testing.T) {
 
 func TestDev_SurvivesAKilledPreviousRun(t *testing.T) {
 	t.Parallel()
-	data := t.TempDir()
+	data := passableDir(t)
 	p, first := devProcess(t, data, nil, nil)
 	p.stop(t, syscall.SIGKILL)
 	p, again := devProcess(t, data, nil, nil)
@@ -210,7 +210,7 @@ func copyFile(t *testing.T, from, to string, mode fs.FileMode) {
 
 func TestDev_OperatorsCommandsBesideIt(t *testing.T) {
 	t.Parallel()
-	data := t.TempDir()
+	data := passableDir(t)
 	_, state := devProcess(t, data, nil, nil)
 	env := []string{"DATABASE_URL=" + state.DatabaseURL, "NANOBANANA_DATA=" + data}
 	status := func(key string) int {

@@ -53,7 +53,7 @@ func (p *Provider) classifyTransport(e *providers.Error, f failure) {
 	switch {
 	case errors.As(f.err, &disk):
 		e.Kind = providers.KindLocal
-	case errors.Is(f.err, providers.ErrImageTooLarge), errors.Is(f.err, providers.ErrAnswerTooLong):
+	case errors.Is(f.err, providers.ErrImageTooLarge), errors.Is(f.err, providers.ErrAnswerTooLong), errors.Is(f.err, providers.ErrTooManyImages):
 		e.Kind = providers.KindServer
 	case errors.As(f.err, &timeout) && timeout.Timeout():
 		e.Kind = providers.KindTimeout

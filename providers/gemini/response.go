@@ -51,7 +51,7 @@ func (p *Provider) result(resp *genai.GenerateContentResponse, files *providers.
 		return nil, fail
 	}
 	return &providers.Result{
-		Image: img, Usage: fail.Usage, Text: providers.Shorten(text, maxText), RequestID: resp.ResponseID,
+		Image: img, Usage: fail.Usage, Text: providers.Shorten(text, maxText), RequestID: providers.Shorten(resp.ResponseID, 128),
 	}, nil
 }
 
@@ -100,22 +100,25 @@ func usage(resp *genai.GenerateContentResponse) providers.Usage {
 	if u == nil {
 		return providers.Usage{}
 	}
-	var image int32
+	image := 0
 	for _, d := range u.CandidatesTokensDetails {
 		if d != nil && d.Modality == genai.MediaModalityImage {
-			image += d.TokenCount
+			image += tokens(d.TokenCount)
 		}
 	}
 	if blob, _, _ := collect(resp); blob != nil && len(u.CandidatesTokensDetails) == 0 {
-		image = u.CandidatesTokenCount
+		image = tokens(u.CandidatesTokenCount)
 	}
 	return providers.Usage{
-		PromptTokens: int(u.PromptTokenCount + u.ToolUsePromptTokenCount),
-		ImageTokens:  int(image),
-		TextTokens:   int(max(0, u.CandidatesTokenCount-image) + u.ThoughtsTokenCount),
-		TotalTokens:  int(u.TotalTokenCount),
+		PromptTokens: tokens(u.PromptTokenCount) + tokens(u.ToolUsePromptTokenCount),
+		ImageTokens:  image,
+		TextTokens:   max(0, tokens(u.CandidatesTokenCount)-image) + tokens(u.ThoughtsTokenCount),
+		TotalTokens:  tokens(u.TotalTokenCount),
 	}
 }
+
+// tokens takes a count as the upstream claims it, within what one call can cost.
+func tokens(n int32) int { return min(max(0, int(n)), 10_000_000) }
 
 // message is the first of its arguments that says anything, made short and free
 // of our key.

@@ -29,16 +29,6 @@ func account(t *testing.T, pid int) uint32 {
 	return info.Sys().(*syscall.Stat_t).Uid
 }
 
-// openDir returns a temporary directory that every account can pass.
-func openDir(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 // TestOtherAccountsRunTheSameTests runs the tests of this package again as
 // accounts that root can become; started by another account they have run as
 // that one already.
@@ -56,7 +46,7 @@ func TestOtherAccountsRunTheSameTests(t *testing.T) {
 	for name, uid := range accounts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := openDir(t)
+			dir := passableDir(t)
 			program := copyProgram(t, dir)
 			for _, sub := range []string{"tmp", "home"} {
 				sub = filepath.Join(dir, sub)
@@ -111,7 +101,7 @@ func TestRootKeepsDataAcrossAccounts(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return
 	}
-	dir := openDir(t)
+	dir := passableDir(t)
 	for i, runAs := range []string{"nobody", "", "nobody"} {
 		srv, err := localpg.Start(t.Context(), localpg.Options{Dir: dir, RunAs: runAs})
 		if err != nil {
