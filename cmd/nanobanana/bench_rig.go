@@ -42,7 +42,10 @@ func startBenchRig(ctx context.Context, cmd *benchCmd, cfg *config) (_ *benchRig
 	if r.dir, err = os.MkdirTemp(cmd.Dir, "nanobanana-bench-"); err != nil {
 		return nil, fmt.Errorf("make directory: %w", err)
 	}
-	if r.dir, err = filepath.Abs(r.dir); err != nil {
+	if r.dir, err = filepath.Abs(r.dir); err == nil {
+		err = os.Chmod(r.dir, 0o711) //nolint:gosec // under root the database's own account passes through
+	}
+	if err != nil {
 		return nil, fmt.Errorf("make directory: %w", err)
 	}
 	defer func() {
