@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -157,27 +158,24 @@ func (r *GenerationRequest) checkText(faults *faultList) {
 
 // checkChars refuses what Postgres can not keep in a text.
 func checkChars(faults *faultList, param, text string) {
-	if strings.ContainsRune(text, 0) {
-		faults.add(param, "invalid", param+" must not contain the character U+0000")
+	if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
+		faults.add(param, "invalid", param+" must be UTF-8 without the character U+0000")
 	}
 }
 
+// checkLabels looks into metadata and tags only where their number is right:
+// nobody reads a thousand faults.
 func (r *GenerationRequest) checkLabels(faults *faultList) {
 	if len(r.Metadata) > MaxMetadataPairs {
 		faults.add("metadata", "too_long", fmt.Sprintf("metadata may have at most %d pairs", MaxMetadataPairs))
-	}
-	for key, value := range r.Metadata {
-		param := "metadata." + shorten(key)
-		if key == "" || utf8.RuneCountInString(key) > MaxMetadataKey {
-			faults.add(param, "too_long", fmt.Sprintf("a metadata key must have 1 to %d characters", MaxMetadataKey))
+	} else {
+		for _, key := range slices.Sorted(maps.Keys(r.Metadata)) {
+			checkPair(faults, key, r.Metadata[key])
 		}
-		if utf8.RuneCountInString(value) > MaxMetadataValue {
-			faults.add(param, "too_long", fmt.Sprintf("a metadata value may have at most %d characters", MaxMetadataValue))
-		}
-		checkChars(faults, param, key+value)
 	}
 	if len(r.Tags) > MaxTags {
 		faults.add("tags", "too_long", fmt.Sprintf("at most %d tags are accepted", MaxTags))
+		return
 	}
 	for i, tag := range r.Tags {
 		param := "tags." + strconv.Itoa(i)
@@ -188,6 +186,17 @@ func (r *GenerationRequest) checkLabels(faults *faultList) {
 	}
 }
 
+func checkPair(faults *faultList, key, value string) {
+	param := "metadata." + shorten(key)
+	if key == "" || utf8.RuneCountInString(key) > MaxMetadataKey {
+		faults.add(param, "too_long", fmt.Sprintf("a metadata key must have 1 to %d characters", MaxMetadataKey))
+	}
+	if utf8.RuneCountInString(value) > MaxMetadataValue {
+		faults.add(param, "too_long", fmt.Sprintf("a metadata value may have at most %d characters", MaxMetadataValue))
+	}
+	checkChars(faults, param, key+value)
+}
+
 func shorten(s string) string {
 	const limit = 40
 	if utf8.RuneCountInString(s) <= limit {
@@ -196,24 +205,21 @@ func shorten(s string) string {
 	return string([]rune(s)[:limit]) + "…"
 }
 
-// resolveModel chooses the model and the native picture it is asked for.
+// resolveModel chooses the model and the native picture it is asked for. With an
+// unknown model, size and ratio are held against the default one.
 func (r *GenerationRequest) resolveModel(out *resolved, faults *faultList) {
 	model, ok := providers.Lookup(r.Model)
 	if !ok {
 		faults.add("model", "unsupported_value", fmt.Sprintf("model %q is unknown; see GET /v1/models", shorten(r.Model)), modelNames()...)
-		return
+		model, _ = providers.Lookup(providers.DefaultModel)
 	}
 	out.model, out.modelUsed = r.Model, model.Name
 	if r.Model == "" {
 		out.model = model.Name
 	}
-	ratio, ok := providers.ParseAspectRatio(r.AspectRatio)
-	if width, _ := model.Pixels(ratio, ""); r.AspectRatio != "" && (!ok || width == 0) {
-		faults.add("aspect_ratio", "unsupported_value", fmt.Sprintf("aspect_ratio %q is not one of %s's", shorten(r.AspectRatio), model.Name), aspectRatios(model)...)
-		return
-	}
+	ratio := r.resolveRatio(model, faults)
 	if r.Size == "" || r.Size == "auto" {
-		if r.AspectRatio == "" {
+		if ratio == "" {
 			ratio = model.AspectRatios[0]
 		}
 		out.params.AspectRatio, out.params.Resolution = ratio, model.Resolutions[0].Name
@@ -224,11 +230,24 @@ func (r *GenerationRequest) resolveModel(out *resolved, faults *faultList) {
 	case !ok:
 		allowed := sizes(model)
 		faults.add("size", "unsupported_value", fmt.Sprintf("size %q is not one of %s's; use one of %s or leave it out", shorten(r.Size), model.Name, strings.Join(allowed, ", ")), allowed...)
-	case r.AspectRatio != "" && fit != ratio:
+	case ratio != "" && fit != ratio:
 		faults.add("aspect_ratio", "conflict", fmt.Sprintf("size %s has aspect ratio %s, not %s; send only one of the two", r.Size, fit, r.AspectRatio))
 	default:
 		out.params.Size, out.params.AspectRatio, out.params.Resolution = r.Size, fit, resolution
 	}
+}
+
+// resolveRatio returns the native ratio that was asked, or "".
+func (r *GenerationRequest) resolveRatio(model providers.Model, faults *faultList) string {
+	if r.AspectRatio == "" {
+		return ""
+	}
+	ratio, ok := providers.ParseAspectRatio(r.AspectRatio)
+	if width, _ := model.Pixels(ratio, ""); !ok || width == 0 {
+		faults.add("aspect_ratio", "unsupported_value", fmt.Sprintf("aspect_ratio %q is not one of %s's", shorten(r.AspectRatio), model.Name), aspectRatios(model)...)
+		return ""
+	}
+	return ratio
 }
 
 // fitSize returns the native picture for a size the model offers: one of the

@@ -189,13 +189,19 @@ func replay(ctx context.Context, tx *store.DB, batch []*submission, first map[id
 // CancelGeneration ends a live generation of a project and stops the run that
 // is under way. An ended one is returned as it is.
 func (q *Queue) CancelGeneration(ctx context.Context, projectID, id string) (*store.Generation, error) {
+	if !store.ValidGenerationID(id) {
+		return nil, fmt.Errorf("cancel generation: %w", store.ErrNotFound)
+	}
 	var g *store.Generation
 	err := q.db.Transact(ctx, func(tx *store.DB) error {
 		var ended bool
 		var err error
 		g, ended, err = tx.CancelGeneration(ctx, projectID, id)
-		if err != nil || !ended || g.RiverJobID == nil {
-			return err // a ticket not yet taken finds nothing to run
+		if err != nil || !ended {
+			return err
+		}
+		if g.RiverJobID == nil {
+			return tx.CancelTicket(ctx, QueueGenerate, g)
 		}
 		_, err = q.river.JobCancelTx(ctx, tx.Tx(), *g.RiverJobID)
 		if errors.Is(err, rivertype.ErrNotFound) {

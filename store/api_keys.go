@@ -35,7 +35,7 @@ func (db *DB) CreateAPIKey(ctx context.Context, key APIKey) (*APIKey, error) {
 	created, err := one[APIKey](ctx, db, `
 		INSERT INTO api_key (id, org_id, project_id, name, kind, hash, pepper_version, last4, expires_at)
 		VALUES (@id, @org_id, @project_id, @name, @kind, @hash, @pepper_version, @last4, @expires_at)
-		RETURNING *`,
+		RETURNING `+columns[APIKey](""),
 		pgx.NamedArgs{
 			"id": NewID("key"), "org_id": key.OrgID, "project_id": key.ProjectID, "name": key.Name,
 			"kind": key.Kind, "hash": key.Hash, "pepper_version": key.PepperVersion,
@@ -51,7 +51,7 @@ func (db *DB) CreateAPIKey(ctx context.Context, key APIKey) (*APIKey, error) {
 // and revoked keys are returned too: callers are told why they are refused.
 func (db *DB) APIKeyByHash(ctx context.Context, hashes [][]byte) (*APIKey, error) {
 	key, err := one[APIKey](ctx, db, `
-		SELECT * FROM api_key
+		SELECT `+columns[APIKey]("")+` FROM api_key
 		WHERE hash = ANY(@hashes)`,
 		pgx.NamedArgs{"hashes": hashes})
 	if err != nil {
@@ -63,7 +63,7 @@ func (db *DB) APIKeyByHash(ctx context.Context, hashes [][]byte) (*APIKey, error
 // APIKeys returns a project's keys, oldest first.
 func (db *DB) APIKeys(ctx context.Context, projectID string) ([]*APIKey, error) {
 	keys, err := many[APIKey](ctx, db, `
-		SELECT * FROM api_key
+		SELECT `+columns[APIKey]("")+` FROM api_key
 		WHERE project_id = @project_id
 		ORDER BY id`,
 		pgx.NamedArgs{"project_id": projectID})
@@ -81,7 +81,7 @@ func (db *DB) RevokeAPIKey(ctx context.Context, projectID, id string) (*APIKey, 
 			UPDATE api_key
 			SET revoked_at = coalesce(revoked_at, now())
 			WHERE project_id = @project_id AND id = @id
-			RETURNING *
+			RETURNING `+columns[APIKey]("")+`
 		), told AS (
 			SELECT pg_notify(@channel, id) FROM revoked
 		)

@@ -152,8 +152,9 @@ func (w write[In, Out]) answer(outs []Out, i int, err error) {
 	w.done <- result[Out]{value: outs[i]}
 }
 
-// isBrokenConn reports an error of the connection itself.
+// isBrokenConn reports an error of the connection itself, or that it gave no
+// answer in time.
 func isBrokenConn(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+	return errors.As(err, &op) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }

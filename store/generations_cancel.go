@@ -39,6 +39,23 @@ func (db *DB) CancelGeneration(ctx context.Context, projectID, id string) (g *Ge
 	return g, false, err
 }
 
+// CancelTicket ends the ticket of a generation that no run has claimed. It looks
+// among those queued within seconds of the generation: tickets are not indexed
+// by what they carry. One that it does not find finds nothing to run.
+func (db *DB) CancelTicket(ctx context.Context, queue string, g *Generation) error {
+	_, err := db.q.Exec(ctx, `
+		UPDATE `+RiverSchema+`.river_job
+		SET state = 'cancelled', finalized_at = now()
+		WHERE state = 'available' AND queue = @queue AND priority = 1
+			AND scheduled_at BETWEEN @created_at::timestamptz - interval '5 seconds' AND @created_at::timestamptz + interval '30 seconds'
+			AND args ->> 'id' = @id`,
+		pgx.NamedArgs{"queue": queue, "created_at": g.CreatedAt, "id": g.ID})
+	if err != nil {
+		return fmt.Errorf("cancel ticket of %s: %w", g.ID, err)
+	}
+	return nil
+}
+
 // RemoveGeneration takes what a person entered or received out of an ended
 // generation of a project: prompt, parameters, metadata, tags and images. The
 // record that it happened stays. Removing twice changes nothing.

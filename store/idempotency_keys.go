@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,35 +30,51 @@ type Bytes []byte
 func (b Bytes) MarshalText() ([]byte, error) { return fmt.Appendf(nil, `\x%x`, []byte(b)), nil }
 
 // ClaimIdempotencyKeys takes the keys, which must differ from each other, and
-// returns those that were taken before, as they were taken. It waits for
-// transactions that are just taking one of them.
+// returns those that someone holds already, as they are held. A key past its
+// time whose generation has ended is free. It waits a quarter of a second for a
+// transaction that is just taking one of them, and then fails with a lock
+// timeout, lest one stalled process hold up everyone's submissions. It must run
+// in a transaction.
 func (db *DB) ClaimIdempotencyKeys(ctx context.Context, keys []*IdempotencyKey) ([]*IdempotencyKey, error) {
 	text, err := json.Marshal(keys)
 	if err != nil {
 		return nil, fmt.Errorf("claim idempotency keys: %w", err)
 	}
-	// Sorted, so that two transactions wait for each other in one direction only.
-	_, err = db.q.Exec(ctx, `
+	args := pgx.NamedArgs{"keys": string(text)}
+	var batch pgx.Batch
+	batch.Queue(`SET LOCAL lock_timeout = '250ms'`)
+	batch.Queue(`
+		DELETE FROM idempotency_key AS k
+		USING json_populate_recordset(NULL::idempotency_key, @keys) AS mine
+		WHERE (k.project_id, k.test, k.route, k.key) = (mine.project_id, mine.test, mine.route, mine.key)
+			AND k.expires_at <= now()
+			AND NOT EXISTS (
+				SELECT FROM generation AS g
+				WHERE g.id = k.generation_id AND g.status IN ('queued', 'processing'))`, args)
+	// Sorted, so that two transactions wait for each other in one direction
+	// only. A key that is held is updated to what it was: that locks and
+	// returns it, so that nobody can free it before this transaction has ended.
+	var held []*IdempotencyKey
+	batch.Queue(`
 		INSERT INTO idempotency_key (project_id, test, route, key, org_id, fingerprint, generation_id, expires_at)
 		SELECT project_id, test, route, key, org_id, fingerprint, generation_id, expires_at
 		FROM json_populate_recordset(NULL::idempotency_key, @keys)
 		ORDER BY project_id, test, route, key
-		ON CONFLICT DO NOTHING`,
-		pgx.NamedArgs{"keys": string(text)})
-	if err != nil {
+		ON CONFLICT (project_id, test, route, key) DO UPDATE SET key = EXCLUDED.key
+		RETURNING `+columns[IdempotencyKey]("idempotency_key"), args).Query(func(rows pgx.Rows) error {
+		var err error
+		held, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[IdempotencyKey])
+		return err
+	})
+	batch.Queue(`SET LOCAL lock_timeout = DEFAULT`)
+	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("claim idempotency keys: %w", err)
 	}
-	taken, err := many[IdempotencyKey](ctx, db, `
-		SELECT `+columns[IdempotencyKey]("k")+`
-		FROM idempotency_key AS k
-		JOIN json_populate_recordset(NULL::idempotency_key, @keys) AS mine
-			USING (project_id, test, route, key)
-		WHERE k.generation_id <> mine.generation_id`,
-		pgx.NamedArgs{"keys": string(text)})
-	if err != nil {
-		return nil, fmt.Errorf("read claimed idempotency keys: %w", err)
+	mine := make(map[string]bool, len(keys))
+	for _, k := range keys {
+		mine[k.GenerationID] = true
 	}
-	return taken, nil
+	return slices.DeleteFunc(held, func(k *IdempotencyKey) bool { return mine[k.GenerationID] }), nil
 }
 
 // LapseIdempotencyKeys forgets up to limit keys past their time whose

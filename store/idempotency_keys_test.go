@@ -16,19 +16,64 @@ func (b *bundle) idempotencyKey(key, generation string) *store.IdempotencyKey {
 	}
 }
 
+// take claims keys in a transaction of their own.
+func (b *bundle) take(t *testing.T, keys ...*store.IdempotencyKey) (held []*store.IdempotencyKey, err error) {
+	t.Helper()
+	err = b.Transact(t.Context(), func(tx *store.DB) error {
+		held, err = tx.ClaimIdempotencyKeys(t.Context(), keys)
+		return err
+	})
+	return held, err
+}
+
+func TestClaimIdempotencyKeys_OnePastItsTimeIsFreeOnceItsGenerationHasEnded(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g := b.queued(t, nil)
+	old := b.idempotencyKey("a", g.ID)
+	old.ExpiresAt = time.Now().Add(-time.Hour)
+	if _, err := b.take(t, old); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := b.take(t, b.idempotencyKey("a", "gen_2")); err != nil || len(held) != 1 {
+		t.Errorf("while its generation lives the key was free: %v, %v", held, err)
+	}
+	b.finish(t, succeeded(b.claim(t, g.ID)))
+	if held, err := b.take(t, b.idempotencyKey("a", "gen_3")); err != nil || len(held) != 0 {
+		t.Errorf("after its generation's end the key is held: %v, %v", held, err)
+	}
+}
+
+func TestClaimIdempotencyKeys_DoesNotWaitForAStalledProcess(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	err := b.Transact(t.Context(), func(stalled *store.DB) error {
+		if _, err := stalled.ClaimIdempotencyKeys(t.Context(), []*store.IdempotencyKey{b.idempotencyKey("a", "gen_1")}); err != nil {
+			return err
+		}
+		began := time.Now()
+		_, err := b.take(t, b.idempotencyKey("a", "gen_2"))
+		if took := time.Since(began); !store.IsLockTimeout(err) || took > 3*time.Second {
+			t.Errorf("got %v after %s, want a lock timeout after a quarter of a second", err, took)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestClaimIdempotencyKeys_ReturnsThoseTakenBefore(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	first := b.idempotencyKey("a", "gen_1")
-	taken, err := b.ClaimIdempotencyKeys(t.Context(), []*store.IdempotencyKey{first})
+	taken, err := b.take(t, first)
 	if err != nil || len(taken) != 0 {
 		t.Fatalf("a fresh key was taken: %v, %v", taken, err)
 	}
 	test := b.idempotencyKey("a", "gen_4")
 	test.Test = true
-	taken, err = b.ClaimIdempotencyKeys(t.Context(), []*store.IdempotencyKey{
-		b.idempotencyKey("a", "gen_2"), b.idempotencyKey("b", "gen_3"), test,
-	})
+	taken, err = b.take(t, b.idempotencyKey("a", "gen_2"), b.idempotencyKey("b", "gen_3"), test)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +98,7 @@ func TestLapseIdempotencyKeys_KeepsThoseOfLiveGenerations(t *testing.T) {
 		keys = append(keys, k)
 	}
 	keys = append(keys, b.idempotencyKey("fresh", ended.ID))
-	if _, err := b.ClaimIdempotencyKeys(t.Context(), keys); err != nil {
+	if _, err := b.take(t, keys...); err != nil {
 		t.Fatal(err)
 	}
 	n, err := b.LapseIdempotencyKeys(t.Context(), 10)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
 
@@ -28,22 +27,37 @@ var ErrSchemaOld = errors.New("the database schema is older than this program")
 const migrationLock = 0x6e626d6967726174
 
 // Migrate brings the schema up to date and returns the migrations it applied.
-// Concurrent calls wait for each other.
+// Concurrent calls wait for each other. It uses connections of its own, on which
+// a statement may take as long as it needs.
 func (db *DB) Migrate(ctx context.Context) ([]string, error) {
-	conn, err := db.pool.Acquire(ctx)
+	patient, err := Open(ctx, db.pool.Config().ConnString(), Options{Name: "nanobanana migrate", MaxConns: 4, Queue: true})
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	defer patient.Close()
+	conn, err := patient.pool.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: %w", err)
 	}
 	defer conn.Release()
-	if err := lockMigrations(ctx, conn); err != nil {
-		return nil, err
+	if _, err := conn.Exec(ctx, `SELECT pg_advisory_lock($1)`, int64(migrationLock)); err != nil {
+		return nil, fmt.Errorf("lock migrations: %w", err)
 	}
-	defer func() {
-		// The lock also falls with the connection.
-		_, _ = conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, int64(migrationLock))
-	}()
+	// The lock falls with the connection.
+	return patient.migrate(ctx)
+}
+
+func (db *DB) migrate(ctx context.Context) ([]string, error) {
 	if err := db.migrateQueue(ctx); err != nil {
 		return nil, err
+	}
+	_, err := db.pool.Exec(ctx, `
+		CREATE TABLE IF NOT EXISTS schema_migration (
+			name       text PRIMARY KEY,
+			applied_at timestamptz NOT NULL DEFAULT now()
+		)`)
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
 	}
 	pending, err := db.pendingMigrations(ctx)
 	if err != nil {
@@ -66,21 +80,6 @@ func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 		}
 	}
 	return pending, nil
-}
-
-func lockMigrations(ctx context.Context, conn *pgxpool.Conn) error {
-	// Whoever holds the lock may be migrating a large table.
-	_, err := conn.Exec(ctx, `SET statement_timeout = 0`)
-	if err == nil {
-		_, err = conn.Exec(ctx, `SELECT pg_advisory_lock($1)`, int64(migrationLock))
-	}
-	if err == nil {
-		_, err = conn.Exec(ctx, `RESET statement_timeout`)
-	}
-	if err != nil {
-		return fmt.Errorf("lock migrations: %w", err)
-	}
-	return nil
 }
 
 func (db *DB) migrateQueue(ctx context.Context) error {
@@ -111,7 +110,7 @@ func (db *DB) CheckSchema(ctx context.Context) error {
 	pending, err := db.pendingMigrations(ctx)
 	var pg *pgconn.PgError
 	switch {
-	case errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42501"): // no table, no right to make one
+	case errors.As(err, &pg) && pg.Code == "42P01": // no such table
 		return ErrSchemaOld
 	case err != nil:
 		return err
@@ -133,16 +132,8 @@ func (db *DB) CheckSchema(ctx context.Context) error {
 }
 
 // pendingMigrations returns the names of the migrations not yet applied, in
-// order. The table that remembers them is made on the first call.
+// order.
 func (db *DB) pendingMigrations(ctx context.Context) ([]string, error) {
-	_, err := db.pool.Exec(ctx, `
-		CREATE TABLE IF NOT EXISTS schema_migration (
-			name       text PRIMARY KEY,
-			applied_at timestamptz NOT NULL DEFAULT now()
-		)`)
-	if err != nil {
-		return nil, fmt.Errorf("read applied migrations: %w", err)
-	}
 	rows, err := db.pool.Query(ctx, `SELECT name FROM schema_migration`)
 	if err != nil {
 		return nil, fmt.Errorf("read applied migrations: %w", err)

@@ -22,7 +22,7 @@ func (db *DB) CreateOrg(ctx context.Context, name, plan string, retentionDays *i
 	org, err := one[Org](ctx, db, `
 		INSERT INTO org (id, name, plan, retention_days)
 		VALUES (@id, @name, @plan, @retention_days)
-		RETURNING *`,
+		RETURNING `+columns[Org](""),
 		pgx.NamedArgs{"id": NewID("org"), "name": name, "plan": plan, "retention_days": retentionDays})
 	if err != nil {
 		return nil, fmt.Errorf("create organization %s: %w", name, err)

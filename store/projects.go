@@ -23,7 +23,7 @@ func (db *DB) CreateProject(ctx context.Context, orgID, name string) (*Project, 
 	project, err := one[Project](ctx, db, `
 		INSERT INTO project (id, org_id, name)
 		VALUES (@id, @org_id, @name)
-		RETURNING *`,
+		RETURNING `+columns[Project](""),
 		pgx.NamedArgs{"id": NewID("proj"), "org_id": orgID, "name": name})
 	if err != nil {
 		return nil, fmt.Errorf("create project %s: %w", name, err)
@@ -35,7 +35,7 @@ func (db *DB) CreateProject(ctx context.Context, orgID, name string) (*Project, 
 // operator's commands take when none is named, or ErrNotFound.
 func (db *DB) FirstProject(ctx context.Context) (*Project, error) {
 	project, err := one[Project](ctx, db, `
-		SELECT * FROM project
+		SELECT `+columns[Project]("")+` FROM project
 		ORDER BY id
 		LIMIT 1`, nil)
 	if err != nil {
@@ -47,7 +47,7 @@ func (db *DB) FirstProject(ctx context.Context) (*Project, error) {
 // Project returns a project by its id, for operators, or ErrNotFound.
 func (db *DB) Project(ctx context.Context, id string) (*Project, error) {
 	project, err := one[Project](ctx, db, `
-		SELECT * FROM project
+		SELECT `+columns[Project]("")+` FROM project
 		WHERE id = @id`,
 		pgx.NamedArgs{"id": id})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/puddle/v2"
 )
 
 // ErrNotFound reports that no row matches, or that the caller may not see it.
@@ -98,27 +99,53 @@ func (db *DB) Ping(ctx context.Context) error { return db.pool.Ping(ctx) }
 
 // Transact runs fn in one transaction: all of it happens or none of it does.
 func (db *DB) Transact(ctx context.Context, fn func(tx *DB) error) error {
-	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
-		return fn(&DB{pool: db.pool, tx: tx, q: tx})
-	})
+	tx, err := db.pool.Begin(ctx)
+	if pgconn.SafeToRetry(err) {
+		tx, err = db.pool.Begin(ctx) // the connection had died unnoticed
+	}
+	if err != nil {
+		return err
+	}
+	// It does nothing after Commit; after a failure it frees the connection
+	// whether or not ctx still lives.
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if err := fn(&DB{pool: db.pool, tx: tx, q: tx}); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
 }
 
-// IsUnavailable reports whether err means that the database cannot be reached
+// IsUnavailable reports whether err means that the database can not be reached
 // or is refusing work for now, rather than that the statement was wrong.
 func IsUnavailable(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
+		switch pg.Code {
+		case "25P03", "25006": // idle in transaction, read-only standby
+			return true
+		case codeStatementTimeout:
+			return false
+		}
 		switch pg.Code[:2] {
-		case "08", "53", "57": // connection, resources, operator intervention
+		case "08", "40", "53", "57": // connection, deadlock, resources, operator intervention
 			return true
 		}
-		return pg.Code == "25P03" || pg.Code == "25006" // idle timeout, read-only standby
+		return false
 	}
 	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) || errors.Is(err, errLaneClosed) {
+	if errors.As(err, &connect) || errors.Is(err, errLaneClosed) || errors.Is(err, puddle.ErrClosedPool) || errors.Is(err, pgconn.ErrConnClosed) {
 		return true
 	}
-	return pgconn.Timeout(err) || isBrokenConn(err)
+	return pgconn.Timeout(err) || pgconn.SafeToRetry(err) || isBrokenConn(err)
+}
+
+const codeStatementTimeout = "57014"
+
+// IsStatementTimeout reports whether err is a statement that took longer than
+// the application allows: asking again would take as long.
+func IsStatementTimeout(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == codeStatementTimeout
 }
 
 // IsLockTimeout reports whether err is a wait for a row lock given up.

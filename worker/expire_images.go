@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/riverqueue/river"
@@ -22,6 +23,10 @@ type expireImages struct {
 }
 
 func (e *expireImages) Work(ctx context.Context, _ *river.Job[jobs.ExpireImagesArgs]) error {
+	return errors.Join(e.expire(ctx), e.purge(ctx))
+}
+
+func (e *expireImages) expire(ctx context.Context) error {
 	for more := true; more; {
 		n, err := e.sweepExpired(ctx)
 		if err != nil {
@@ -29,6 +34,10 @@ func (e *expireImages) Work(ctx context.Context, _ *river.Job[jobs.ExpireImagesA
 		}
 		more = n == sweepSize
 	}
+	return nil
+}
+
+func (e *expireImages) purge(ctx context.Context) error {
 	for more := true; more; {
 		n, err := e.sweepOrphans(ctx)
 		if err != nil {
@@ -39,19 +48,24 @@ func (e *expireImages) Work(ctx context.Context, _ *river.Job[jobs.ExpireImagesA
 	return nil
 }
 
+// sweepExpired deletes a round of expired images. One blob that can not be
+// deleted does not keep the others.
 func (e *expireImages) sweepExpired(ctx context.Context) (int, error) {
 	images, err := e.w.opts.DB.ExpiredImages(ctx, sweepSize)
 	if err != nil || len(images) == 0 {
 		return 0, err
 	}
+	var errs []error
 	ids := make([]string, 0, len(images))
 	for _, image := range images {
 		if err := e.w.opts.Blobs.Delete(ctx, image.BlobKey); err != nil {
-			return 0, fmt.Errorf("delete blob of %s: %w", image.ID, err)
+			errs = append(errs, fmt.Errorf("delete blob of %s: %w", image.ID, err))
+			continue
 		}
 		ids = append(ids, image.ID)
 	}
-	return len(images), e.w.opts.DB.MarkImagesPurged(ctx, ids)
+	errs = append(errs, e.w.opts.DB.MarkImagesPurged(ctx, ids))
+	return len(images), errors.Join(errs...)
 }
 
 func (e *expireImages) sweepOrphans(ctx context.Context) (int, error) {
@@ -59,24 +73,27 @@ func (e *expireImages) sweepOrphans(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	var errs []error
 	for _, p := range purges {
-		kept, err := e.w.opts.DB.ImageIDsWithRow(ctx, p)
-		if err != nil {
-			return 0, err
+		errs = append(errs, e.purgeOne(ctx, p))
+	}
+	return len(purges), errors.Join(errs...)
+}
+
+func (e *expireImages) purgeOne(ctx context.Context, p *store.Purge) error {
+	kept, err := e.w.opts.DB.ImageIDsWithRow(ctx, p)
+	if err != nil {
+		return err
+	}
+	for i := range p.N {
+		if kept[store.ImageID(p.ID, i)] {
+			continue
 		}
-		for i := range p.N {
-			if kept[store.ImageID(p.ID, i)] {
-				continue
-			}
-			if err := e.w.opts.Blobs.Delete(ctx, blobKey(p.ProjectID, p.ID, i)); err != nil {
-				return 0, fmt.Errorf("delete blob %d of %s: %w", i, p.ID, err)
-			}
-		}
-		if err := e.w.opts.DB.MarkPurgeDone(ctx, p); err != nil {
-			return 0, err
+		if err := e.w.opts.Blobs.Delete(ctx, blobKey(p.ProjectID, p.ID, i)); err != nil {
+			return fmt.Errorf("delete blob %d of %s: %w", i, p.ID, err)
 		}
 	}
-	return len(purges), nil
+	return e.w.opts.DB.MarkPurgeDone(ctx, p)
 }
 
 // blobKey is where an image of a generation is stored. It depends on ids alone:
