@@ -92,3 +92,54 @@ func TestCreateFirstProject_Once(t *testing.T) {
 		}
 	}
 }
+
+// Yesterday's program goes on while tomorrow's migration widens the tables.
+func TestRows_AreReadFromWiderTables(t *testing.T) {
+	t.Parallel()
+	db, err := store.Open(t.Context(), storetest.Unmigrated(t), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	if _, err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.Pool().Exec(t.Context(), `
+		DO $$ DECLARE t text; BEGIN
+			FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+				EXECUTE format('ALTER TABLE %I ADD COLUMN of_tomorrow text', t);
+			END LOOP;
+		END $$`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := db.CreateFirstProject(t.Context(), "free", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bundle{DB: db, project: project}
+	key, err := db.CreateAPIKey(t.Context(), store.APIKey{OrgID: project.OrgID, ProjectID: project.ID, Name: "k", Kind: "live", Hash: []byte("h"), Last4: "abcd"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := b.queued(t, nil)
+	if _, err := b.take(t, b.idempotencyKey("k", g.ID)); err != nil {
+		t.Error(err)
+	}
+	b.finish(t, succeeded(b.claim(t, g.ID)))
+	ended, errGeneration := db.Generation(t.Context(), project.ID, g.ID)
+	_, errList := db.Generations(t.Context(), project.ID, store.GenerationFilter{Limit: 5})
+	_, errImages := db.Images(t.Context(), project.ID, []*store.Generation{ended})
+	_, errAttempts := db.Attempts(t.Context(), project.ID, []string{g.ID})
+	_, errExpired := db.ExpiredImages(t.Context(), 5)
+	_, errPurges := db.DuePurges(t.Context(), 5)
+	_, errProject := db.Project(t.Context(), project.ID)
+	_, errKey := db.APIKeyByHash(t.Context(), [][]byte{[]byte("h")})
+	_, errKeys := db.APIKeys(t.Context(), project.ID)
+	_, errRevoke := db.RevokeAPIKey(t.Context(), project.ID, key.ID)
+	_, _, errCancel := db.CancelGeneration(t.Context(), project.ID, b.queued(t, nil).ID)
+	err = errors.Join(errGeneration, errList, errImages, errAttempts, errExpired, errPurges, errProject, errKey, errKeys, errRevoke, errCancel)
+	if err != nil {
+		t.Error(err)
+	}
+}

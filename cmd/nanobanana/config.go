@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/url"
 	"strconv"
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // cli is the whole command line.
@@ -68,6 +70,9 @@ func newParser(c *cli, stdout, stderr io.Writer) (*kong.Kong, error) {
 func (c *config) check() error {
 	var errs []error
 	bad := func(name, problem string) { errs = append(errs, fmt.Errorf("%s: %s", name, problem)) }
+	if _, err := pgxpool.ParseConfig(c.DatabaseURL); c.DatabaseURL != "" && err != nil {
+		bad("DATABASE_URL", "it is not a valid postgres:// URL or key=value list")
+	}
 	for _, u := range []struct{ name, value string }{
 		{"NANOBANANA_BASE_URL", c.BaseURL}, {"NANOBANANA_GEMINI_URL", c.GeminiURL},
 		{"NANOBANANA_SIMULATOR_URL", c.SimulatorURL}, {"AWS_ENDPOINT_URL_S3", c.S3Endpoint},
@@ -92,7 +97,7 @@ func (c *config) check() error {
 	if d, err := c.Drain.value(); err != nil || d <= 0 {
 		bad("NANOBANANA_DRAIN", fmt.Sprintf("%q is not a time such as 25s", c.Drain))
 	}
-	if x, err := c.SimulatorSpeed.value(); err != nil || x < 0 {
+	if x, err := c.SimulatorSpeed.value(); err != nil || !(x >= 0) || math.IsInf(x, 1) {
 		bad("NANOBANANA_SIMULATOR_SPEED", fmt.Sprintf("%q is not a number of 0 or more", c.SimulatorSpeed))
 	}
 	return errors.Join(errs...)

@@ -122,15 +122,20 @@ func (d *devRun) startDatabase(ctx context.Context) error {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return fmt.Errorf("create data directory: %w", err)
 	}
+	unlock, err := lockDir(data)
+	if errors.Is(err, errLocked) {
+		return fmt.Errorf("another \"nanobanana dev\" is using %s; stop it, or choose another directory with --data", data)
+	}
+	if err != nil {
+		return fmt.Errorf("lock data directory: %w", err)
+	}
+	d.onStop(func(context.Context) error { return unlock() })
 	if d.cfg.DatabaseURL != "" {
 		return nil
 	}
 	d.postgres, err = localpg.Start(ctx, localpg.Options{
 		Dir: filepath.Join(data, "postgres"), Binaries: d.cfg.PGBin, Logger: d.logger.With("part", "postgres"),
 	})
-	if errors.Is(err, localpg.ErrLocked) {
-		return fmt.Errorf("another \"nanobanana dev\" is using %s; stop it, or choose another directory with --data: %w", data, err)
-	}
 	if err != nil {
 		return err
 	}

@@ -58,18 +58,19 @@ func (d *devRun) prepareKeys(ctx context.Context, db *store.DB) error {
 	}
 	d.state = devState{OrgID: project.OrgID, ProjectID: project.ID, DatabaseURL: d.cfg.DatabaseURL}
 	path := filepath.Join(d.cfg.Data, devKeysFile)
-	var kept map[string]string
+	all := map[string]map[string]string{} // by project and kind: each database has its own
 	if text, err := os.ReadFile(path); err == nil {
-		_ = json.Unmarshal(text, &kept) // a damaged file means new keys
+		_ = json.Unmarshal(text, &all) // a damaged file means new keys
 	}
 	made := map[string]string{}
 	for _, kind := range []string{store.KeyLive, store.KeyTest} {
-		if made[kind], err = keptOrNew(ctx, keys, project, kind, kept[kind]); err != nil {
+		if made[kind], err = keptOrNew(ctx, keys, project, kind, all[project.ID][kind]); err != nil {
 			return err
 		}
 	}
+	all[project.ID] = made
 	d.state.APIKeyLive, d.state.APIKeyTest = made[store.KeyLive], made[store.KeyTest]
-	return writeJSON(path, made)
+	return writeJSON(path, all)
 }
 
 // keptOrNew returns the key kept from an earlier run if it still works for the

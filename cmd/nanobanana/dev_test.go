@@ -257,6 +257,12 @@ func TestDev_OperatorsCommandsBesideIt(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 
+	second := startProcess(t, env, nil, "dev", "--listen=127.0.0.1:0", "--data="+data)
+	<-second.exited
+	if second.cmd.ProcessState.ExitCode() != 1 || !strings.Contains(second.errs.String(), "another \"nanobanana dev\" is using") {
+		t.Errorf("a dev with DATABASE_URL on the same directory ended with %v:\n%s", second.cmd.ProcessState, second.errs)
+	}
+
 	api := startProcess(t, env, nil, "api", "--listen=127.0.0.1:0")
 	beside := state
 	beside.URL = api.line(t, "api listening on ")

@@ -79,10 +79,14 @@ func TestConfig_ReportsEveryBadValueAtOnce(t *testing.T) {
 	t.Parallel()
 	var out, errs bytes.Buffer
 	status := run(t.Context(), []string{
-		"version", "--concurrency=many", "--drain=soon", "--log-format=xml", "--base-url=nowhere", "--secret=short", "--simulator-speed=-1",
+		"version", "--concurrency=many", "--drain=soon", "--log-format=xml", "--base-url=nowhere", "--secret=short", "--simulator-speed=NaN",
+		"--database-url=postgres://u:hunter2@[x/y",
 	}, &out, &errs)
 	if status != 2 || out.Len() != 0 {
 		t.Errorf("status %d, output %q; want 2 and none", status, out.String())
+	}
+	if !strings.Contains(errs.String(), "DATABASE_URL:") || strings.Contains(errs.String(), "hunter2") {
+		t.Errorf("DATABASE_URL is not reported, or its password is:\n%s", errs.String())
 	}
 	for _, name := range []string{"CONCURRENCY", "DRAIN", "LOG_FORMAT", "BASE_URL", "SECRET", "SIMULATOR_SPEED"} {
 		if !strings.Contains(errs.String(), "NANOBANANA_"+name+":") {
@@ -109,7 +113,7 @@ func TestSettings_HideSecrets(t *testing.T) {
 
 func TestRun_UsageErrors(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{}, {"fly"}, {"api", "--wings"}, {"api", "--database-url="}} {
+	for _, args := range [][]string{{}, {"fly"}, {"api", "--wings"}, {"api", "--database-url="}, {"simulator", "--speed=NaN"}, {"simulator", "--rpm=-3"}} {
 		var out, errs bytes.Buffer
 		if status := run(t.Context(), args, &out, &errs); status != 2 || !strings.HasPrefix(errs.String(), "nanobanana: ") {
 			t.Errorf("%v: status %d, %q; want 2 and a message", args, status, errs.String())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"syscall"
@@ -78,17 +79,29 @@ type simulatorCmd struct {
 	RPM       number   `name:"rpm" default:"0" placeholder:"N" help:"Requests a minute that each key may make; 0 is any number."`
 }
 
+// Validate returns every bad flag at once.
+func (c *simulatorCmd) Validate() error {
+	var errs []error
+	if x, err := c.Speed.value(); err != nil || !(x >= 0) || math.IsInf(x, 1) {
+		errs = append(errs, fmt.Errorf("--speed: %q is not a number of 0 or more", c.Speed))
+	}
+	if d, err := c.Latency.value(); err != nil || d < 0 {
+		errs = append(errs, fmt.Errorf("--latency: %q is not a time such as 200ms", c.Latency))
+	}
+	if n, err := c.PoolBytes.value(); err != nil || n < 0 {
+		errs = append(errs, fmt.Errorf("--pool-bytes: %q is not a number of 0 or more", c.PoolBytes))
+	}
+	if n, err := c.RPM.value(); err != nil || n < 0 {
+		errs = append(errs, fmt.Errorf("--rpm: %q is not a number of 0 or more", c.RPM))
+	}
+	return errors.Join(errs...)
+}
+
 // Run serves until ctx ends.
 func (c *simulatorCmd) Run(ctx context.Context, cfg *config, con *console) error {
-	speed, err1 := c.Speed.value()
-	latency, err2 := c.Latency.value()
-	pool, err3 := c.PoolBytes.value()
-	rpm, err4 := c.RPM.value()
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
-		return &exitError{status: 2, err: err}
-	}
 	url, stop, err := startSimulator(ctx, c.Listen, simulator.Options{
-		Speed: speed, Latency: latency, PoolBytes: pool, RPM: rpm, Logger: cfg.logger(con.err),
+		Speed: get(c.Speed.value()), Latency: get(c.Latency.value()), PoolBytes: get(c.PoolBytes.value()),
+		RPM: get(c.RPM.value()), Logger: cfg.logger(con.err),
 	})
 	if err != nil {
 		return err
@@ -105,7 +118,11 @@ func drain(cfg *config, stop func(context.Context) error) error {
 	defer release()
 	ctx, cancel := context.WithTimeout(hurry, get(cfg.Drain.value())+10*time.Second)
 	defer cancel()
-	if err := stop(ctx); err != nil {
+	err := stop(ctx)
+	if hurry.Err() != nil {
+		return errors.New("stopped at once by a second signal; work under way is taken up elsewhere")
+	}
+	if err != nil {
 		return fmt.Errorf("drain: %w", err)
 	}
 	return nil

@@ -68,7 +68,7 @@ func openBlobs(ctx context.Context, cfg *config) (blobs.Store, string, error) {
 // openSpool makes the directory where images wait for the bucket, and removes
 // what killed workers left there.
 func openSpool(dir string) (string, error) {
-	const abandoned = time.Hour // longer than any run
+	const abandoned = 24 * time.Hour // a picture that waits for the bucket is worth keeping
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("create spool directory: %w", err)
 	}
