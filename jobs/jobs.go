@@ -53,8 +53,6 @@ type Options struct {
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 
-	// Lanes is how many submitting transactions may be under way; default 2.
-	Lanes int
 }
 
 // NewQueue returns a Queue. Close ends it.
@@ -65,9 +63,6 @@ func NewQueue(opts Options) (*Queue, error) {
 	if opts.IdempotencyTTL == 0 {
 		opts.IdempotencyTTL = 24 * time.Hour
 	}
-	if opts.Lanes == 0 {
-		opts.Lanes = 2
-	}
 	client, err := river.NewClient(riverpgxv5.New(opts.DB.Pool()), &river.Config{
 		FetchCooldown: FetchCooldown,
 		Logger:        slog.New(slog.NewTextHandler(io.Discard, nil)),
@@ -77,7 +72,8 @@ func NewQueue(opts Options) (*Queue, error) {
 		return nil, fmt.Errorf("make queue client: %w", err)
 	}
 	q := &Queue{db: opts.DB, river: client, opts: opts}
-	q.submits = store.NewCommitter(store.CommitterOptions{Lanes: opts.Lanes}, q.submitBatch)
+	// One lane: a second one halves the batches and gains nothing.
+	q.submits = store.NewCommitter(store.CommitterOptions{}, q.submitBatch)
 	return q, nil
 }
 
