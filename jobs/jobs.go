@@ -52,7 +52,6 @@ type Options struct {
 
 	// Now is the clock; default time.Now.
 	Now func() time.Time
-
 }
 
 // NewQueue returns a Queue. Close ends it.
