@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +11,15 @@ import (
 	"github.com/danielgtaylor/huma/v2/validation"
 
 	"github.com/nanobanana/nanobanana/jobs"
+)
+
+// Bounds of what an answer repeats of a request.
+const (
+	maxFaults      = 50
+	maxSuggestions = 5
+	maxDetail      = 2000 // bytes
+	maxMessage     = 500  // characters
+	maxName        = 100  // characters
 )
 
 // jobFault carries a fault that jobs found through Huma.
@@ -30,7 +40,8 @@ func jobFaults(list []jobs.Fault) []fault {
 // value of the wrong type is Huma's to explain, everything else is better
 // explained by jobs, which knows the model.
 //
-// names are the parameters there are.
+// names are the parameters there are. Only the first few of the misspelt are
+// told which was meant.
 func faultsOf(errs []error, names []string) []fault {
 	var faults []fault
 	index := map[string]int{}
@@ -42,6 +53,9 @@ func faultsOf(errs []error, names []string) []fault {
 		case errors.As(err, &own):
 			f = fault(own.Fault)
 		case errors.As(err, &detail):
+			if len(faults) >= maxSuggestions {
+				names = nil
+			}
 			f = humaFault(detail, names)
 		default:
 			f = fault{Code: "invalid", Message: err.Error()}
@@ -65,12 +79,15 @@ func faultsOf(errs []error, names []string) []fault {
 // "body.tags[0]" or "query.limit".
 func humaFault(d *huma.ErrorDetail, names []string) fault {
 	place, param, _ := strings.Cut(d.Location, ".")
-	param = strings.NewReplacer("[", ".", "]", "").Replace(param)
+	param = queryParam(shorten(param, maxName))
 	name := param
 	if name == "" {
 		name = "the body"
+		if d.Message == validation.MsgUnexpectedProperty {
+			name = "an empty name"
+		}
 	}
-	f := fault{Param: param, Code: "invalid", Message: name + ": " + d.Message}
+	f := fault{Param: param, Code: "invalid", Message: shorten(name+": "+d.Message, maxMessage)}
 	if required, ok := strings.CutPrefix(d.Message, "expected required property "); ok {
 		f.Param = strings.TrimPrefix(param+"."+strings.TrimSuffix(required, " to be present"), ".")
 		f.Code, f.Message = "required", f.Param+" is required"
@@ -86,7 +103,8 @@ func humaFault(d *huma.ErrorDetail, names []string) fault {
 	}
 	for _, row := range humaMessages {
 		if strings.HasPrefix(d.Message, row.prefix) {
-			f.Code, f.Message = row.code, name+row.says+plainNumber(strings.TrimPrefix(d.Message, row.prefix))
+			rest := shorten(strings.TrimPrefix(d.Message, row.prefix), maxMessage)
+			f.Code, f.Message = row.code, name+row.says+plainNumber(rest)
 			if meant := nearest(param, names); meant != "" && row.code == "unknown_parameter" {
 				f.Message += "; did you mean " + meant + "?"
 			}
@@ -102,7 +120,6 @@ const mustBe = " must be "
 // humaMessages says what Huma means. It is never written to.
 var humaMessages = []struct{ prefix, code, says string }{
 	{validation.MsgUnexpectedProperty, "unknown_parameter", " is not a parameter of this request"},
-	{"unknown query parameter", "unknown_parameter", " is not a query parameter of this route"},
 	{validation.MsgExpectedString, "invalid_type", " must be a string"},
 	{validation.MsgExpectedInteger, "invalid_type", " must be a whole number"},
 	{"invalid integer", "invalid_type", " must be a whole number"},
@@ -128,11 +145,55 @@ func plainNumber(text string) string {
 
 // nearest returns the name that a misspelt one may have meant, or "".
 func nearest(name string, names []string) string {
-	i := slices.IndexFunc(names, func(n string) bool { return oneEdit(strings.ToLower(name), n) })
+	if len(name) > maxName {
+		return ""
+	}
+	lower := strings.ToLower(name)
+	i := slices.IndexFunc(names, func(n string) bool { return n != name && oneEdit(lower, n) })
 	if i < 0 {
 		return ""
 	}
 	return names[i]
+}
+
+// detailOf says the faults in one line, as far as it reaches.
+func detailOf(faults []fault) string {
+	var text strings.Builder
+	for i, f := range faults {
+		if i > 0 && text.Len()+len(f.Message) > maxDetail {
+			fmt.Fprintf(&text, "; and %d more", len(faults)-i)
+			break
+		}
+		if i > 0 {
+			text.WriteString("; ")
+		}
+		text.WriteString(shorten(f.Message, maxMessage))
+	}
+	return text.String()
+}
+
+// boundFaults keeps the first faults and says how many more there are.
+func boundFaults(faults []fault) []fault {
+	if len(faults) <= maxFaults {
+		return faults
+	}
+	rest := fmt.Sprintf("and %d more", len(faults)-maxFaults)
+	return append(faults[:maxFaults:maxFaults], fault{Code: "invalid", Message: rest})
+}
+
+// shorten cuts a text after a number of characters.
+func shorten(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	n := 0
+	for i := range text {
+		if n == limit {
+			return text[:i] + "…"
+		}
+		n++
+	}
+	return text
 }
 
 // oneEdit reports whether one letter too many, too few, changed or swapped with

@@ -29,7 +29,7 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 		return nil, err
 	}
 	caller := auth.FromContext(ctx)
-	accepted, err := s.queue.SubmitGeneration(ctx, jobs.Submission{
+	accepted, err := s.submit(ctx, jobs.Submission{
 		OrgID: caller.OrgID, ProjectID: caller.ProjectID, APIKeyID: caller.KeyID, Test: caller.Test,
 		Request: in.Body.request(), IdempotencyKey: key,
 	})
@@ -62,6 +62,12 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 	}
 	out.Location, out.RetryAfter, out.Cost = out.Body.URLs.Self, out.Body.retryAfter(), out.Body.costMicros()
 	return out, nil
+}
+
+func (s *server) submit(ctx context.Context, what jobs.Submission) (*jobs.Accepted, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.queue.SubmitGeneration(ctx, what)
 }
 
 type getGenerationOutput struct {
@@ -113,6 +119,8 @@ func (s *server) queuePosition(ctx context.Context, g *store.Generation) (*int, 
 	if g.Status != store.StatusQueued || g.Fence > 0 {
 		return nil, nil
 	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	position, err := s.db.QueuePosition(ctx, jobs.QueueGenerate, g.CreatedAt)
 	if err != nil {
 		return nil, err
@@ -124,19 +132,36 @@ func (s *server) queuePosition(ctx context.Context, g *store.Generation) (*int, 
 // end is lost.
 const rereadInterval = 3 * time.Second
 
+// bounded is for one thing that a request asks of the database.
+func (s *server) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.opts.QueryTimeout)
+}
+
+func (s *server) readGeneration(ctx context.Context, project, id string) (*store.Generation, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.db.Generation(ctx, project, id)
+}
+
+func (s *server) readStatus(ctx context.Context, project, id string) (store.Status, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.db.GenerationStatus(ctx, project, id)
+}
+
 // awaitEnd returns a generation once it has ended, or as it is when the time is
 // over or the process drains.
 func (s *server) awaitEnd(ctx context.Context, project, id string, wait time.Duration) (*store.Generation, error) {
-	if !store.ValidGenerationID(id) {
-		return nil, fmt.Errorf("generation %q: %w", id, store.ErrNotFound)
+	if err := checkID(id); err != nil {
+		return nil, err
 	}
 	if wait <= 0 {
-		return s.db.Generation(ctx, project, id)
+		return s.readGeneration(ctx, project, id)
 	}
 	// Listen first: an end between reading and listening would go unheard.
 	news, done := s.opts.Live.Generation(id)
 	defer done()
-	g, err := s.db.Generation(ctx, project, id)
+	g, err := s.readGeneration(ctx, project, id)
 	if err != nil || g.Status.Terminal() {
 		return g, err
 	}
@@ -155,13 +180,21 @@ func (s *server) awaitEnd(ctx context.Context, project, id string, wait time.Dur
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		status, err := s.db.GenerationStatus(ctx, project, id)
+		status, err := s.readStatus(ctx, project, id)
 		if err != nil {
 			return nil, err
 		}
 		waiting = waiting && !status.Terminal()
 	}
-	return s.db.Generation(ctx, project, id)
+	return s.readGeneration(ctx, project, id)
+}
+
+// checkID refuses an id that no generation has, before Postgres sees it.
+func checkID(id string) error {
+	if !store.ValidGenerationID(id) {
+		return fmt.Errorf("generation %q: %w", id, store.ErrNotFound)
+	}
+	return nil
 }
 
 type cancelGenerationOutput struct {
@@ -169,6 +202,11 @@ type cancelGenerationOutput struct {
 }
 
 func (s *server) cancelGeneration(ctx context.Context, in *generationInput) (*cancelGenerationOutput, error) {
+	if err := checkID(in.ID); err != nil {
+		return nil, err
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	g, err := s.queue.CancelGeneration(ctx, auth.FromContext(ctx).ProjectID, in.ID)
 	if err != nil {
 		return nil, err
@@ -181,6 +219,11 @@ func (s *server) cancelGeneration(ctx context.Context, in *generationInput) (*ca
 }
 
 func (s *server) deleteGeneration(ctx context.Context, in *generationInput) (*struct{}, error) {
+	if err := checkID(in.ID); err != nil {
+		return nil, err
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	return nil, s.queue.RemoveGeneration(ctx, auth.FromContext(ctx).ProjectID, in.ID)
 }
 
@@ -208,7 +251,7 @@ func (s *server) listGenerations(ctx context.Context, in *listGenerationsInput) 
 	if in.ProjectID != "" && in.ProjectID != project {
 		return nil, refuse("not_found", "project_id is not the key's own project; leave it out.")
 	}
-	page, err := s.db.Generations(ctx, project, filter)
+	page, err := s.findGenerations(ctx, project, filter)
 	if err != nil {
 		return nil, err
 	}
@@ -232,4 +275,22 @@ func (s *server) listGenerations(ctx context.Context, in *listGenerationsInput) 
 		}
 	}
 	return &listGenerationsOutput{CacheControl: "private, no-cache", Body: list}, nil
+}
+
+// findGenerations tells a query that takes too long from a database that does
+// not answer: asking again helps only with the latter.
+func (s *server) findGenerations(ctx context.Context, project string, filter store.GenerationFilter) ([]*store.Generation, error) {
+	within, cancel := s.bounded(ctx)
+	defer cancel()
+	page, err := s.db.Generations(within, project, filter)
+	slow := store.IsStatementTimeout(err)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		ping, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		slow = s.db.Ping(ping) == nil
+	}
+	if slow {
+		return nil, refuse("query_too_slow", "")
+	}
+	return page, err
 }

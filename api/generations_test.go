@@ -133,6 +133,28 @@ func TestGeneration_Failed(t *testing.T) {
 	}
 }
 
+func TestGeneration_ImageErrorsCountTheirAttempts(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	id := b.submit(b.live, `{"prompt":"x","n":2}`)
+	claim := b.claim(id) // which begins one attempt per image
+	_, err := b.db.BeginAttempt(t.Context(), claim, 1, "gemini", "gemini-nano-banana-2.1")
+	b.must(err)
+	failure := store.GenerationError{Code: "provider_error", Message: "It failed."}
+	b.end(claim, &store.Outcome{
+		Status: store.StatusFailed, Error: &failure,
+		ImageErrors: []store.ImageError{{Index: 0, Error: failure}, {Index: 1, Error: failure}},
+	})
+	a := b.do(b.live, "GET", "/v1/generations/"+id, "")
+	var got []any
+	for _, e := range a.json["image_errors"].([]any) {
+		got = append(got, e.(map[string]any)["error"].(map[string]any)["attempts"])
+	}
+	if diff := cmp.Diff([]any{1.0, 2.0}, got); diff != "" {
+		t.Errorf("attempts (-want +got):\n%s\n%s", diff, a.body)
+	}
+}
+
 func TestGetGeneration_ETag(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)

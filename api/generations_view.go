@@ -34,6 +34,8 @@ func (s *server) viewGenerations(ctx context.Context, project string, list []*st
 			ended = append(ended, g)
 		}
 	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	var images map[string][]*store.Image
 	var attempts map[string][]*store.Attempt
 	if len(ended) > 0 {
@@ -74,7 +76,7 @@ func (s *server) view(base string, g *store.Generation, images []*store.Image, a
 		URL: s.imageURL(base, store.ImageID(g.ID, 0)), Prompt: g.Prompt,
 		CreatedAt: g.CreatedAt.UTC(), Created: g.CreatedAt.Unix(),
 		Model: g.Model, ModelUsed: g.ModelUsed, ModelNotice: s.modelNotice(g.Model), Provider: s.providerOf(g, attempts),
-		Images: s.viewImages(base, g, images), ImageErrors: viewImageErrors(g.ImageErrors), RequestedN: g.N,
+		Images: s.viewImages(base, g, images), ImageErrors: viewImageErrors(g.ImageErrors, attempts), RequestedN: g.N,
 		Style: orNil(g.Params.Style), Quality: orNil(g.Params.Quality), Format: orNil(g.Params.Format),
 		Background: orNil(g.Params.Background), Size: orNil(g.Params.Size), AspectRatio: orNil(g.Params.AspectRatio),
 		Resolution: orNil(g.Params.Resolution), NegativePrompt: orNil(g.Params.NegativePrompt),
@@ -225,10 +227,15 @@ func extensionOf(mediaType string) string {
 	return subtype
 }
 
-func viewImageErrors(list []store.ImageError) []imageError {
+func viewImageErrors(list []store.ImageError, attempts []*store.Attempt) []imageError {
 	views := make([]imageError, len(list))
 	for i, e := range list {
 		views[i] = imageError{Index: e.Index, Error: viewError(e.Error)}
+		for _, a := range attempts {
+			if a.ImageIndex == e.Index {
+				views[i].Error.Attempts++
+			}
+		}
 	}
 	return views
 }

@@ -36,6 +36,10 @@ type pendingImage struct {
 
 // imageContent serves an image's bytes.
 func (s *server) imageContent(c echo.Context) error {
+	known := parameters{query: []string{"sig", "wait"}, lax: true}
+	if err := known.check(c.Request().URL.RawQuery); err != nil {
+		return err
+	}
 	id := c.Param("id")
 	project, shared, err := s.imageAccess(c, id)
 	if err != nil {
@@ -46,7 +50,7 @@ func (s *server) imageContent(c echo.Context) error {
 		return err
 	}
 	ctx := c.Request().Context()
-	img, err := s.db.Image(ctx, project, id)
+	img, err := s.readImage(ctx, project, id)
 	if errors.Is(err, store.ErrNotFound) {
 		var pending *store.Generation
 		if pending, err = s.absentImage(ctx, project, id, wait); err != nil {
@@ -55,7 +59,7 @@ func (s *server) imageContent(c echo.Context) error {
 		if pending != nil {
 			return s.answerPending(c, pending, id)
 		}
-		img, err = s.db.Image(ctx, project, id) // it was made while we waited
+		img, err = s.readImage(ctx, project, id) // it was made while we waited
 	}
 	if err != nil {
 		return err
@@ -69,22 +73,35 @@ func (s *server) imageContent(c echo.Context) error {
 	return s.serveImage(c, img, shared)
 }
 
-// imageAccess returns the project of an image that the caller may see: by a key
-// of the project or, without a key, by the signature in the URL. shared says
-// that it was the latter.
+// imageAccess returns the project of an image that the caller may see: by the
+// signature in the URL, which grants the image to whoever has it, or else by a
+// key of the project. shared says that it was the former.
 func (s *server) imageAccess(c echo.Context, id string) (project string, shared bool, err error) {
+	ctx, cancel := s.bounded(c.Request().Context())
+	defer cancel()
 	sig := c.QueryParam("sig")
-	err = s.authenticate(c)
-	switch {
-	case err == nil:
-		return auth.FromContext(c.Request().Context()).ProjectID, false, nil
-	case !errors.Is(err, auth.ErrMissing) || sig == "":
-		return "", false, err
-	case !s.opts.Signer.Verify(id, sig):
-		return "", false, store.ErrNotFound
+	if sig != "" && s.opts.Signer.Verify(id, sig) {
+		project, err = s.db.ImageProject(ctx, id)
+		return project, true, err
 	}
-	project, err = s.db.ImageProject(c.Request().Context(), id)
-	return project, true, err
+	err = s.authenticate(c)
+	if errors.Is(err, auth.ErrMissing) && sig != "" {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return "", false, err
+	}
+	return auth.FromContext(c.Request().Context()).ProjectID, false, nil
+}
+
+// readImage returns an image of a project, or store.ErrNotFound.
+func (s *server) readImage(ctx context.Context, project, id string) (*store.Image, error) {
+	if _, _, err := store.GenerationOfImage(id); err != nil {
+		return nil, err
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.db.Image(ctx, project, id)
 }
 
 func imageWait(query url.Values) (time.Duration, error) {
@@ -109,7 +126,7 @@ func (s *server) absentImage(ctx context.Context, project, id string, wait time.
 	if err != nil {
 		return nil, err
 	}
-	before, err := s.db.Generation(ctx, project, generationID)
+	before, err := s.readGeneration(ctx, project, generationID)
 	if err != nil {
 		return nil, err
 	}
@@ -163,8 +180,33 @@ func (s *server) serveImage(c echo.Context, img *store.Image, shared bool) error
 	h.Set("Cache-Control", s.imageCaching(img, shared))
 	h.Set("Content-Disposition", fmt.Sprintf(`inline; filename="%s.%s"`, img.ID, extensionOf(img.MediaType)))
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
-	http.ServeContent(c.Response(), c.Request(), "", img.CreatedAt, content)
+	w := &rangeWriter{ResponseWriter: c.Response()}
+	http.ServeContent(w, c.Request(), "", img.CreatedAt, content)
+	if w.refused {
+		h.Del("Content-Disposition")
+		h.Del("Content-Type")
+		return refuse("range_not_satisfiable", "")
+	}
 	return nil
+}
+
+// rangeWriter keeps back net/http's own words about a range that is not there.
+type rangeWriter struct {
+	http.ResponseWriter
+	refused bool
+}
+
+func (w *rangeWriter) WriteHeader(status int) {
+	if w.refused = status == http.StatusRequestedRangeNotSatisfiable; !w.refused {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (w *rangeWriter) Write(p []byte) (int, error) {
+	if w.refused {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
 }
 
 // imageCaching lets a shared cache keep what a signed URL fetched, since the

@@ -53,8 +53,14 @@ func TestImageContent(t *testing.T) {
 			t.Errorf("%s: headers (-want +got):\n%s", name, diff)
 		}
 	}
-	if a := b.do(b.live, "GET", path, "", "Range: bytes=99999-"); a.status != 416 {
-		t.Errorf("a range beyond the end: %d, want 416", a.status)
+	a := b.do(b.live, "GET", path, "", "Range: bytes=99999-")
+	want := []any{416, "range_not_satisfiable", "application/problem+json", "bytes */10000", "", "nosniff"}
+	got := []any{a.status, a.code(), a.header.Get("Content-Type"), a.header.Get("Content-Range"), a.header.Get("ETag"), a.header.Get("X-Content-Type-Options")}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("a range beyond the end (-want +got):\n%s\n%s", diff, a.body)
+	}
+	if a := b.do(b.live, "HEAD", path, "", "Range: bytes=99999-"); a.status != 416 || a.body != "" {
+		t.Errorf("HEAD of a range beyond the end: %d %q", a.status, a.body)
 	}
 }
 
@@ -76,7 +82,11 @@ func TestImageContent_Access(t *testing.T) {
 		"WrongSignature":        {"", path + "?sig=" + b.signer.Sign(unknown), 404, "not_found"},
 		"SignedButUnknown":      {"", "/v1/images/" + unknown + "/content?sig=" + b.signer.Sign(unknown), 404, "not_found"},
 		"OtherProject":          {b.other, path, 404, "not_found"},
-		"OtherProjectWithURL":   {b.other, path + "?sig=" + b.signer.Sign(id), 404, "not_found"},
+		"OtherProjectWithURL":   {b.other, path + "?sig=" + b.signer.Sign(id), 200, ""},
+		"BadKeyWithURL":         {"nb_live_x", path + "?sig=" + b.signer.Sign(id), 200, ""},
+		"KeyAndWrongSignature":  {b.live, path + "?sig=x", 200, ""},
+		"OtherAndWrong":         {b.other, path + "?sig=x", 404, "not_found"},
+		"BadKeyAndWrong":        {"nb_live_x", path + "?sig=x", 401, "invalid_api_key"},
 		"BadKey":                {"nb_live_x", path, 401, "invalid_api_key"},
 		"NoID":                  {b.live, "/v1/images/x/content", 404, "not_found"},
 		"IndexBeyondTheRequest": {b.live, "/v1/images/" + store.ImageID(b.generationOf(id), 1) + "/content", 404, "not_found"},

@@ -68,10 +68,9 @@ func describePlainRoutes(doc *huma.OpenAPI) {
 			"206": {Description: "A part of the image"},
 			"304": {Description: "Not modified"},
 			"202": jsonResponse(doc, "The image is being made; see Retry-After", reflect.TypeFor[pendingImage]()),
-			"416": {Description: "No such part"},
 		},
 	}
-	describeProblems(doc, image, 401, 404, 410, 422)
+	describeProblems(doc, image, 400, 401, 404, 410, 416, 422)
 	doc.AddOperation(image)
 	head := *image
 	head.Method, head.OperationID, head.Summary = http.MethodHead, "headImageContent", "See an image's headers"
@@ -125,12 +124,12 @@ func finishDocument(doc *huma.OpenAPI) {
 				continue
 			}
 			delete(op.Responses, "default")
-			statuses := []int{401, 422, 500, 503}
+			statuses := []int{400, 401, 422, 500, 503}
 			if strings.Contains(path, "{") {
 				statuses = append(statuses, 404)
 			}
 			if op.RequestBody != nil {
-				statuses = append(statuses, 400, 409, 413, 415)
+				statuses = append(statuses, 408, 409, 413, 415)
 				op.Responses["200"] = &huma.Response{
 					Description: "It ended within the time that the caller wanted to wait",
 					Content:     op.Responses["202"].Content,
@@ -140,7 +139,7 @@ func finishDocument(doc *huma.OpenAPI) {
 				op.Responses["304"] = &huma.Response{Description: "Nothing has changed"}
 			}
 			if op.OperationID == "listGenerations" {
-				statuses = append(statuses, 400, 404)
+				statuses = append(statuses, 404)
 			}
 			describeProblems(doc, op, statuses...)
 		}

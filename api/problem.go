@@ -26,7 +26,7 @@ type problem struct {
 	RequestID string      `json:"request_id"`
 	Retryable bool        `json:"retryable" doc:"Whether the same request may succeed later"`
 	Charged   bool        `json:"charged" doc:"Whether it cost anything: an error never does"`
-	Errors    []fault     `json:"errors,omitempty" nullable:"false" doc:"Everything that is wrong with the request"`
+	Errors    []fault     `json:"errors,omitempty" nullable:"false" doc:"What is wrong with the request: the first 50, and how many more there are"`
 	OpenAI    openAIError `json:"error"`
 
 	kind  *problemKind
@@ -67,6 +67,7 @@ func newProblem(code, detail string, faults []fault) *problem {
 	if detail == "" {
 		detail = kind.Detail
 	}
+	faults = boundFaults(faults)
 	p := &problem{
 		Type: "/errors/" + kind.Code, Title: kind.Title, Status: kind.Status, Detail: detail, Code: kind.Code,
 		Retryable: kind.Retryable, Errors: faults, kind: kind,
@@ -91,7 +92,7 @@ func (p *problem) ContentType(string) string { return problemType }
 // headers that go with it.
 func (p *problem) address(c echo.Context) {
 	r := requestOf(c.Request().Context())
-	p.Instance, p.RequestID = c.Request().URL.Path, r.id
+	p.Instance, p.RequestID = shorten(c.Request().URL.Path, maxMessage), r.id
 	if p.cause != nil {
 		r.cause = p.cause
 	}
@@ -131,8 +132,8 @@ func (s *server) writeError(err error, c echo.Context) {
 }
 
 // humaProblem turns what Huma found wrong into a problem. msg is Huma's own,
-// names are the parameters of the operation.
-func humaProblem(status int, msg string, errs []error, names []string) *problem {
+// names are the parameters of the operation. r may be nil.
+func humaProblem(r *http.Request, status int, msg string, errs []error, names []string) *problem {
 	switch status {
 	case http.StatusUnprocessableEntity:
 		return validationProblem(faultsOf(errs, names))
@@ -149,25 +150,16 @@ func humaProblem(status int, msg string, errs []error, names []string) *problem 
 		return newProblem("invalid_json", detail, nil)
 	case http.StatusUnsupportedMediaType:
 		return newProblem("unsupported_media_type", "", nil)
-	case http.StatusRequestTimeout:
-		return newProblem("request_timeout", "", nil)
 	}
 	if len(errs) == 1 {
-		return problemFor(nil, errs[0])
+		return problemFor(r, errs[0])
 	}
-	return problemFor(nil, errors.Join(append(errs, fmt.Errorf("status %d: %s", status, msg))...))
+	return problemFor(r, errors.Join(append(errs, fmt.Errorf("status %d: %s", status, msg))...))
 }
 
 // validationProblem lists faults.
 func validationProblem(faults []fault) *problem {
-	detail := ""
-	for _, f := range faults {
-		if detail != "" {
-			detail += "; "
-		}
-		detail += f.Message
-	}
-	return newProblem("validation_failed", detail, faults)
+	return newProblem("validation_failed", detailOf(faults), faults)
 }
 
 // writeJSON encodes v without escaping <, > and &, which JSON does not ask for.

@@ -54,8 +54,10 @@ var problemKinds = []problemKind{
 	{Code: "data_removed", Status: 410, Title: "Data removed", Type: typeRequest, Detail: "The image was deleted with its generation."},
 	{Code: "payload_too_large", Status: 413, Title: "Payload too large", Type: typeRequest, Detail: "The body is larger than this route accepts."},
 	{Code: "unsupported_media_type", Status: 415, Title: "Unsupported media type", Type: typeRequest, Detail: "Send the body as \"Content-Type: application/json\"."},
+	{Code: "range_not_satisfiable", Status: 416, Title: "Range not satisfiable", Type: typeRequest, Detail: "The image has no such part; Content-Range tells its length."},
 	{Code: "validation_failed", Status: 422, Title: "Validation failed", Type: typeRequest, Detail: "The request is not valid; errors lists why."},
 	{Code: "idempotency_key_reused", Status: 422, Title: "Idempotency key reused", Type: typeIdempotency, Detail: "This Idempotency-Key was used for a different request; use a new key for a new request."},
+	{Code: "query_too_slow", Status: 422, Title: "Query too slow", Type: typeRequest, Detail: "The list takes too long to find; narrow it with created_after, created_before or status."},
 	{Code: "client_closed_request", Status: 499, Title: "Client closed request", Type: typeRequest, Retryable: true, Detail: "The caller went away."},
 	{Code: "service_unavailable", Status: 503, Title: "Service unavailable", Type: typeAPI, Retryable: true, RetryAfter: 2 * time.Second, Detail: "The service can not reach its database just now; ask again."},
 	{Code: "internal_error", Status: 500, Title: "Internal error", Type: typeAPI, Retryable: true, Detail: "Something went wrong here; the request_id finds it in the log."},
@@ -108,10 +110,12 @@ func problemFor(r *http.Request, err error) *problem {
 		}
 	}
 	var p *problem
+	away := store.IsUnavailable(err) || store.IsLockTimeout(err) || store.IsStatementTimeout(err) || errors.Is(err, context.DeadlineExceeded)
+	left := r != nil && errors.Is(r.Context().Err(), context.Canceled)
 	switch {
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), away && left:
 		p = newProblem("client_closed_request", "", nil)
-	case store.IsUnavailable(err), store.IsLockTimeout(err):
+	case away:
 		p = newProblem("service_unavailable", "", nil)
 	default:
 		p = newProblem("internal_error", "", nil)
@@ -124,7 +128,7 @@ func problemFor(r *http.Request, err error) *problem {
 func routingProblem(r *http.Request, err *echo.HTTPError) *problem {
 	switch {
 	case err.Code == http.StatusNotFound && r != nil:
-		return newProblem("not_found", fmt.Sprintf("There is no route %s %s; GET /openapi.json lists them.", r.Method, r.URL.Path), nil)
+		return newProblem("not_found", fmt.Sprintf("There is no route %s %s; GET /openapi.json lists them.", r.Method, shorten(r.URL.Path, maxMessage)), nil)
 	case err.Code == http.StatusMethodNotAllowed:
 		return newProblem("method_not_allowed", "", nil)
 	case err.Code == http.StatusRequestEntityTooLarge:

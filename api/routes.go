@@ -17,7 +17,7 @@ import (
 // routes is the whole API.
 func (s *server) routes(e *echo.Echo, api huma.API) {
 	// Callers with a key, within its project.
-	key := huma.Middlewares{s.requireKey}
+	key := huma.Middlewares{s.requireKey, s.checkQuery, s.checkBody}
 	register(api, key, "POST /v1/generations", "createGeneration", "Ask for images", 202, s.createGeneration)
 	register(api, key, "POST /v1/generate", "generate", "Ask for images (the same as POST /v1/generations)", 202, s.createGeneration)
 	register(api, key, "GET /v1/generations", "listGenerations", "List generations", 200, s.listGenerations)
@@ -33,10 +33,10 @@ func (s *server) routes(e *echo.Echo, api huma.API) {
 	}
 
 	// Anyone.
-	e.GET("/", s.index)
-	e.GET("/errors/:code", s.explainError)
-	e.GET("/openapi.json", s.openAPI)
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		e.Add(method, "/", s.index)
+		e.Add(method, "/errors/:code", s.explainError)
+		e.Add(method, "/openapi.json", s.openAPI)
 		e.Add(method, "/livez", s.livez)
 		e.Add(method, "/readyz", s.readyz)
 		e.Add(method, "/health", s.readyz)
@@ -44,39 +44,28 @@ func (s *server) routes(e *echo.Echo, api huma.API) {
 	describePlainRoutes(api.OpenAPI())
 }
 
-// parameterNames is where an operation keeps the names of its parameters.
+// parameterNames is where an operation keeps its parameters.
 const parameterNames = "parameters"
 
 // register adds an operation. pattern is "METHOD /path/{param}", status that of
-// success.
+// success. HEAD answers as GET does, without the body (RFC 9110, section 9.3.2).
 func register[In, Out any](api huma.API, access huma.Middlewares, pattern, id, summary string, status int, handle func(context.Context, *In) (*Out, error)) {
 	method, path, _ := strings.Cut(pattern, " ")
 	tag := strings.Split(path, "/")[2]
-	huma.Register(api, huma.Operation{
+	op := huma.Operation{
 		Method: method, Path: path, OperationID: id, Summary: summary, Tags: []string{tag}, DefaultStatus: status,
 		Middlewares: access,
 		Security:    []map[string][]string{{"key": {}}},
-		Metadata:    map[string]any{parameterNames: namesOf(reflect.TypeFor[In]())},
+		Metadata:    map[string]any{parameterNames: parametersOf(reflect.TypeFor[In]())},
 		// limitBody sets both.
 		MaxBodyBytes:    -1,
 		BodyReadTimeout: -1,
-	}, handle)
-}
-
-// namesOf lists the parameters of an input: those of the query and the body's.
-func namesOf(input reflect.Type) []string {
-	var names []string
-	for _, f := range reflect.VisibleFields(input) {
-		if f.Name == "Body" {
-			names = append(names, namesOf(f.Type)...)
-			continue
-		}
-		name, _, _ := strings.Cut(f.Tag.Get("query")+f.Tag.Get("json"), ",")
-		if name != "" {
-			names = append(names, name)
-		}
 	}
-	return names
+	huma.Register(api, op, handle)
+	if method == http.MethodGet {
+		op.Method, op.OperationID, op.Hidden = http.MethodHead, "head-"+id, true
+		huma.Register(api, op, handle)
+	}
 }
 
 // config is Huma without the parts that add to answers or serve pages.
@@ -87,7 +76,7 @@ func config() huma.Config {
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{
 				Title: "NanoBanana", Version: "1",
-				Description: "Asynchronous image generation: ask, then poll, long-poll or fetch the image's URL.",
+				Description: "Asynchronous image generation: ask, then poll, long-poll or fetch the image's URL. HEAD works wherever GET does.",
 			},
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
@@ -96,9 +85,8 @@ func config() huma.Config {
 				},
 			},
 		},
-		Formats:                      map[string]huma.Format{"application/json": format, "json": format},
-		DefaultFormat:                "application/json",
-		RejectUnknownQueryParameters: true,
+		Formats:       map[string]huma.Format{"application/json": format, "json": format},
+		DefaultFormat: "application/json",
 	}
 }
 
@@ -113,13 +101,31 @@ func encodeJSON(w io.Writer, v any) error {
 	return nil
 }
 
-// decodeJSON reads v, and names the field of a number that is no whole one:
-// Huma takes 1.0 for a whole number, Go does not.
+// decodeJSON reads v, and names the field that has the wrong type without
+// speaking of Go: Huma takes 1.0 for a whole number, Go does not.
 func decodeJSON(data []byte, v any) error {
 	err := json.Unmarshal(data, v)
 	var mistyped *json.UnmarshalTypeError
-	if errors.As(err, &mistyped) && mistyped.Field != "" {
-		return errors.New(mistyped.Field + mustBe + "a whole number written without fraction or exponent")
+	switch {
+	case !errors.As(err, &mistyped):
+		return err
+	case mistyped.Field == "":
+		return errors.New("the " + shorten(mistyped.Value, maxName) + " is out of range")
 	}
-	return err
+	return errors.New(mistyped.Field + mustBe + typeName(mistyped.Type.Kind()))
+}
+
+// typeName says which JSON a kind is read from.
+func typeName(kind reflect.Kind) string {
+	switch kind {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Map, reflect.Struct:
+		return "a JSON object"
+	}
+	return "a whole number written without fraction or exponent"
 }

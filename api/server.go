@@ -51,6 +51,11 @@ type Options struct {
 	// MaxWait is the longest a submission may wait for its end; default 2 minutes.
 	MaxWait time.Duration
 
+	// QueryTimeout is how long the database may take for one thing that a request
+	// asks of it; default 10 s. Waits for the end of a generation are not bound
+	// by it.
+	QueryTimeout time.Duration
+
 	// Drain, when closed, ends every wait early with the state as it is and makes
 	// the process report that it takes no more requests.
 	Drain <-chan struct{}
@@ -105,6 +110,9 @@ func newServer(opts Options) *server {
 	if opts.MaxWait == 0 {
 		opts.MaxWait = 2 * time.Minute
 	}
+	if opts.QueryTimeout == 0 {
+		opts.QueryTimeout = 10 * time.Second
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -133,13 +141,15 @@ var problemsOnce sync.Once
 // useProblems makes Huma report errors as this API does.
 func useProblems() {
 	problemsOnce.Do(func() {
+		huma.ValidateStrictCasing = true // "Prompt" is not "prompt"
 		huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
-			return humaProblem(status, msg, errs, nil)
+			return humaProblem(nil, status, msg, errs, nil)
 		}
 		huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
-			names, _ := ctx.Operation().Metadata[parameterNames].([]string)
-			p := humaProblem(status, msg, errs, names)
-			p.address(humaecho.Unwrap(ctx))
+			known, _ := ctx.Operation().Metadata[parameterNames].(parameters)
+			c := humaecho.Unwrap(ctx)
+			p := humaProblem(c.Request(), status, msg, errs, known.body)
+			p.address(c)
 			return p
 		}
 	})

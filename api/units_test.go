@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -65,7 +66,7 @@ func TestNearest(t *testing.T) {
 	t.Parallel()
 	names := []string{"prompt", "size", "n"}
 	for name, want := range map[string]string{
-		"promt": "prompt", "prompts": "prompt", "prmopt": "prompt", "Sise": "size", "sz": "", "foo": "", "quality": "",
+		"promt": "prompt", "prompts": "prompt", "prmopt": "prompt", "Sise": "size", "Size": "size", "size": "", "sz": "", "foo": "", "quality": "",
 	} {
 		if diff := cmp.Diff(want, nearest(name, names)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -108,8 +109,17 @@ func TestProblemFor(t *testing.T) {
 			t.Errorf("%s: the log gets %v", code, p.cause)
 		}
 	}
-	lock := problemFor(nil, &pgconn.PgError{Code: "55P03"})
-	if diff := cmp.Diff("service_unavailable", lock.Code); diff != "" {
-		t.Errorf("a lock that was not had (-want +got):\n%s", diff)
+	here, leave := context.WithCancel(t.Context())
+	left := httptest.NewRequest("GET", "/", nil).WithContext(here)
+	leave()
+	for name, err := range map[string]error{
+		"Lock": &pgconn.PgError{Code: "55P03"}, "Statement": &pgconn.PgError{Code: "57014"}, "Deadline": context.DeadlineExceeded,
+	} {
+		if diff := cmp.Diff("service_unavailable", problemFor(nil, err).Code); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if diff := cmp.Diff("client_closed_request", problemFor(left, err).Code); diff != "" {
+			t.Errorf("%s, once the caller has left (-want +got):\n%s", name, diff)
+		}
 	}
 }
