@@ -110,7 +110,7 @@ func problemFor(r *http.Request, err error) *problem {
 		}
 	}
 	var p *problem
-	away := store.IsUnavailable(err) || store.IsLockTimeout(err) || store.IsStatementTimeout(err) || errors.Is(err, context.DeadlineExceeded)
+	away := store.IsUnavailable(err) || store.IsStatementTimeout(err) || errors.Is(err, context.DeadlineExceeded)
 	left := r != nil && errors.Is(r.Context().Err(), context.Canceled)
 	switch {
 	case errors.Is(err, context.Canceled), away && left:

@@ -72,17 +72,14 @@ func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, 
 		CreatedAt:  now,
 		DeadlineAt: now.Add(plan.deadline),
 	}
-	accepted, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, now)})
-	if store.IsLockTimeout(err) {
-		return nil, ErrIdempotencyInFlight
+	done, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, now)})
+	if err == nil {
+		err = done.err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("submit generation: %w", err)
 	}
-	if accepted == nil {
-		return nil, ErrIdempotencyKeyReused
-	}
-	return accepted, nil
+	return done.accepted, nil
 }
 
 func (q *Queue) idempotencyKey(s Submission, row *store.NewGeneration, now time.Time) *store.IdempotencyKey {
@@ -101,22 +98,81 @@ func (q *Queue) idempotencyKey(s Submission, row *store.NewGeneration, now time.
 	}
 }
 
-// submitBatch commits submissions together. An entry of the result is nil where
-// the idempotency key stands for another request.
-func (q *Queue) submitBatch(ctx context.Context, batch []*submission) ([]*Accepted, error) {
-	results := make([]*Accepted, len(batch))
-	err := q.db.Transact(ctx, func(tx *store.DB) error {
-		clear(results)
-		first, err := claimKeys(ctx, tx, batch)
+// submitted is what came of one submission of a batch.
+type submitted struct {
+	accepted *Accepted
+	err      error
+}
+
+// submitBatch commits submissions together. Where a key is being taken by a
+// transaction that does not end, the submissions with that key fail, and the
+// others are committed without them.
+func (q *Queue) submitBatch(ctx context.Context, batch []*submission) ([]submitted, error) {
+	all := make([]int, len(batch))
+	for i := range batch {
+		all[i] = i
+	}
+	results := make([]submitted, len(batch))
+	err := q.submitSome(ctx, batch, all, results)
+	if !errors.Is(err, store.ErrKeyBusy) {
+		return results, err
+	}
+	for _, group := range byKey(batch) {
+		err := q.submitSome(ctx, batch, group, results)
+		if err != nil && !errors.Is(err, store.ErrKeyBusy) {
+			return nil, err
+		}
+		for _, i := range group {
+			if err != nil {
+				results[i] = submitted{err: ErrIdempotencyInFlight}
+			}
+		}
+	}
+	return results, nil
+}
+
+// byKey groups a batch: those without a key first, then those of each key.
+func byKey(batch []*submission) [][]int {
+	groups := [][]int{nil}
+	place := map[ident]int{}
+	for i, s := range batch {
+		if s.key == nil {
+			groups[0] = append(groups[0], i)
+			continue
+		}
+		g, ok := place[keyOf(s)]
+		if !ok {
+			g = len(groups)
+			place[keyOf(s)] = g
+			groups = append(groups, nil)
+		}
+		groups[g] = append(groups[g], i)
+	}
+	return groups
+}
+
+// submitSome commits the submissions with the given places in one transaction,
+// and writes what came of them to the same places of results.
+func (q *Queue) submitSome(ctx context.Context, batch []*submission, places []int, results []submitted) error {
+	if len(places) == 0 {
+		return nil
+	}
+	some := make([]*submission, len(places))
+	for i, place := range places {
+		some[i] = batch[place]
+	}
+	return q.db.Transact(ctx, func(tx *store.DB) error {
+		first, err := claimKeys(ctx, tx, some)
 		if err != nil {
 			return err
 		}
 		var rows []*store.NewGeneration
 		var ids []string
-		for i, s := range batch {
+		for i, s := range some {
+			results[places[i]] = submitted{err: ErrIdempotencyKeyReused}
 			if s.key == nil || first[keyOf(s)].GenerationID == s.row.ID {
 				rows, ids = append(rows, s.row), append(ids, s.row.ID)
-				results[i] = &Accepted{Generation: s.row.Row()}
+				results[places[i]] = submitted{accepted: &Accepted{Generation: s.row.Row()}}
 			}
 		}
 		if len(rows) > 0 {
@@ -127,9 +183,16 @@ func (q *Queue) submitBatch(ctx context.Context, batch []*submission) ([]*Accept
 				return err
 			}
 		}
-		return replay(ctx, tx, batch, first, results)
+		for i, s := range some {
+			if results[places[i]].accepted != nil {
+				continue
+			}
+			if err := replay(ctx, tx, s, first[keyOf(s)], &results[places[i]]); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	return results, err
 }
 
 // ident is what makes two idempotency keys the same.
@@ -167,22 +230,17 @@ func claimKeys(ctx context.Context, tx *store.DB, batch []*submission) (map[iden
 	return first, nil
 }
 
-// replay fills the results of those who came second.
-func replay(ctx context.Context, tx *store.DB, batch []*submission, first map[ident]*store.IdempotencyKey, results []*Accepted) error {
-	for i, s := range batch {
-		if results[i] != nil {
-			continue
-		}
-		holder := first[keyOf(s)]
-		if !bytes.Equal(holder.Fingerprint, s.key.Fingerprint) {
-			continue
-		}
-		g, err := tx.Generation(ctx, s.row.ProjectID, holder.GenerationID)
-		if err != nil {
-			return err
-		}
-		results[i] = &Accepted{Generation: g, Replayed: true}
+// replay gives a submission that came second the generation of the first, if it
+// asks for the same.
+func replay(ctx context.Context, tx *store.DB, s *submission, holder *store.IdempotencyKey, result *submitted) error {
+	if !bytes.Equal(holder.Fingerprint, s.key.Fingerprint) {
+		return nil
 	}
+	g, err := tx.Generation(ctx, s.row.ProjectID, holder.GenerationID)
+	if err != nil {
+		return err
+	}
+	*result = submitted{accepted: &Accepted{Generation: g, Replayed: true}}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -136,6 +137,43 @@ func TestSubmit_OneIdempotencyKeyFiftyTimesAtOnce(t *testing.T) {
 		t.Errorf("got %d generations, %d of them fresh; want 1 and 1", len(ids), fresh)
 	}
 	b.wantRows(t, 1)
+}
+
+func TestSubmit_AStalledKeyHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	err := b.db.Transact(t.Context(), func(stalled *store.DB) error {
+		_, err := stalled.ClaimIdempotencyKeys(t.Context(), []*store.IdempotencyKey{{
+			ProjectID: b.project.ID, Route: "generations", Key: "held", OrgID: b.project.OrgID,
+			Fingerprint: []byte("x"), GenerationID: store.NewGenerationID(), ExpiresAt: time.Now().Add(time.Hour),
+		}})
+		if err != nil {
+			return err
+		}
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				if _, err := b.queue.SubmitGeneration(t.Context(), b.submission("held")); !errors.Is(err, jobs.ErrIdempotencyInFlight) {
+					t.Errorf("got %v, want ErrIdempotencyInFlight", err)
+				}
+			})
+			wg.Go(func() {
+				began := time.Now()
+				if _, err := b.queue.SubmitGeneration(t.Context(), b.submission("")); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(began); took > 3*time.Second {
+					t.Errorf("a submission without the key took %s", took)
+				}
+			})
+		}
+		wg.Wait()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.wantRows(t, 20)
 }
 
 func TestSubmit_IdempotencyKeyScope(t *testing.T) {

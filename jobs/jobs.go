@@ -35,7 +35,7 @@ const neverDiscard = 1000
 type Queue struct {
 	db      *store.DB
 	river   *river.Client[pgx.Tx]
-	submits *store.Committer[*submission, *Accepted]
+	submits *store.Committer[*submission, submitted]
 	opts    Options
 }
 

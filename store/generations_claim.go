@@ -19,9 +19,9 @@ type Ticket struct {
 type Claim struct {
 	Generation
 
-	// Ambiguous lists the image index of each earlier paid call whose outcome
-	// nobody knows.
-	Ambiguous []int
+	// Paid lists the image index of each earlier call that was paid, or may
+	// have been: its outcome is unknown, or its picture was made.
+	Paid []int
 }
 
 // Claimer names who claims and which calls they are about to make.
@@ -88,8 +88,8 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 			CASE WHEN fence > 1 THEN ARRAY(
 				SELECT image_index FROM lost WHERE generation_id = id
 				UNION ALL
-				SELECT image_index FROM attempt WHERE generation_id = id AND outcome = 'ambiguous'
-			) END AS ambiguous
+				SELECT image_index FROM attempt WHERE generation_id = id AND outcome IN ('ambiguous', 'succeeded')
+			) END AS paid
 		FROM claimed LEFT JOIN told ON true`,
 		pgx.NamedArgs{
 			"ids": ids, "jobs": jobs, "worker": by.Worker, "live_route": by.LiveRoute, "test_route": by.TestRoute,

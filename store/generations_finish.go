@@ -38,11 +38,17 @@ type NewImage struct {
 
 // FinishGenerations writes the outcomes of several runs, all or none: states,
 // images, attempts, and the news of it. It returns for each whether the run
-// still had the right to write; where it had not, nothing was written.
+// still had the right to write; where it had not, nothing was written. It refuses
+// two outcomes of one generation: only one of them can be the rightful one's.
 func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]bool, error) {
 	var images []*NewImage
 	var attempts []*AttemptOutcome
+	seen := make(map[string]bool, len(outcomes))
 	for _, o := range outcomes {
+		if seen[o.GenerationID] {
+			return nil, fmt.Errorf("finish generations: two outcomes of %s", o.GenerationID)
+		}
+		seen[o.GenerationID] = true
 		images = append(images, o.Images...)
 		attempts = append(attempts, o.Attempts...)
 	}
@@ -101,6 +107,24 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 		return nil, fmt.Errorf("finish generations: %w", err)
 	}
 	return matches(outcomes, finished), nil
+}
+
+// Finished reports whether a generation stands as an outcome left it, for a
+// caller that did not hear whether its outcome was written.
+func (db *DB) Finished(ctx context.Context, o *Outcome) (bool, error) {
+	rows, err := db.q.Query(ctx, `
+		SELECT FROM generation
+		WHERE id = @id AND fence = @fence AND status = @status`,
+		pgx.NamedArgs{"id": o.GenerationID, "fence": o.Fence, "status": string(o.Status)})
+	if err != nil {
+		return false, fmt.Errorf("look up outcome of %s: %w", o.GenerationID, err)
+	}
+	found := rows.Next()
+	rows.Close()
+	if err := rows.Err(); err != nil {
+		return false, fmt.Errorf("look up outcome of %s: %w", o.GenerationID, err)
+	}
+	return found, nil
 }
 
 // matches reports for each outcome whether its generation is among the finished.

@@ -143,7 +143,7 @@ func TestClaim_FencesAndOpensAttempts(t *testing.T) {
 	b := setup(t)
 	g := b.queued(t, func(g *store.NewGeneration) { g.N = 2 })
 	first := b.claim(t, g.ID)
-	if first == nil || first.Fence != 1 || first.Status != store.StatusProcessing || first.Ambiguous != nil || *first.Worker != "w1" {
+	if first == nil || first.Fence != 1 || first.Status != store.StatusProcessing || first.Paid != nil || *first.Worker != "w1" {
 		t.Fatalf("first claim is %+v", first)
 	}
 	attempts, err := b.Attempts(t.Context(), b.project.ID, []string{g.ID})
@@ -154,7 +154,7 @@ func TestClaim_FencesAndOpensAttempts(t *testing.T) {
 		t.Errorf("second attempt is %+v", a)
 	}
 	second := b.claim(t, g.ID)
-	if diff := cmp.Diff([]int{0, 1}, second.Ambiguous); second.Fence != 2 || diff != "" {
+	if diff := cmp.Diff([]int{0, 1}, second.Paid); second.Fence != 2 || diff != "" {
 		t.Errorf("second claim has fence %d, want 2; its ambiguous calls differ (-want +got):\n%s", second.Fence, diff)
 	}
 	if b.finish(t, succeeded(first)) {
@@ -167,7 +167,7 @@ func TestClaim_FencesAndOpensAttempts(t *testing.T) {
 		t.Errorf("the next attempt is %d, %v; want 3", n, err)
 	}
 	third := b.claim(t, g.ID)
-	if diff := cmp.Diff([]int{0, 0, 1}, slices.Sorted(slices.Values(third.Ambiguous))); diff != "" {
+	if diff := cmp.Diff([]int{0, 0, 1}, slices.Sorted(slices.Values(third.Paid))); diff != "" {
 		t.Errorf("the third claim's ambiguous calls differ (-want +got):\n%s", diff)
 	}
 }
@@ -273,8 +273,8 @@ func TestFinish_RunAgainKeepsWhatWasMade(t *testing.T) {
 		t.Fatal("the run could not finish")
 	}
 	next := b.claim(t, g.ID)
-	if next.Tries != 1 || next.Fence != 2 || len(next.ImageErrors) != 1 || next.FinishedAt != nil || len(next.Ambiguous) != 1 {
-		t.Errorf("next claim is %+v; want one try used, the image error kept, the open call ambiguous", next)
+	if next.Tries != 1 || next.Fence != 2 || len(next.ImageErrors) != 1 || next.FinishedAt != nil || len(next.Paid) != 2 {
+		t.Errorf("next claim is %+v; want one try used, the image error kept, both calls counted", next)
 	}
 	images, err := b.Images(t.Context(), b.project.ID, []*store.Generation{&next.Generation})
 	if err != nil || len(images) != 1 {

@@ -3,11 +3,13 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // An IdempotencyKey binds a client's key to the generation it made first. Keys
@@ -29,12 +31,15 @@ type Bytes []byte
 // MarshalText returns the bytes as \x and hexadecimal digits.
 func (b Bytes) MarshalText() ([]byte, error) { return fmt.Appendf(nil, `\x%x`, []byte(b)), nil }
 
+// ErrKeyBusy reports an idempotency key that an open transaction is taking.
+var ErrKeyBusy = errors.New("the idempotency key is being taken")
+
 // ClaimIdempotencyKeys takes the keys, which must differ from each other, and
 // returns those that someone holds already, as they are held. A key past its
 // time whose generation has ended is free. It waits a quarter of a second for a
-// transaction that is just taking one of them, and then fails with a lock
-// timeout, lest one stalled process hold up everyone's submissions. It must run
-// in a transaction.
+// transaction that is just taking one of them, and then fails with ErrKeyBusy,
+// lest one stalled process hold up everyone's submissions. It must run in a
+// transaction.
 func (db *DB) ClaimIdempotencyKeys(ctx context.Context, keys []*IdempotencyKey) ([]*IdempotencyKey, error) {
 	text, err := json.Marshal(keys)
 	if err != nil {
@@ -67,7 +72,12 @@ func (db *DB) ClaimIdempotencyKeys(ctx context.Context, keys []*IdempotencyKey) 
 		return err
 	})
 	batch.Queue(`SET LOCAL lock_timeout = DEFAULT`)
-	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
+	err = db.q.SendBatch(ctx, &batch).Close()
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == codeLockTimeout {
+		err = ErrKeyBusy
+	}
+	if err != nil {
 		return nil, fmt.Errorf("claim idempotency keys: %w", err)
 	}
 	mine := make(map[string]bool, len(keys))

@@ -121,7 +121,7 @@ func IsUnavailable(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		switch pg.Code {
-		case "25P03", "25006": // idle in transaction, read-only standby
+		case "25P03", "25006", codeLockTimeout: // idle in transaction, read-only standby, a migration at work
 			return true
 		case codeStatementTimeout:
 			return false
@@ -148,10 +148,13 @@ func IsStatementTimeout(err error) bool {
 	return errors.As(err, &pg) && pg.Code == codeStatementTimeout
 }
 
-// IsLockTimeout reports whether err is a wait for a row lock given up.
-func IsLockTimeout(err error) bool {
+const codeLockTimeout = "55P03"
+
+// IsRejected reports whether err means that the database will never take the
+// values it was given: they do not fit a type or a constraint.
+func IsRejected(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "55P03"
+	return errors.As(err, &pg) && (pg.Code[:2] == "22" || pg.Code[:2] == "23")
 }
 
 // one runs a query that yields exactly one T, or ErrNotFound.

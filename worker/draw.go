@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"io/fs"
 	"runtime/debug"
@@ -34,7 +35,7 @@ func (r *run) draw(ctx context.Context, index int) error {
 	if found, err := r.resume(ctx, index); found || err != nil {
 		return err
 	}
-	if r.w.unstored.Load() > 0 {
+	if !r.w.canKeep() {
 		return errStorageAway
 	}
 	n, err := r.begin(ctx, index)
@@ -81,22 +82,23 @@ func (r *run) resume(ctx context.Context, index int) (found bool, err error) {
 	if r.claim.Fence == 1 {
 		return false, nil
 	}
+	picture, err := r.kept(index)
+	if err == nil {
+		return true, r.keep(ctx, index, picture)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
 	image, err := r.adopt(ctx, index)
 	if err == nil {
 		r.add(image)
 		return true, nil
 	}
 	if !errors.Is(err, blobs.ErrNotFound) {
-		return false, err
-	}
-	picture, err := r.kept(index)
-	if err == nil {
-		return true, r.keep(ctx, index, picture)
+		return false, fmt.Errorf("%w: %w", errStorageAway, err)
 	}
 	switch {
-	case !errors.Is(err, fs.ErrNotExist):
-		return false, err
-	case r.ambiguous(index) >= maxAmbiguous:
+	case r.paid(index) >= maxPaid:
 		return false, &finalError{code: "provider_error", retryable: true,
 			message: "the service lost the provider's answers; it does not ask again, since each may have been charged"}
 	case !time.Now().Before(r.claim.DeadlineAt):
@@ -135,6 +137,10 @@ func (r *run) ask(ctx context.Context, req providers.Request) (result *providers
 	case <-ctx.Done():
 		return nil, &providers.Error{Kind: providers.KindCanceled, Provider: r.route.Name(), Err: ctx.Err()}
 	}
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < callTime {
+		// The run would be over before the slowest answer.
+		return nil, &providers.Error{Kind: providers.KindDeadline, Provider: r.route.Name(), Message: "the run has too little time left"}
+	}
 	return r.route.Generate(ctx, req)
 }
 
@@ -153,14 +159,17 @@ func (r *run) call(ctx context.Context, n int, req providers.Request) (*provider
 	var failed *providers.Error
 	switch {
 	case err == nil:
-		usage, outcome.RequestID = result.Usage, result.RequestID
+		usage, outcome.RequestID = result.Usage, providers.Shorten(result.RequestID, maxReference)
 		outcome.CostMicros = int64(r.model.Cost(req.Resolution, usage))
 	case errors.As(err, &failed):
-		usage, outcome.Outcome, outcome.Code = failed.Usage, string(failed.Kind), failed.Code
+		usage, outcome.Outcome, outcome.Code = failed.Usage, string(failed.Kind), providers.Shorten(failed.Code, maxReference)
 		switch {
 		case failed.Kind == providers.KindCanceled:
 			outcome.Outcome = store.AttemptCanceled // by us: not the provider's doing
-		case failed.Ambiguous || failed.Kind == providers.KindLocal:
+		case failed.Kind == providers.KindLocal:
+			r.w.full.Store(true)
+			outcome.Outcome = store.AttemptAmbiguous
+		case failed.Ambiguous:
 			outcome.Outcome = store.AttemptAmbiguous
 		}
 		if usage != (providers.Usage{}) {

@@ -93,6 +93,7 @@ func (e *expireImages) purgeOne(ctx context.Context, p *store.Purge) error {
 			return fmt.Errorf("delete blob %d of %s: %w", i, p.ID, err)
 		}
 	}
+	e.w.forget(p.ID, p.N)
 	return e.w.opts.DB.MarkPurgeDone(ctx, p)
 }
 

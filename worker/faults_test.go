@@ -57,7 +57,8 @@ func TestFaults_ConnectionsCutDuringARun(t *testing.T) {
 	}
 }
 
-// flakyBucket is a foreign S3 service that is down for its first writes.
+// flakyBucket is a foreign S3 service that is down until it has refused a number
+// of writes.
 type flakyBucket struct {
 	down    atomic.Int64 // writes yet to be refused
 	refused atomic.Int64
@@ -70,13 +71,15 @@ func (f *flakyBucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
+	case r.URL.Path == "/b": // the bucket is there
 	case r.Method == http.MethodPut && f.down.Add(-1) >= 0:
 		f.refused.Add(1)
+		w.WriteHeader(http.StatusServiceUnavailable)
+	case f.down.Load() > 0:
 		w.WriteHeader(http.StatusServiceUnavailable)
 	case r.Method == http.MethodPut:
 		f.objects[r.URL.Path] = body
 		w.Header().Set("ETag", `"e"`)
-	case r.URL.Path == "/b": // the bucket is there
 	case f.objects[r.URL.Path] == nil:
 		w.WriteHeader(http.StatusNotFound)
 	}

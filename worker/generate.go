@@ -68,6 +68,9 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 	}
 	outcome, again := r.judge(ctx, verdicts)
 	own, err := g.w.finish(ctx, outcome)
+	if outcome.Status.Terminal() && err == nil {
+		g.w.forget(claim.ID, claim.N)
+	}
 	status := outcome.Status
 	if !own {
 		status = "superseded" // canceled, or claimed by another run
@@ -94,21 +97,23 @@ func code(e *store.GenerationError) string {
 	return e.Code
 }
 
-// finish writes a run's outcome, again and again while the database is away:
-// what has been paid for is not thrown away for that. It reports whether the
-// run still had the claim.
+// finish writes a run's outcome, again and again while the database does not
+// take it: what has been paid for is not thrown away for that. It reports
+// whether the run still had the claim.
 func (w *Worker) finish(ctx context.Context, outcome *store.Outcome) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
 	defer cancel()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		own, err := w.finishes.Do(ctx, outcome)
+		if err == nil && !own && pause > 50*time.Millisecond {
+			// An earlier try may have been written and its answer lost.
+			own, err = w.opts.DB.Finished(ctx, outcome)
+		}
 		if err == nil {
 			return own, nil
 		}
 		w.opts.Logger.Warn("finish failed, trying again", "generation", outcome.GenerationID, "error", err)
-		if !store.IsUnavailable(err) && ctx.Err() == nil {
-			// Something in the outcome is not to the database's liking, and
-			// would not be the next time.
+		if store.IsRejected(err) {
 			outcome = unwritable(outcome)
 		}
 		select {
@@ -119,7 +124,8 @@ func (w *Worker) finish(ctx context.Context, outcome *store.Outcome) (bool, erro
 	}
 }
 
-// unwritable is an outcome without anything that came from outside.
+// unwritable is an outcome without anything that came from outside. Something in
+// the one it replaces is not to the database's liking, and never will be.
 func unwritable(o *store.Outcome) *store.Outcome {
 	failure := store.GenerationError{Code: "internal_error", Message: "the service could not record what came of this", Retryable: true}
 	return &store.Outcome{GenerationID: o.GenerationID, Fence: o.Fence, Status: store.StatusFailed, Error: &failure, Orphans: true}

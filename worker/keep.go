@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -33,20 +34,70 @@ func (r *run) keep(ctx context.Context, index int, picture providers.Image) erro
 		_ = os.Remove(picture.Path) // a leftover is swept with its directory
 		return err
 	}
-	if keptErr := os.Rename(picture.Path, r.keptPath(index)); keptErr != nil {
+	if keptErr := keepFile(picture.Path, r.w.keptPath(r.claim.ID, index)); keptErr != nil {
 		return fmt.Errorf("keep image: %w", errors.Join(keptErr, err))
 	}
 	return fmt.Errorf("%w: %w", errKept, err)
 }
 
-func (r *run) keptPath(index int) string {
-	return filepath.Join(r.w.opts.SpoolDir, fmt.Sprintf("kept-%s-%d", r.claim.ID, index))
+// keepFile gives a picture the name under which the next run finds it, whole.
+func keepFile(from, to string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+func (w *Worker) keptPath(generationID string, index int) string {
+	return filepath.Join(w.opts.SpoolDir, fmt.Sprintf("kept-%s-%d", generationID, index))
+}
+
+// forget removes the pictures that were kept for a generation that has ended.
+func (w *Worker) forget(generationID string, n int) {
+	for i := range n {
+		err := os.Remove(w.keptPath(generationID, i))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			w.opts.Logger.Warn("a kept image was not removed", "generation", generationID, "error", err)
+		}
+	}
+}
+
+// canKeep reports whether a picture that is bought now can be expected to be
+// kept: none waits for storage, and there is room in the spool directory.
+func (w *Worker) canKeep() bool {
+	if w.unstored.Load() > 0 {
+		return false
+	}
+	if !w.full.Load() {
+		return true
+	}
+	if err := w.probeSpool(); err != nil {
+		w.opts.Logger.Warn("the spool directory takes no image", "error", err)
+		return false
+	}
+	w.full.Store(false)
+	return true
+}
+
+// probeSpool checks that the spool directory takes a file as large as a picture.
+func (w *Worker) probeSpool() error {
+	const room = 4 << 20
+	f, err := os.CreateTemp(w.opts.SpoolDir, "probe-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, room))
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
 // kept returns the picture that an earlier run on this machine paid for and
-// could not store, or fs.ErrNotExist.
+// could not store, or fs.ErrNotExist. One that is damaged is none.
 func (r *run) kept(index int) (providers.Image, error) {
-	f, err := os.Open(r.keptPath(index))
+	f, err := os.Open(r.w.keptPath(r.claim.ID, index))
 	if err != nil {
 		return providers.Image{}, err
 	}
@@ -61,7 +112,8 @@ func (r *run) kept(index int) (providers.Image, error) {
 	}
 	info, err := imaging.Probe(f)
 	if err != nil {
-		return providers.Image{}, fmt.Errorf("read kept image: %w", err)
+		r.w.opts.Logger.Error("a kept image is damaged", "generation", r.claim.ID, "error", err)
+		return providers.Image{}, errors.Join(fs.ErrNotExist, os.Remove(f.Name()))
 	}
 	picture := providers.Image{Path: f.Name(), MediaType: info.Format.MediaType(), Bytes: n}
 	hash.Sum(picture.SHA256[:0])
@@ -72,18 +124,25 @@ func (r *run) kept(index int) (providers.Image, error) {
 // is over. Meanwhile the process buys no more pictures.
 func (r *run) store(ctx context.Context, index int, picture providers.Image) error {
 	var final *finalError
+	failing := false
+	defer func() {
+		if failing {
+			r.w.unstored.Add(-1)
+		}
+	}()
 	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := r.storeOnce(ctx, index, picture)
 		if err == nil || errors.As(err, &final) {
 			return err
 		}
 		r.w.opts.Logger.Warn("storage failed, trying again", "generation", r.claim.ID, "error", err)
-		r.w.unstored.Add(1)
+		if !failing {
+			failing = true
+			r.w.unstored.Add(1)
+		}
 		select {
 		case <-time.After(pause):
-			r.w.unstored.Add(-1)
 		case <-ctx.Done():
-			r.w.unstored.Add(-1)
 			return err
 		}
 	}

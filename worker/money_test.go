@@ -162,7 +162,7 @@ func TestMoney_WhatCanNotBeUsedIsNotBoughtTwice(t *testing.T) {
 		}, jobs.GenerationRequest{}, "storage_error", 2},
 		"NULInTheAnswer": {func(*testing.T, string) (*providers.Result, error) {
 			return nil, &providers.Error{Kind: providers.KindModeration, Code: "a\x00b"}
-		}, jobs.GenerationRequest{}, "internal_error", 1},
+		}, jobs.GenerationRequest{}, "content_moderated", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

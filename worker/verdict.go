@@ -13,8 +13,9 @@ import (
 // Budgets of a generation.
 const (
 	maxTries     = 5 // runs that ended in a fault which counts
-	maxAmbiguous = 2 // paid calls for one image whose outcome nobody knows
+	maxPaid      = 2 // calls for one image that were paid, or may have been, and left none
 	quotaPause   = 15 * time.Minute
+	maxReference = 128 // bytes of an upstream's code or id
 )
 
 // errNoProvider says that this worker can not make what the front door promised.
@@ -103,7 +104,7 @@ func upstreamFault(index int, e *providers.Error) verdict {
 		unknown: e.Kind == providers.KindLocal || e.Ambiguous && e.Kind != providers.KindCanceled,
 		failure: &store.GenerationError{
 			Code: known.code, Message: known.message, Retryable: known.again,
-			Provider: e.Provider, Reason: e.Code, Stage: e.Stage,
+			Provider: e.Provider, Reason: providers.Shorten(e.Code, maxReference), Stage: e.Stage,
 		},
 	}
 	if e.Kind == providers.KindQuota {
@@ -135,7 +136,7 @@ func (r *run) judge(ctx context.Context, verdicts []verdict) (*store.Outcome, ti
 			continue
 		}
 		wait := r.wait(v, stopped)
-		if v.again && tries < maxTries && r.ambiguousWith(v) < maxAmbiguous && r.inTime(wait) {
+		if v.again && tries < maxTries && r.paidWith(v) < maxPaid && r.inTime(wait) {
 			again, after = true, max(after, wait)
 			continue
 		}
@@ -146,23 +147,21 @@ func (r *run) judge(ctx context.Context, verdicts []verdict) (*store.Outcome, ti
 }
 
 // wait is how long to wait before the image is tried again: what the upstream
-// asked for, or a backoff that grows with each run.
+// asked for, at least a backoff that grows with each run, and a little more, so
+// that not all come back at once.
 func (r *run) wait(v verdict, stopped bool) time.Duration {
-	switch {
-	case stopped:
+	if stopped {
 		return 0 // handed back as it is
-	case v.after > 0:
-		return v.after
 	}
-	backoff := r.w.opts.Backoff(min(r.claim.Fence, 10))
-	return backoff + rand.N(backoff/5+1) //nolint:gosec // spreads retries, keeps no secret
+	wait := max(v.after, r.w.opts.Backoff(min(r.claim.Fence, 10)))
+	return wait + rand.N(wait/5+1) //nolint:gosec // spreads retries, keeps no secret
 }
 
-// ambiguous counts the earlier paid calls for an image that ended nobody knows
-// how.
-func (r *run) ambiguous(index int) int {
+// paid counts the earlier calls for an image that were paid, or may have been, and
+// left none.
+func (r *run) paid(index int) int {
 	count := 0
-	for _, i := range r.claim.Ambiguous {
+	for _, i := range r.claim.Paid {
 		if i == index {
 			count++
 		}
@@ -170,10 +169,10 @@ func (r *run) ambiguous(index int) int {
 	return count
 }
 
-// ambiguousWith counts this run's call too.
-func (r *run) ambiguousWith(v verdict) int {
+// paidWith counts this run's call too.
+func (r *run) paidWith(v verdict) int {
 	if v.unknown {
-		return r.ambiguous(v.index) + 1
+		return r.paid(v.index) + 1
 	}
 	return 0 // the next run looks before it pays
 }

@@ -28,6 +28,8 @@ import (
 const (
 	// jobTimeout bounds one run: a slow image, its retry and its upload.
 	jobTimeout = 8 * time.Minute
+	// callTime is longer than the slowest call: none begins with less left.
+	callTime = 200 * time.Second
 	// finishPatience is how long a run's outcome waits for the database.
 	finishPatience = 2 * time.Minute
 	// rescueAfter is when River itself takes a run for dead: no run goes on so long.
@@ -92,6 +94,7 @@ type Worker struct {
 	river    *river.Client[pgx.Tx]
 	calls    chan struct{} // bounds paid calls under way
 	unstored atomic.Int32  // pictures paid for that storage does not take now
+	full     atomic.Bool   // the spool directory had no room for a picture
 	claims   *store.Committer[store.Ticket, *store.Claim]
 	finishes *store.Committer[*store.Outcome, bool]
 }
@@ -159,11 +162,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err := w.opts.Blobs.Check(ctx); err != nil {
 		return fmt.Errorf("check image storage: %w", err)
 	}
-	probe, err := os.CreateTemp(w.opts.SpoolDir, "probe-*")
-	if err != nil {
-		return fmt.Errorf("check spool directory: %w", err)
-	}
-	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+	if err := w.probeSpool(); err != nil {
 		return fmt.Errorf("check spool directory: %w", err)
 	}
 	if err := w.river.Start(context.WithoutCancel(ctx)); err != nil {

@@ -62,6 +62,9 @@ func (d *devRun) prepareKeys(ctx context.Context, db *store.DB) error {
 	if text, err := os.ReadFile(path); err == nil {
 		_ = json.Unmarshal(text, &all) // a damaged file means new keys
 	}
+	if all == nil {
+		all = map[string]map[string]string{} // the file held null
+	}
 	made := map[string]string{}
 	for _, kind := range []string{store.KeyLive, store.KeyTest} {
 		if made[kind], err = keptOrNew(ctx, keys, project, kind, all[project.ID][kind]); err != nil {
