@@ -41,7 +41,7 @@ type config struct {
 	LogFormat   string   `name:"log-format" env:"NANOBANANA_LOG_FORMAT" default:"text" placeholder:"text|json" help:"Form of the log on standard error."`
 	LogLevel    string   `name:"log-level" env:"NANOBANANA_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least level logged: debug, info, warn or error."`
 	Concurrency number   `env:"NANOBANANA_CONCURRENCY" default:"50" placeholder:"N" help:"Generations a worker runs at the same time."`
-	Drain       duration `name:"drain" env:"NANOBANANA_DRAIN" default:"25s" placeholder:"TIME" help:"How long a stopping process lets work under way finish."`
+	Drain       duration `name:"drain" env:"NANOBANANA_DRAIN" default:"25s" placeholder:"TIME" help:"How long a stopping process lets work under way finish; dev only 3s unless it is set."`
 
 	GeminiAPIKey   string   `name:"gemini-api-key" env:"GEMINI_API_KEY" secret:"" placeholder:"KEY" help:"Gemini key for live keys' images. Without it they are simulated, and say so."`
 	GeminiURL      string   `name:"gemini-url" env:"NANOBANANA_GEMINI_URL" placeholder:"URL" help:"Where Gemini is reached. Default: Google."`
@@ -53,6 +53,9 @@ type config struct {
 	S3Endpoint string `name:"s3-endpoint" env:"AWS_ENDPOINT_URL_S3" placeholder:"URL" help:"Endpoint of an S3 service other than Amazon's. Credentials come from the usual AWS_ variables."`
 	S3Region   string `name:"s3-region" env:"AWS_REGION" placeholder:"NAME" help:"Region of the bucket. Default: auto with an endpoint."`
 }
+
+// defaultDrain is the default of config.Drain.
+const defaultDrain duration = "25s"
 
 // console is where a command prints.
 type console struct{ out, err io.Writer }

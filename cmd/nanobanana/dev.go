@@ -28,6 +28,9 @@ func (c *devCmd) Run(ctx context.Context, cfg *config, con *console) (err error)
 	defer cancel(nil)
 	go watchParent(ctx, cancel)
 
+	if cfg.Drain == defaultDrain {
+		cfg.Drain = "3s" // a person waits at the terminal
+	}
 	d := &devRun{cfg: cfg, logger: cfg.logger(con.err)}
 	defer func() { err = errors.Join(err, drain(cfg, d.stop)) }()
 	if err := d.start(ctx, c.Listen); err != nil {

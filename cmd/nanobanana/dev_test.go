@@ -271,3 +271,32 @@ func TestDev_OperatorsCommandsBesideIt(t *testing.T) {
 		t.Errorf("an api beside dev answered %s", resp.Status)
 	}
 }
+
+func TestDev_StopsSoonThoughACallHangs(t *testing.T) {
+	t.Parallel()
+	data := passableDir(t)
+	p, state := devProcess(t, data, nil, nil)
+	body := strings.NewReader(`{"prompt":"[[sim:hang]] x"}`)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, state.URL+"/v1/generate", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+state.APIKeyTest)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g answer
+	if err := errors.Join(json.NewDecoder(resp.Body).Decode(&g), resp.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for g.Status == "queued" {
+		state.get(t, state.URL+"/v1/generations/"+g.ID, &g)
+	}
+	began := time.Now()
+	if status := p.stop(t, syscall.SIGINT); status != 0 || time.Since(began) > 15*time.Second {
+		t.Errorf("dev ended with status %d after %s:\n%s", status, time.Since(began), p.errs)
+	}
+	wantNoPostgres(t, data)
+}

@@ -40,7 +40,7 @@ func installFake(t *testing.T, dir, version string) {
 
 func newFinder(t *testing.T) (finder, string) {
 	t.Helper()
-	root, err := filepath.EvalSymlinks(passableDir(t))
+	root, err := filepath.EvalSymlinks(PassableDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func TestLinkLibraries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			root := passableDir(t)
+			root := PassableDir(t)
 			if err := os.MkdirAll(filepath.Join(root, "native", "lib"), 0o755); err != nil {
 				t.Fatal(err)
 			}

@@ -26,7 +26,7 @@ func TestTemplateIsMadeOnceAndCopiedByMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := passableDir(t)
+	root := PassableDir(t)
 	template := filepath.Join(root, "cluster")
 	// As an interrupted process leaves it.
 	if err := os.MkdirAll(filepath.Join(template+".tmp", "base"), 0o700); err != nil {
@@ -71,7 +71,7 @@ func TestTemplateIsMadeOnceAndCopiedByMany(t *testing.T) {
 
 func TestPruneTemplatesRemovesOnlyUnused(t *testing.T) {
 	t.Parallel()
-	root := passableDir(t)
+	root := PassableDir(t)
 	old := time.Now().Add(-2 * templateLife)
 	for name, used := range map[string]time.Time{"cluster-15-old": old, "cluster-16-locked": old, "cluster-17-new": time.Now()} {
 		dir := filepath.Join(root, name)
@@ -103,7 +103,7 @@ func TestPruneTemplatesRemovesOnlyUnused(t *testing.T) {
 
 func TestPrivateDirRefusesWhatOthersPrepared(t *testing.T) {
 	t.Parallel()
-	root := passableDir(t)
+	root := PassableDir(t)
 	link := filepath.Join(root, "link")
 	if err := os.Symlink(root, link); err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func TestSocketDirKeepsWithinLimits(t *testing.T) {
 
 func TestMakeSocketDirSparesForeignFiles(t *testing.T) {
 	t.Parallel()
-	h := home{socket: filepath.Join(passableDir(t), "s")}
+	h := home{socket: filepath.Join(PassableDir(t), "s")}
 	id := identity{uid: os.Geteuid(), gid: os.Getegid()}
 	if err := h.makeSocketDir(id); err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func TestMakeSocketDirSparesForeignFiles(t *testing.T) {
 
 func TestSweepSocketsRemovesOnlyOldEmptyOnes(t *testing.T) {
 	t.Parallel()
-	tmp := passableDir(t)
+	tmp := PassableDir(t)
 	old := time.Now().Add(-2 * socketLife)
 	for _, name := range []string{"nb-00000000used", "nb-0000000empty", "nb-0000starting", "nb-other"} {
 		if err := os.Mkdir(filepath.Join(tmp, name), 0o700); err != nil {
@@ -215,7 +215,7 @@ func TestSweepSocketsRemovesOnlyOldEmptyOnes(t *testing.T) {
 
 func TestLogTailBeginsAtThisStart(t *testing.T) {
 	t.Parallel()
-	s := &Server{home: &home{log: filepath.Join(passableDir(t), "postgres.log")}}
+	s := &Server{home: &home{log: filepath.Join(PassableDir(t), "postgres.log")}}
 	write := func(text string) {
 		f, begin, err := openLog(s.home.log)
 		if err != nil {

@@ -50,7 +50,7 @@ func TestEphemeralServersRunSideBySide(t *testing.T) {
 
 func TestEphemeralDurableServerSyncs(t *testing.T) {
 	t.Parallel()
-	dir := passableDir(t)
+	dir := localpg.PassableDir(t)
 	srv := start(t, localpg.Options{Dir: dir, Ephemeral: true, Durable: true, Settings: map[string]string{"max_connections": "17"}})
 	got := query[string](t, srv.URL(), `
 		SELECT string_agg(name || '=' || setting, ' ' ORDER BY name)
@@ -70,7 +70,7 @@ func TestEphemeralDurableServerSyncs(t *testing.T) {
 
 func TestNextStartRemovesEphemeralServerOfKilledProcess(t *testing.T) {
 	t.Parallel()
-	dir := passableDir(t)
+	dir := localpg.PassableDir(t)
 	alive := start(t, localpg.Options{Dir: dir, Ephemeral: true})
 	owned, kill := startOwner(t, localpg.Options{Dir: dir, Ephemeral: true})
 	// A server that hangs survives its owner, whatever the kernel does.
@@ -102,7 +102,7 @@ func TestServerEndsWithItsKilledOwner(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		return // Only Linux signals the child of a killed process.
 	}
-	owned, kill := startOwner(t, localpg.Options{Dir: passableDir(t), Ephemeral: true})
+	owned, kill := startOwner(t, localpg.Options{Dir: localpg.PassableDir(t), Ephemeral: true})
 	kill()
 	eventually(t, "the server ends", func() bool { return ended(owned.PID) })
 }

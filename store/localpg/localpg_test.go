@@ -19,7 +19,7 @@ import (
 
 func TestStartMakesClusterAndDatabase(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(passableDir(t), "new", "base")
+	dir := filepath.Join(localpg.PassableDir(t), "new", "base")
 	srv := start(t, localpg.Options{Dir: dir, Database: `odd "name"`})
 
 	if diff := cmp.Diff(1, query[int](t, srv.URL(), "SELECT 1")); diff != "" {
@@ -57,7 +57,7 @@ func TestStartRequiresDirUnlessEphemeral(t *testing.T) {
 
 func TestRestartKeepsData(t *testing.T) {
 	t.Parallel()
-	dir := passableDir(t)
+	dir := localpg.PassableDir(t)
 	first, err := localpg.Start(t.Context(), localpg.Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func TestRestartKeepsData(t *testing.T) {
 
 func TestSecondStartInSameDirectoryIsRefused(t *testing.T) {
 	t.Parallel()
-	dir := passableDir(t)
+	dir := localpg.PassableDir(t)
 	start(t, localpg.Options{Dir: dir})
 	_, err := localpg.Start(t.Context(), localpg.Options{Dir: dir})
 	if !errors.Is(err, localpg.ErrLocked) {
@@ -93,7 +93,7 @@ func TestSecondStartInSameDirectoryIsRefused(t *testing.T) {
 
 func TestStopIsIdempotentAndLeavesNoProcess(t *testing.T) {
 	t.Parallel()
-	srv := start(t, localpg.Options{Dir: passableDir(t)})
+	srv := start(t, localpg.Options{Dir: localpg.PassableDir(t)})
 	// Expected to be cut off by Stop.
 	holder := query[int](t, srv.URL(), "SELECT pg_backend_pid()")
 	pid := srv.PID()
@@ -117,7 +117,7 @@ func TestStopIsIdempotentAndLeavesNoProcess(t *testing.T) {
 
 func TestStopEscalatesWhenServerHangs(t *testing.T) {
 	t.Parallel()
-	srv := start(t, localpg.Options{Dir: passableDir(t), Ephemeral: true})
+	srv := start(t, localpg.Options{Dir: localpg.PassableDir(t), Ephemeral: true})
 	signal(t, srv.PID(), syscall.SIGSTOP)
 	pid := srv.PID()
 	if err := srv.Stop(t.Context()); err != nil {
@@ -130,7 +130,7 @@ func TestStopEscalatesWhenServerHangs(t *testing.T) {
 
 func TestDoneAndErrTellAboutUnexpectedEnd(t *testing.T) {
 	t.Parallel()
-	srv := start(t, localpg.Options{Dir: passableDir(t), Ephemeral: true})
+	srv := start(t, localpg.Options{Dir: localpg.PassableDir(t), Ephemeral: true})
 	signal(t, srv.PID(), syscall.SIGINT)
 	<-srv.Done()
 	err := srv.Err()
@@ -171,7 +171,7 @@ func TestRestartAndCrashKeepURLAndCommittedRows(t *testing.T) {
 
 func TestStartErrorCarriesServerLog(t *testing.T) {
 	t.Parallel()
-	dir := passableDir(t)
+	dir := localpg.PassableDir(t)
 	_, err := localpg.Start(t.Context(), localpg.Options{
 		Dir: dir, Ephemeral: true, Settings: map[string]string{"max_connections": "many"},
 	})
@@ -191,7 +191,7 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	reason := errors.New("the user went away")
 	cancel(reason)
-	if _, err := localpg.Start(ctx, localpg.Options{Dir: passableDir(t)}); !errors.Is(err, reason) {
+	if _, err := localpg.Start(ctx, localpg.Options{Dir: localpg.PassableDir(t)}); !errors.Is(err, reason) {
 		t.Errorf("error = %v, want %v", err, reason)
 	}
 }
@@ -201,7 +201,7 @@ func TestLongPathsAndCommasMoveOnlyTheSocket(t *testing.T) {
 	for name, part := range map[string]string{"Long": strings.Repeat("d", 110), "Comma": "a,b", "Space": `c "d" e`} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := filepath.Join(passableDir(t), part)
+			dir := filepath.Join(localpg.PassableDir(t), part)
 			srv := start(t, localpg.Options{Dir: dir})
 			if !strings.HasPrefix(srv.DataDir(), dir) {
 				t.Errorf("data is in %s, want in %s", srv.DataDir(), dir)
@@ -234,7 +234,7 @@ func TestEnvironmentOfClientIsIgnored(t *testing.T) {
 
 func TestNoBinariesErrorTellsWhatToDo(t *testing.T) {
 	t.Parallel()
-	dir := passableDir(t)
+	dir := localpg.PassableDir(t)
 	_, err := localpg.Start(t.Context(), localpg.Options{Dir: filepath.Join(dir, "base"), Binaries: dir})
 	if !errors.Is(err, localpg.ErrNoBinaries) {
 		t.Fatalf("error = %v, want ErrNoBinaries", err)

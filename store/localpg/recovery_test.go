@@ -41,7 +41,7 @@ func TestStartAfterKilledOwner(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			opts := localpg.Options{Dir: passableDir(t)}
+			opts := localpg.Options{Dir: localpg.PassableDir(t)}
 			owned, kill := startOwner(t, opts)
 			execute(t, owned.URL, "CREATE TABLE t AS SELECT 42 AS n")
 			leave(t, owned, kill)
@@ -79,7 +79,7 @@ func TestStartAfterInterruptedInitialisation(t *testing.T) {
 	t.Parallel()
 	probe := start(t, localpg.Options{Ephemeral: true})
 	name := filepath.Base(probe.DataDir())
-	dir := passableDir(t)
+	dir := localpg.PassableDir(t)
 	growing := filepath.Join(dir, name+".tmp")
 	if err := os.MkdirAll(filepath.Join(growing, "base"), 0o700); err != nil {
 		t.Fatal(err)

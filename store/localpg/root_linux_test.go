@@ -46,7 +46,7 @@ func TestOtherAccountsRunTheSameTests(t *testing.T) {
 	for name, uid := range accounts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := passableDir(t)
+			dir := localpg.PassableDir(t)
 			program := copyProgram(t, dir)
 			for _, sub := range []string{"tmp", "home"} {
 				sub = filepath.Join(dir, sub)
@@ -101,7 +101,7 @@ func TestRootKeepsDataAcrossAccounts(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return
 	}
-	dir := passableDir(t)
+	dir := localpg.PassableDir(t)
 	for i, runAs := range []string{"nobody", "", "nobody"} {
 		srv, err := localpg.Start(t.Context(), localpg.Options{Dir: dir, RunAs: runAs})
 		if err != nil {
