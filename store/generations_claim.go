@@ -98,6 +98,12 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 	if err != nil {
 		return nil, fmt.Errorf("claim generations: %w", err)
 	}
+	return byTicket(tickets, claimed), nil
+}
+
+// byTicket puts claims in the order of the tickets. A second ticket for one
+// generation has nothing to run.
+func byTicket(tickets []Ticket, claimed []*Claim) []*Claim {
 	byID := make(map[string]*Claim, len(claimed))
 	for _, c := range claimed {
 		byID[c.ID] = c
@@ -105,7 +111,7 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 	claims := make([]*Claim, len(tickets))
 	for i, t := range tickets {
 		claims[i] = byID[t.GenerationID]
-		delete(byID, t.GenerationID) // a second ticket for it has nothing to run
+		delete(byID, t.GenerationID)
 	}
-	return claims, nil
+	return claims
 }

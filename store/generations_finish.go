@@ -41,22 +41,10 @@ type NewImage struct {
 // still had the right to write; where it had not, nothing was written. It refuses
 // two outcomes of one generation: only one of them can be the rightful one's.
 func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]bool, error) {
-	var images []*NewImage
-	var attempts []*AttemptOutcome
-	seen := make(map[string]bool, len(outcomes))
-	for _, o := range outcomes {
-		if seen[o.GenerationID] {
-			return nil, fmt.Errorf("finish generations: two outcomes of %s", o.GenerationID)
-		}
-		seen[o.GenerationID] = true
-		images = append(images, o.Images...)
-		attempts = append(attempts, o.Attempts...)
-	}
-	args, err := jsonArgs(map[string]any{"outcomes": outcomes, "images": images, "attempts": attempts})
+	args, err := finishArgs(outcomes)
 	if err != nil {
 		return nil, fmt.Errorf("finish generations: %w", err)
 	}
-	args["channel"] = channelGeneration
 	rows, err := db.q.Query(ctx, `
 		WITH outcome AS (
 			SELECT * FROM json_to_recordset(@outcomes) AS o (
@@ -109,6 +97,26 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 	return matches(outcomes, finished), nil
 }
 
+func finishArgs(outcomes []*Outcome) (pgx.NamedArgs, error) {
+	var images []*NewImage
+	var attempts []*AttemptOutcome
+	seen := make(map[string]bool, len(outcomes))
+	for _, o := range outcomes {
+		if seen[o.GenerationID] {
+			return nil, fmt.Errorf("two outcomes of %s", o.GenerationID)
+		}
+		seen[o.GenerationID] = true
+		images = append(images, o.Images...)
+		attempts = append(attempts, o.Attempts...)
+	}
+	args, err := jsonArgs(map[string]any{"outcomes": outcomes, "images": images, "attempts": attempts})
+	if err != nil {
+		return nil, err
+	}
+	args["channel"], args["purge_after"] = channelGeneration, PurgeAfter
+	return args, nil
+}
+
 // Finished reports whether a generation stands as an outcome left it, for a
 // caller that did not hear whether its outcome was written.
 func (db *DB) Finished(ctx context.Context, o *Outcome) (bool, error) {
@@ -146,7 +154,7 @@ const PurgeAfter = 15 * time.Minute
 
 // jsonArgs encodes each value for json_to_recordset; a nil slice is no rows.
 func jsonArgs(values map[string]any) (pgx.NamedArgs, error) {
-	args := pgx.NamedArgs{"purge_after": PurgeAfter}
+	args := pgx.NamedArgs{}
 	for name, value := range values {
 		text, err := json.Marshal(value)
 		if err != nil {

@@ -246,6 +246,24 @@ func TestFinish_StoresEverythingOnce(t *testing.T) {
 	}
 }
 
+func TestFinish_RefusesTwoOutcomesOfOne(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g := b.queued(t, nil)
+	first, second := b.claim(t, g.ID), b.claim(t, g.ID)
+	if _, err := b.FinishGenerations(t.Context(), []*store.Outcome{succeeded(first), succeeded(second)}); err == nil || store.IsUnavailable(err) {
+		t.Errorf("got %v, want an error that makes each be written by itself", err)
+	}
+	o := succeeded(second)
+	if done, err := b.Finished(t.Context(), o); err != nil || done {
+		t.Errorf("before its end it counts as finished: %t, %v", done, err)
+	}
+	b.finish(t, o)
+	if done, err := b.Finished(t.Context(), o); err != nil || !done {
+		t.Errorf("after its end it does not count as finished: %t, %v", done, err)
+	}
+}
+
 func TestFinish_PermanentRetentionNeverExpires(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

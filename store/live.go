@@ -99,8 +99,8 @@ func (l *Live) listen(ctx context.Context) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	// What happened while nobody listened is not told again.
-	l.onKeys(nil)
 	l.wakeAll()
+	l.onKeys(nil)
 	for {
 		n, err := conn.WaitForNotification(ctx)
 		if err != nil {
