@@ -68,11 +68,11 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 	}
 	outcome, again := r.judge(ctx, verdicts)
 	own, err := g.w.finish(ctx, outcome)
-	if outcome.Status.Terminal() && err == nil {
+	if own && outcome.Status.Terminal() {
 		g.w.forget(claim.ID, claim.N)
 	}
 	status := outcome.Status
-	if !own {
+	if !own && err == nil {
 		status = "superseded" // canceled, or claimed by another run
 	}
 	logger.Info("generation ran", "status", status, "code", code(outcome.Error), "images", len(outcome.Images),

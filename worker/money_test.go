@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -208,5 +209,23 @@ func TestStart_RefusesStorageThatIsNotThere(t *testing.T) {
 	}
 	if diff := cmp.Diff(0, b.calls("")); diff != "" {
 		t.Errorf("calls differ (-want +got):\n%s", diff)
+	}
+}
+
+// A run that another has taken over from leaves the other's pictures alone.
+func TestMoney_ASupersededRunForgetsNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	prompt := "[[sim:slow ms=300]] taken over"
+	id := b.submit(t, jobs.GenerationRequest{Prompt: prompt}).ID
+	b.until(t, id, func(*store.Generation) bool { return b.calls(prompt) == 1 })
+	b.die(t, id) // the other run, which then dies with a picture kept
+	kept := filepath.Join(b.blobs.TempDir(), "kept-"+id+"-0")
+	if err := os.WriteFile(kept, []byte(pngHeader(8, 8)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.untilTickets(t, "completed", 1)
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("the other run's picture is gone: %v", err)
 	}
 }
