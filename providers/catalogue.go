@@ -23,6 +23,9 @@ type Model struct {
 	MaxReferences int    // most reference images in one request
 	Resolutions   []Resolution
 	AspectRatios  []string // "16:9"; the first is the default
+	ExactSizes    bool     // it makes just the pixels asked, within its limits
+	Masks         bool     // it takes a mask
+	Substitutes   []string // ours, best first: models of other providers that may stand in
 	Price         Price
 	Lifecycle
 }
@@ -107,6 +110,7 @@ func canonical(name string) string {
 func (m Model) clone() Model {
 	m.Resolutions = slices.Clone(m.Resolutions)
 	m.AspectRatios = slices.Clone(m.AspectRatios)
+	m.Substitutes = slices.Clone(m.Substitutes)
 	return m
 }
 
@@ -137,3 +141,33 @@ func (m Model) Cost(resolution string, u Usage) Micros {
 		m.Price.Text*Micros(u.TextTokens)
 	return (sum + million - 1) / million
 }
+
+// For returns the model that serves this one's requests at a provider: itself at
+// its own, a substitute elsewhere. It is false where there is none.
+func (m Model) For(provider string) (Model, bool) {
+	if m.Provider == provider {
+		return m, true
+	}
+	for _, name := range m.Substitutes {
+		if s, ok := Lookup(name); ok && s.Provider == provider {
+			return s, true
+		}
+	}
+	return Model{}, false
+}
+
+// Can reports whether the model can do what a request asks: its number of
+// references, a mask, its shape.
+func (m Model) Can(req Request) bool {
+	if len(req.References) > m.MaxReferences || req.Mask != nil && !m.Masks {
+		return false
+	}
+	if m.ExactSizes {
+		return m.makes(req.Width, req.Height)
+	}
+	width, _ := m.Pixels(req.AspectRatio, req.Resolution)
+	return width > 0
+}
+
+// makes reports whether a model with exact sizes makes this one.
+func (m Model) makes(width, height int) bool { return width > 0 && height > 0 }

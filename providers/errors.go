@@ -29,6 +29,7 @@ const (
 	KindModelGone  Kind = "model_unavailable"  // unknown or retired model: a person must act
 	KindDeadline   Kind = "deadline_too_short" // we left the upstream too little time
 	KindCanceled   Kind = "canceled"           // our own context ended
+	KindBusy       Kind = "busy"               // no route takes a call now; wait RetryAfter
 	KindLocal      Kind = "local"              // our own disk failed: a person must act
 )
 

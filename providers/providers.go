@@ -3,7 +3,10 @@
 // catalogue of models, and the transport that streams images to files.
 package providers
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // A Provider calls one upstream API. Implementations are safe for concurrent
 // use. Each call to Generate is paid for and is never repeated inside.
@@ -20,16 +23,28 @@ type Provider interface {
 type Request struct {
 	Model          string // upstream name, Model.Upstream of the catalogue
 	Prompt         string
-	NegativePrompt string // what to avoid; upstreams without a field for it get it as text
-	Style          string // "", "natural", "artistic" or "vivid"
-	AspectRatio    string // "16:9"; empty lets the model choose
-	Resolution     string // "1K", "2K" or "4K"; empty is the model's default
-	Seed           *int32 // best effort
-	Dir            string // where the image file is made; it must exist
+	NegativePrompt string        // what to avoid; upstreams without a field for it get it as text
+	Style          string        // "", "natural", "artistic" or "vivid"
+	AspectRatio    string        // "16:9"; empty lets the model choose
+	Resolution     string        // "1K", "2K" or "4K"; empty is the model's default
+	Width, Height  int           // pixels wanted; upstreams that take exact sizes get these, others the two above
+	Quality        string        // "low", "medium" or "high"; empty leaves it to the upstream
+	Background     string        // "opaque" or "transparent"; empty leaves it to the upstream
+	References     []File        // pictures to work from, the one to be edited first
+	Mask           *File         // PNG as large as the first reference: transparent where it may change
+	Seed           *int32        // best effort
+	Dir            string        // where the image file is made; it must exist
+	Timeout        time.Duration // of the call; 0 is the provider's own for the resolution
 
 	// ImageOnly forbids text beside the image. It is set after an answer that
 	// held only text.
 	ImageOnly bool
+}
+
+// A File is a picture on disk that belongs to the caller.
+type File struct {
+	Path      string
+	MediaType string
 }
 
 // A Result is one finished image and what it took.

@@ -35,8 +35,8 @@ func TestMigrate_ConcurrentAndRepeated(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if applied != 3 {
-		t.Errorf("%d migrations were applied, want each of the 3 once", applied)
+	if applied != 4 {
+		t.Errorf("%d migrations were applied, want each of the 4 once", applied)
 	}
 	if err := db.CheckSchema(t.Context()); err != nil {
 		t.Errorf("after migrating: %v", err)
