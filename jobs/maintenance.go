@@ -21,6 +21,15 @@ func (LapseKeysArgs) Kind() string { return "lapse_keys" }
 // InsertOpts choose the queue.
 func (LapseKeysArgs) InsertOpts() river.InsertOpts { return maintenance() }
 
+// ReconcileArgs ask for what is live to be compared with what is queued.
+type ReconcileArgs struct{}
+
+// Kind names the job to River.
+func (ReconcileArgs) Kind() string { return "reconcile" }
+
+// InsertOpts choose the queue.
+func (ReconcileArgs) InsertOpts() river.InsertOpts { return maintenance() }
+
 // maintenance jobs look at the state as it is, so that a failed or missed one
 // is made good by the next.
 func maintenance() river.InsertOpts {

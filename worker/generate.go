@@ -47,6 +47,9 @@ func (g *generate) NextRetry(job *river.Job[jobs.GenerateArgs]) time.Time {
 // the worker is being stopped.
 func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) error {
 	began := time.Now()
+	queueCtx := ctx // ends when the queue wants the run to end
+	ctx, here, leave := g.w.roll.enter(ctx, job.ID)
+	defer leave()
 	// A claim is seen through even when the worker is being stopped: one that
 	// is committed but not heard of would have to be taken for a lost run.
 	claim, err := g.w.claims.Do(context.WithoutCancel(ctx), store.Ticket{GenerationID: job.Args.GenerationID, RiverJobID: job.ID})
@@ -61,6 +64,7 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 		logger.Info("generation ended", "status", claim.Status)
 		return nil
 	}
+	g.w.roll.claimed(here, claim)
 	r := &run{w: g.w, claim: claim}
 	verdicts, err := r.drawAll(ctx)
 	if err != nil {
@@ -78,12 +82,12 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 	logger.Info("generation ran", "status", status, "code", code(outcome.Error), "images", len(outcome.Images),
 		"calls", len(outcome.Attempts), "again_in", again, "ms", time.Since(began).Milliseconds())
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(context.Cause(ctx), errLost):
 		return fmt.Errorf("finish %s: %w", claim.ID, err)
-	case errors.Is(ctx.Err(), context.Canceled) && !outcome.Status.Terminal():
+	case errors.Is(queueCtx.Err(), context.Canceled) && !outcome.Status.Terminal():
 		// River takes the chain to the context's error for a stop or a cancel
 		// of its own, and burns no attempt.
-		return fmt.Errorf("run of %s interrupted: %w", claim.ID, ctx.Err())
+		return fmt.Errorf("run of %s interrupted: %w", claim.ID, queueCtx.Err())
 	case own && outcome.Status == store.StatusQueued:
 		return river.JobSnooze(again)
 	}

@@ -29,7 +29,7 @@ var errKept = errors.New("the image waits to be stored")
 func (r *run) keep(ctx context.Context, index int, picture providers.Image) error {
 	err := r.store(ctx, index, picture)
 	var final *finalError
-	canceled := errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely)
+	canceled := errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely) || errors.Is(context.Cause(ctx), errLost)
 	if err == nil || canceled || errors.As(err, &final) {
 		_ = os.Remove(picture.Path) // a leftover is swept with its directory
 		return err

@@ -14,6 +14,7 @@ import (
 func schedule() []*river.PeriodicJob {
 	return []*river.PeriodicJob{
 		every(time.Minute, jobs.ExpireImagesArgs{}),
+		every(time.Minute, jobs.ReconcileArgs{}),
 		every(10*time.Minute, jobs.LapseKeysArgs{}),
 	}
 }

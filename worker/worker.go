@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,9 +52,14 @@ type Options struct {
 
 	Imaging     *imaging.Converter // default: a budget of 256 MiB
 	SpoolDir    string             // where images wait for storage; default os.TempDir
-	Concurrency int                // generations, and paid calls, at the same time; default 50
-	ID          string             // of this process; default host name, process and a random part
-	Logger      *slog.Logger
+	Concurrency int                // interactive generations, and paid calls for them, at the same time; default 50
+
+	// BatchConcurrency is the same for batches, which have slots of their own;
+	// default Concurrency.
+	BatchConcurrency int
+
+	ID     string // of this process; default host name, process and a random part
+	Logger *slog.Logger
 
 	// DrainTimeout is how long Stop lets runs finish before it hands them
 	// back to the queue; default 25 s.
@@ -68,6 +74,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = 50
+	}
+	if o.BatchConcurrency == 0 {
+		o.BatchConcurrency = o.Concurrency
 	}
 	if o.ID == "" {
 		host, _ := os.Hostname() // a name for people; the random part tells workers apart
@@ -95,6 +104,10 @@ type Worker struct {
 	calls    chan struct{} // bounds paid calls under way
 	unstored atomic.Int32  // pictures paid for that storage does not take now
 	full     atomic.Bool   // the spool directory had no room for a picture
+	roll     roll
+	pulse    pulse
+	ending   context.CancelFunc // of the heartbeat and the watch
+	ended    sync.WaitGroup
 	claims   *store.Committer[store.Ticket, *store.Claim]
 	finishes *store.Committer[*store.Outcome, bool]
 }
@@ -102,11 +115,12 @@ type Worker struct {
 // New returns a Worker. Start makes it work.
 func New(opts Options) (*Worker, error) {
 	opts = opts.withDefaults()
-	w := &Worker{opts: opts, calls: make(chan struct{}, opts.Concurrency)}
+	w := &Worker{opts: opts, calls: make(chan struct{}, opts.Concurrency), roll: roll{tickets: map[int64]*active{}}}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &generate{w: w})
 	river.AddWorker(workers, &expireImages{w: w})
 	river.AddWorker(workers, &lapseKeys{w: w})
+	river.AddWorker(workers, &reconcile{w: w})
 	client, err := river.NewClient(riverpgxv5.New(opts.QueueDB.Pool()), &river.Config{
 		ID:                          opts.ID,
 		Logger:                      slog.New(quiet{opts.Logger.Handler()}),
@@ -165,7 +179,18 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err := w.probeSpool(); err != nil {
 		return fmt.Errorf("check spool directory: %w", err)
 	}
+	conn := w.opts.DB.NewPulse()
+	// Whoever takes a ticket must be known, or nobody would miss it.
+	if err := w.beatOnce(ctx, conn); err != nil {
+		return fmt.Errorf("start worker: %w", err)
+	}
+	beating, end := context.WithCancel(context.WithoutCancel(ctx))
+	w.ending = end
+	w.ended.Go(func() { w.keepBeating(beating, conn) })
+	w.ended.Go(func() { w.keepWatch(beating) })
 	if err := w.river.Start(context.WithoutCancel(ctx)); err != nil {
+		end()
+		w.ended.Wait()
 		return fmt.Errorf("start worker: %w", err)
 	}
 	return nil
@@ -177,6 +202,14 @@ func (w *Worker) Stop(ctx context.Context) error {
 	err := w.river.Stop(ctx)
 	w.claims.Close()
 	w.finishes.Close()
+	// The heart beats to the last, or others would take over what still runs.
+	if w.ending != nil {
+		w.ending()
+		w.ended.Wait()
+	}
+	if err == nil {
+		err = w.opts.DB.RemoveWorker(context.WithoutCancel(ctx), w.opts.ID)
+	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("stop worker: %w", err)
 	}

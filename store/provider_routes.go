@@ -1,0 +1,97 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// channelRoute carries the names of routes that have changed.
+const channelRoute = "nanobanana_route"
+
+// A ProviderRoute is what the fleet knows of a route to a provider. Times that
+// have passed mean nothing any more.
+type ProviderRoute struct {
+	Name           string
+	Enabled        bool       // false: drained by an operator
+	CooldownUntil  *time.Time // the upstream asked for a pause
+	CooldownReason *string
+	OpenUntil      *time.Time // the breaker is open until then; nil: closed
+	ChangedAt      time.Time
+	ChangedBy      *string
+}
+
+// ProviderRoutes lists the routes that something is known of.
+func (db *DB) ProviderRoutes(ctx context.Context) ([]*ProviderRoute, error) {
+	routes, err := many[ProviderRoute](ctx, db, `
+		SELECT `+columns[ProviderRoute]("")+` FROM provider_route
+		ORDER BY name`, nil)
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	return routes, nil
+}
+
+// A RouteNews is what one process found out about a route. Cooldown and Open are
+// counted from now on the database's clock, so that no two clocks need agree.
+type RouteNews struct {
+	Name     string
+	By       string        // who found out
+	Cooldown time.Duration // longer than 0: the upstream asked for this pause
+	Reason   string        // of the cooldown
+	Open     time.Duration // longer than 0: the breaker has opened for so long
+	Closed   bool          // a call succeeded: breaker and cooldown are over
+}
+
+// SaveRouteNews records what a process found out and tells the others. A cooldown
+// is never shortened, except by Closed.
+func (db *DB) SaveRouteNews(ctx context.Context, n RouteNews) error {
+	_, err := db.q.Exec(ctx, `
+		WITH saved AS (
+			INSERT INTO provider_route AS r (name, cooldown_until, cooldown_reason, open_until, changed_by)
+			VALUES (@name,
+				CASE WHEN @cooldown::interval > '0' THEN now() + @cooldown END,
+				nullif(@reason, ''),
+				CASE WHEN @open::interval > '0' THEN now() + @open END,
+				@by)
+			ON CONFLICT (name) DO UPDATE
+			SET cooldown_until = CASE WHEN NOT @closed THEN greatest(r.cooldown_until, excluded.cooldown_until) END,
+				cooldown_reason = CASE WHEN NOT @closed THEN coalesce(excluded.cooldown_reason, r.cooldown_reason) END,
+				open_until = CASE WHEN NOT @closed THEN greatest(r.open_until, excluded.open_until) END,
+				changed_at = now(), changed_by = excluded.changed_by
+			RETURNING name
+		)
+		SELECT pg_notify(@channel, name) FROM saved`,
+		pgx.NamedArgs{
+			"name": n.Name, "cooldown": n.Cooldown, "reason": n.Reason, "open": n.Open, "closed": n.Closed,
+			"by": n.By, "channel": channelRoute,
+		})
+	if err != nil {
+		return fmt.Errorf("save news of route %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+// SwitchRoute drains a route, which takes no call from now on, or enables it and
+// forgets what was known against it. It tells every worker.
+func (db *DB) SwitchRoute(ctx context.Context, name string, enabled bool, by string) error {
+	_, err := db.q.Exec(ctx, `
+		WITH saved AS (
+			INSERT INTO provider_route AS r (name, enabled, changed_by)
+			VALUES (@name, @enabled, @by)
+			ON CONFLICT (name) DO UPDATE
+			SET enabled = excluded.enabled, changed_at = now(), changed_by = excluded.changed_by,
+				cooldown_until = CASE WHEN NOT @enabled THEN r.cooldown_until END,
+				cooldown_reason = CASE WHEN NOT @enabled THEN r.cooldown_reason END,
+				open_until = CASE WHEN NOT @enabled THEN r.open_until END
+			RETURNING name
+		)
+		SELECT pg_notify(@channel, name) FROM saved`,
+		pgx.NamedArgs{"name": name, "enabled": enabled, "by": by, "channel": channelRoute})
+	if err != nil {
+		return fmt.Errorf("switch route %s: %w", name, err)
+	}
+	return nil
+}
