@@ -103,16 +103,26 @@ type money struct {
 type attempt struct {
 	ImageIndex int       `json:"image_index"`
 	Provider   string    `json:"provider"`
+	Account    string    `json:"account" doc:"The route: which of the service's accounts with the provider"`
 	Model      string    `json:"model" doc:"The provider's name of it"`
 	StartedAt  time.Time `json:"started_at"`
 	MS         *int64    `json:"ms" doc:"null while it runs"`
-	Outcome    *string   `json:"outcome" doc:"succeeded, ambiguous, canceled or a kind of error; null while it runs"`
+	Outcome    *string   `json:"outcome" doc:"succeeded, ambiguous (perhaps paid, answer unknown), canceled or a kind of error; null while it runs"`
 	Error      *string   `json:"error" doc:"The provider's code"`
+	Tokens     *tokens   `json:"tokens" doc:"What the provider counted; null where it said nothing"`
+	Cost       *money    `json:"cost" doc:"What the provider bills the service; null where it is not known"`
+}
+
+type tokens struct {
+	Prompt int `json:"prompt"`
+	Image  int `json:"image"`
+	Text   int `json:"text"`
 }
 
 type timings struct {
-	QueueMS    *int64 `json:"queue_ms"`
-	ProviderMS *int64 `json:"provider_ms"`
+	QueueMS    *int64 `json:"queue_ms" doc:"From acceptance to the first run"`
+	ProviderMS *int64 `json:"provider_ms" doc:"From the first call to a provider to the end of the last"`
+	UploadMS   *int64 `json:"upload_ms" doc:"From there to the end: conversion, storage and record"`
 }
 
 type generationURLs struct {

@@ -34,7 +34,7 @@ func TestCreateGeneration_AnswersAtOnce(t *testing.T) {
 		"negative_prompt": "no text", "queue_position": nil, "eta_seconds": 12.0, "progress": 0.0, "stage": "waiting",
 		"attempts": []any{}, "error": nil, "project_id": b.project.ID, "metadata": map[string]any{"order": "42"},
 		"tags": []any{"fruit"}, "started_at": nil, "completed_at": nil, "expires_at": nil, "data_removed": false,
-		"timings": map[string]any{"queue_ms": nil, "provider_ms": nil},
+		"timings": map[string]any{"queue_ms": nil, "provider_ms": nil, "upload_ms": nil},
 		"urls":    map[string]any{"self": "/v1/generations/" + id, "cancel": "/v1/generations/" + id + "/cancel"},
 	}
 	got := a.json
@@ -138,7 +138,7 @@ func TestGeneration_ImageErrorsCountTheirAttempts(t *testing.T) {
 	b := setup(t, nil)
 	id := b.submit(b.live, `{"prompt":"x","n":2}`)
 	claim := b.claim(id) // which begins one attempt per image
-	_, err := b.db.BeginAttempt(t.Context(), claim, 1, "gemini", "gemini-nano-banana-2.1")
+	_, err := b.db.BeginAttempt(t.Context(), claim, store.NewAttempt{ImageIndex: 1, Route: "gemini", Provider: "gemini", Model: "gemini-nano-banana-2.1"})
 	b.must(err)
 	failure := store.GenerationError{Code: "provider_error", Message: "It failed."}
 	b.end(claim, &store.Outcome{
@@ -215,5 +215,43 @@ func TestDeleteGeneration(t *testing.T) {
 	}
 	if a := b.do(b.live, "GET", "/v1/generations/"+live, ""); a.json["status"] != "canceled" {
 		t.Errorf("the live one is %v, want canceled", a.json["status"])
+	}
+}
+
+// The receipt says of every call who was asked over which account, how long it
+// took, how it ended, what was counted and what it cost.
+func TestGeneration_Receipt(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	id := b.submit(b.live, `{"prompt":"x"}`)
+	claim := b.claim(id)
+	n, err := b.db.BeginAttempt(t.Context(), claim, store.NewAttempt{Route: "openai", Provider: "openai", Model: "gpt-image-2"})
+	b.must(err)
+	b.must(b.db.RerouteAttempt(t.Context(), claim, 1, store.NewAttempt{Route: "gemini-2", Provider: "gemini", Model: "gemini-nano-banana-2.1"}))
+	start := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	b.end(claim, &store.Outcome{Status: store.StatusFailed, ModelUsed: "banana-pro", Error: &store.GenerationError{Code: "provider_error"}, Attempts: []*store.AttemptOutcome{
+		{GenerationID: id, N: 1, Outcome: "rate_limited", Code: "RESOURCE_EXHAUSTED", StartedAt: start, FinishedAt: start.Add(time.Second)},
+		{GenerationID: id, N: n, Outcome: "no_image", StartedAt: start.Add(2 * time.Second), FinishedAt: start.Add(5 * time.Second), PromptTokens: 23, TextTokens: 5, CostMicros: 73},
+	}})
+	a := b.do(b.live, "GET", "/v1/generations/"+id, "")
+	want := []any{
+		map[string]any{
+			"image_index": 0.0, "provider": "gemini", "account": "gemini-2", "model": "gemini-nano-banana-2.1",
+			"started_at": "2026-11-21T10:00:00Z", "ms": 1000.0, "outcome": "rate_limited", "error": "RESOURCE_EXHAUSTED",
+			"tokens": nil, "cost": nil,
+		},
+		map[string]any{
+			"image_index": 0.0, "provider": "openai", "account": "openai", "model": "gpt-image-2",
+			"started_at": "2026-11-21T10:00:02Z", "ms": 3000.0, "outcome": "no_image", "error": nil,
+			"tokens": map[string]any{"prompt": 23.0, "image": 0.0, "text": 5.0},
+			"cost":   map[string]any{"amount": "0.000073", "currency": "usd"},
+		},
+	}
+	if diff := cmp.Diff(want, a.json["attempts"]); diff != "" {
+		t.Errorf("attempts (-want +got):\n%s", diff)
+	}
+	timings := a.json["timings"].(map[string]any)
+	if timings["provider_ms"] != 5000.0 || timings["queue_ms"] == nil || a.json["provider"] != "openai" || a.json["model_used"] != "banana-pro" {
+		t.Errorf("timings %v, provider %v, model used %v; want 5000 ms of openai, banana-pro", timings, a.json["provider"], a.json["model_used"])
 	}
 }

@@ -174,9 +174,17 @@ func (s *server) providerOf(g *store.Generation, attempts []*store.Attempt) stri
 	case g.Simulated:
 		return simulator
 	case len(attempts) > 0:
-		return attempts[len(attempts)-1].Route
+		return providerOfAttempt(attempts[len(attempts)-1])
 	}
 	return s.opts.LiveProvider
+}
+
+// providerOfAttempt is the route's name where no provider is on record.
+func providerOfAttempt(a *store.Attempt) string {
+	if a.Provider == nil {
+		return a.Route
+	}
+	return *a.Provider
 }
 
 // modelNotice tells callers of a retired or ending name what serves them now.
@@ -252,8 +260,15 @@ func viewAttempts(rows []*store.Attempt) []attempt {
 	views := make([]attempt, len(rows))
 	for i, row := range rows {
 		v := attempt{
-			ImageIndex: row.ImageIndex, Provider: row.Route, Model: row.Model,
+			ImageIndex: row.ImageIndex, Provider: providerOfAttempt(row), Account: row.Route, Model: row.Model,
 			StartedAt: row.StartedAt.UTC(), Outcome: row.Outcome, Error: row.Code,
+		}
+		if t := (tokens{orZero(row.PromptTokens), orZero(row.ImageTokens), orZero(row.TextTokens)}); t != (tokens{}) {
+			v.Tokens = &t
+		}
+		if cost := orZero(row.CostMicros); cost > 0 {
+			m := dollars(cost)
+			v.Cost = &m
 		}
 		if row.FinishedAt != nil {
 			ms := row.FinishedAt.Sub(row.StartedAt).Milliseconds()
@@ -278,8 +293,8 @@ func usageOf(images int, attempts []*store.Attempt) *usage {
 	return u
 }
 
-// timingsOf tells how long a generation waited, and how long providers worked
-// on it from the first call to the end of the last.
+// timingsOf tells how long a generation waited, how long providers worked on it
+// from the first call to the end of the last, and how long it took from there.
 func timingsOf(g *store.Generation, attempts []*store.Attempt) timings {
 	var t timings
 	if g.StartedAt != nil {
@@ -292,6 +307,11 @@ func timingsOf(g *store.Generation, attempts []*store.Attempt) timings {
 		}
 		if ms := a.FinishedAt.Sub(attempts[0].StartedAt).Milliseconds(); t.ProviderMS == nil || ms > *t.ProviderMS {
 			t.ProviderMS = &ms
+		}
+		if g.FinishedAt != nil && g.Status == store.StatusSucceeded {
+			if ms := max(0, g.FinishedAt.Sub(*a.FinishedAt).Milliseconds()); t.UploadMS == nil || ms < *t.UploadMS {
+				t.UploadMS = &ms
+			}
 		}
 	}
 	return t

@@ -27,7 +27,8 @@ type Attempt struct {
 	Fence        int
 	ImageIndex   int
 	Route        string
-	Model        string // upstream name
+	Provider     *string // of the route
+	Model        string  // upstream name
 	StartedAt    time.Time
 	FinishedAt   *time.Time
 	Outcome      *string // nil while it runs
@@ -45,6 +46,7 @@ type AttemptOutcome struct {
 	N            int       `json:"n"`
 	Outcome      string    `json:"outcome"`
 	Code         string    `json:"code,omitempty"`
+	StartedAt    time.Time `json:"started_at"` // zero for a call that was announced and never made
 	FinishedAt   time.Time `json:"finished_at"`
 	PromptTokens int       `json:"prompt_tokens"`
 	ImageTokens  int       `json:"image_tokens"`
@@ -53,24 +55,55 @@ type AttemptOutcome struct {
 	RequestID    string    `json:"request_id,omitempty"`
 }
 
+// A NewAttempt is a paid call that is about to be made.
+type NewAttempt struct {
+	ImageIndex int
+	Route      string
+	Provider   string
+	Model      string // upstream name
+}
+
+func (a NewAttempt) args(c *Claim) pgx.NamedArgs {
+	return pgx.NamedArgs{
+		"id": c.ID, "project_id": c.ProjectID, "fence": c.Fence, "image_index": a.ImageIndex,
+		"route": a.Route, "provider": a.Provider, "model": a.Model,
+	}
+}
+
 // BeginAttempt records a paid call that is about to be made beyond those of the
 // first claim, and returns its number. It returns ErrFenced if the run may no
 // longer make any.
-func (db *DB) BeginAttempt(ctx context.Context, c *Claim, imageIndex int, route, model string) (int, error) {
-	rows, err := db.q.Query(ctx, `
+func (db *DB) BeginAttempt(ctx context.Context, c *Claim, a NewAttempt) (int, error) {
+	return db.attempt(ctx, `
 		WITH own AS (
 			UPDATE generation
 			SET attempts = attempts + 1
 			WHERE id = @id AND project_id = @project_id AND fence = @fence AND status = 'processing'
-			RETURNING *
+			RETURNING id, attempts, org_id, project_id, fence
 		)
-		INSERT INTO attempt (generation_id, n, org_id, project_id, fence, image_index, route, model, started_at)
-		SELECT id, attempts, org_id, project_id, fence, @image_index, @route, @model, now() FROM own
-		RETURNING n`,
-		pgx.NamedArgs{
-			"id": c.ID, "project_id": c.ProjectID, "fence": c.Fence, "image_index": imageIndex,
-			"route": route, "model": model,
-		})
+		INSERT INTO attempt (generation_id, n, org_id, project_id, fence, image_index, route, provider, model, started_at)
+		SELECT id, attempts, org_id, project_id, fence, @image_index, @route, @provider, @model, now() FROM own
+		RETURNING n`, c, a.args(c))
+}
+
+// RerouteAttempt says of a call that the first claim has announced, and that has
+// not been made yet, that it goes over another route. It returns ErrFenced if
+// the run may no longer make it.
+func (db *DB) RerouteAttempt(ctx context.Context, c *Claim, n int, a NewAttempt) error {
+	args := a.args(c)
+	args["n"] = n
+	_, err := db.attempt(ctx, `
+		UPDATE attempt AS a
+		SET route = @route, provider = @provider, model = @model, started_at = now()
+		FROM generation AS g
+		WHERE a.generation_id = @id AND a.n = @n AND a.outcome IS NULL AND a.image_index = @image_index
+			AND g.id = a.generation_id AND g.project_id = @project_id AND g.fence = @fence AND g.status = 'processing'
+		RETURNING a.n`, c, args)
+	return err
+}
+
+func (db *DB) attempt(ctx context.Context, sql string, c *Claim, args pgx.NamedArgs) (int, error) {
+	rows, err := db.q.Query(ctx, sql, args)
 	if err != nil {
 		return 0, fmt.Errorf("begin attempt of %s: %w", c.ID, err)
 	}

@@ -19,6 +19,7 @@ type Outcome struct {
 	ImageErrors  []ImageError      `json:"image_errors"`
 	CountsTry    bool              `json:"counts_try"` // the run ended in a fault that uses up a try
 	Orphans      bool              `json:"orphans"`    // it may have stored blobs that have no row
+	ModelUsed    string            `json:"model_used"` // of the catalogue, where a substitute made the images
 	Images       []*NewImage       `json:"-"`
 	Attempts     []*AttemptOutcome `json:"-"`
 }
@@ -48,12 +49,14 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 	rows, err := db.q.Query(ctx, `
 		WITH outcome AS (
 			SELECT * FROM json_to_recordset(@outcomes) AS o (
-				id text, fence int, status text, error jsonb, image_errors jsonb, counts_try boolean, orphans boolean)
+				id text, fence int, status text, error jsonb, image_errors jsonb, counts_try boolean, orphans boolean,
+				model_used text)
 		), finished AS (
 			UPDATE generation AS g
 			SET status = o.status,
 				error = o.error,
 				image_errors = o.image_errors,
+				model_used = coalesce(nullif(o.model_used, ''), g.model_used),
 				tries = g.tries + o.counts_try::int,
 				finished_at = CASE WHEN o.status <> 'queued' THEN now() END,
 				purge_at = CASE WHEN o.orphans THEN now() + @purge_after ELSE g.purge_at END
@@ -73,6 +76,7 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 			UPDATE attempt AS a
 			SET outcome = e.outcome,
 				code = e.code,
+				started_at = CASE WHEN e.started_at > '0001-01-02' THEN e.started_at ELSE a.started_at END,
 				finished_at = e.finished_at,
 				prompt_tokens = e.prompt_tokens,
 				image_tokens = e.image_tokens,

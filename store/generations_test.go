@@ -160,10 +160,10 @@ func TestClaim_FencesAndOpensAttempts(t *testing.T) {
 	if b.finish(t, succeeded(first)) {
 		t.Error("the superseded run could finish")
 	}
-	if _, err := b.BeginAttempt(t.Context(), first, 0, "simulator", "m"); !errors.Is(err, store.ErrFenced) {
+	if _, err := b.BeginAttempt(t.Context(), first, store.NewAttempt{ImageIndex: 0, Route: "simulator", Provider: "simulator", Model: "m"}); !errors.Is(err, store.ErrFenced) {
 		t.Errorf("the superseded run could begin an attempt: %v", err)
 	}
-	if n, err := b.BeginAttempt(t.Context(), second, 0, "simulator", "m"); err != nil || n != 3 {
+	if n, err := b.BeginAttempt(t.Context(), second, store.NewAttempt{ImageIndex: 0, Route: "simulator", Provider: "simulator", Model: "m"}); err != nil || n != 3 {
 		t.Errorf("the next attempt is %d, %v; want 3", n, err)
 	}
 	third := b.claim(t, g.ID)

@@ -73,7 +73,9 @@ func (r *run) begin(ctx context.Context, index int) (int, error) {
 // announce records a paid call that is about to be made. It is seen through
 // even when the worker is being stopped, since the call may count as made.
 func (r *run) announce(ctx context.Context, index int) (int, error) {
-	return r.w.opts.DB.BeginAttempt(context.WithoutCancel(ctx), r.claim, index, r.route.Name(), r.model.Upstream)
+	return r.w.opts.DB.BeginAttempt(context.WithoutCancel(ctx), r.claim, store.NewAttempt{
+		ImageIndex: index, Route: r.route.Name(), Provider: r.route.Name(), Model: r.model.Upstream,
+	})
 }
 
 // resume takes over what an earlier run made, and refuses to pay again where

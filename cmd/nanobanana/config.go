@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -21,6 +22,7 @@ type cli struct {
 	Worker    workerCmd    `cmd:"" help:"Run a worker."`
 	Migrate   migrateCmd   `cmd:"" help:"Bring the database schema up to date."`
 	Simulator simulatorCmd `cmd:"" help:"Run the provider simulator, which speaks Gemini's wire format."`
+	Routes    routesCmd    `cmd:"" help:"Show the routes to the providers; drain or enable one."`
 	Keys      keysCmd      `cmd:"" help:"Create, list and revoke API keys."`
 	Generate  generateCmd  `cmd:"" help:"Generate an image with a running server."`
 	Bench     benchCmd     `cmd:"" help:"Measure this machine: own database, API, worker and simulator."`
@@ -43,8 +45,14 @@ type config struct {
 	Concurrency number   `env:"NANOBANANA_CONCURRENCY" default:"50" placeholder:"N" help:"Generations a worker runs at the same time."`
 	Drain       duration `name:"drain" env:"NANOBANANA_DRAIN" default:"25s" placeholder:"TIME" help:"How long a stopping process lets work under way finish; dev only 3s unless it is set."`
 
-	GeminiAPIKey   string   `name:"gemini-api-key" env:"GEMINI_API_KEY" secret:"" placeholder:"KEY" help:"Gemini key for live keys' images. Without it they are simulated, and say so."`
+	GeminiAPIKey   string   `name:"gemini-api-key" env:"GEMINI_API_KEY" secret:"" placeholder:"KEY" help:"Gemini key for live keys' images: route gemini. Without any provider they are simulated, and say so."`
+	Gemini2APIKey  string   `name:"gemini-2-api-key" env:"NANOBANANA_GEMINI_2_API_KEY" secret:"" placeholder:"KEY" help:"Key of another Gemini project, used when the first can not serve: route gemini-2. Limits are per project, so a second key of one project is no help."`
 	GeminiURL      string   `name:"gemini-url" env:"NANOBANANA_GEMINI_URL" placeholder:"URL" help:"Where Gemini is reached. Default: Google."`
+	VertexProject  string   `name:"vertex-project" env:"NANOBANANA_VERTEX_PROJECT" placeholder:"ID" help:"Google Cloud project to reach Gemini through Vertex with, by the machine's credentials: route vertex, after gemini-2."`
+	VertexLocation string   `name:"vertex-location" env:"NANOBANANA_VERTEX_LOCATION" default:"global" placeholder:"NAME" help:"Vertex location."`
+	OpenAIAPIKey   string   `name:"openai-api-key" env:"OPENAI_API_KEY" secret:"" placeholder:"KEY" help:"OpenAI key: route openai, the last, and the first for gpt-image models."`
+	OpenAIURL      string   `name:"openai-url" env:"NANOBANANA_OPENAI_URL" placeholder:"URL" help:"Where OpenAI is reached. Default: api.openai.com."`
+	Routes         string   `env:"NANOBANANA_ROUTES" placeholder:"JSON" help:"Routes in place of those of the keys above, best first, as JSON or @FILE; see docs/routes.md."`
 	SimulatorURL   string   `name:"simulator-url" env:"NANOBANANA_SIMULATOR_URL" placeholder:"URL" help:"Simulator to use. Default: one inside each worker."`
 	SimulatorSpeed fraction `name:"simulator-speed" env:"NANOBANANA_SIMULATOR_SPEED" default:"0.05" placeholder:"X" help:"Latency of a simulator started here: 0 is none, 1 is as real."`
 
@@ -77,12 +85,17 @@ func (c *config) check() error {
 		bad("DATABASE_URL", "it is not a valid postgres:// URL or key=value list")
 	}
 	for _, u := range []struct{ name, value string }{
-		{"NANOBANANA_BASE_URL", c.BaseURL}, {"NANOBANANA_GEMINI_URL", c.GeminiURL},
+		{"NANOBANANA_BASE_URL", c.BaseURL}, {"NANOBANANA_GEMINI_URL", c.GeminiURL}, {"NANOBANANA_OPENAI_URL", c.OpenAIURL},
 		{"NANOBANANA_SIMULATOR_URL", c.SimulatorURL}, {"AWS_ENDPOINT_URL_S3", c.S3Endpoint},
 	} {
 		parsed, err := url.Parse(u.value)
 		if u.value != "" && (err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "") {
 			bad(u.name, fmt.Sprintf("%q is not an http:// or https:// address", u.value))
+		}
+	}
+	if _, err := c.routes(); err != nil {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			bad("NANOBANANA_ROUTES", line)
 		}
 	}
 	if c.Secret != "" && len(c.Secret) < 32 {
