@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -220,7 +221,7 @@ func TestDeleteGeneration(t *testing.T) {
 
 // The receipt says of every call who was asked over which account, how long it
 // took, how it ended, what was counted and what it cost.
-func TestGeneration_Receipt(t *testing.T) {
+func TestGeneration_ReceiptOfEveryCall(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
 	id := b.submit(b.live, `{"prompt":"x"}`)
