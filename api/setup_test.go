@@ -189,7 +189,10 @@ func (b *bundle) submit(key, body string) string {
 func (b *bundle) claim(id string) *store.Claim {
 	b.Helper()
 	claims, err := b.db.ClaimGenerations(b.Context(), store.Claimer{
-		Worker: "w", LiveRoute: "gemini", TestRoute: "simulator", Upstreams: map[string]string{"banana": "gemini-nano-banana-2.1"},
+		Worker: "w", Calls: map[string]store.NewAttempt{
+			store.CallKey(false, "banana"): {Route: "gemini", Provider: "gemini", Model: "gemini-nano-banana-2.1"},
+			store.CallKey(true, "banana"):  {Route: "simulator", Provider: "simulator", Model: "gemini-nano-banana-2.1"},
+		},
 	}, []store.Ticket{{GenerationID: id, RiverJobID: 1}})
 	b.must(err)
 	if claims[0] == nil {

@@ -57,6 +57,8 @@ type Generation struct {
 	FinishedAt  *time.Time
 	DeadlineAt  time.Time // not begun by then: expired
 	RemovedAt   *time.Time
+	Queue       string     // QueueGenerate or QueueBatch
+	HeldAt      *time.Time // since when it waits for its organization's turn, without a ticket
 }
 
 // Params are the choices of a request beside prompt, model and count.

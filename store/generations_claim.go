@@ -26,10 +26,16 @@ type Claim struct {
 
 // Claimer names who claims and which calls they are about to make.
 type Claimer struct {
-	Worker    string
-	LiveRoute string            // provider of what is not simulated
-	TestRoute string            // provider of what is
-	Upstreams map[string]string // catalogue name to upstream name
+	Worker string
+	Calls  map[string]NewAttempt // by CallKey
+}
+
+// CallKey names the calls for a model, simulated or not, in Claimer.Calls.
+func CallKey(simulated bool, model string) string {
+	if simulated {
+		return "test:" + model
+	}
+	return "live:" + model
 }
 
 // ClaimGenerations gives each ticket's generation a new fence and marks it
@@ -45,7 +51,7 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 	for i, t := range tickets {
 		ids[i], jobs[i] = t.GenerationID, t.RiverJobID
 	}
-	upstreams, err := json.Marshal(by.Upstreams)
+	calls, err := json.Marshal(by.Calls)
 	if err != nil {
 		return nil, fmt.Errorf("claim generations: %w", err)
 	}
@@ -68,11 +74,11 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 			WHERE g.id = t.id AND g.status IN ('queued', 'processing')
 			RETURNING `+columns[Generation]("g")+`
 		), begun AS (
-			INSERT INTO attempt (generation_id, n, org_id, project_id, fence, image_index, route, model, started_at)
+			INSERT INTO attempt (generation_id, n, org_id, project_id, fence, image_index, route, provider, model, started_at)
 			SELECT id, i + 1, org_id, project_id, fence, i,
-				CASE WHEN simulated THEN @test_route ELSE @live_route END,
-				coalesce(@upstreams::jsonb ->> model_used, model_used), now()
-			FROM claimed, generate_series(0, n - 1) AS i
+				coalesce(call ->> 'Route', 'none'), call ->> 'Provider', coalesce(call ->> 'Model', model_used), now()
+			FROM claimed, generate_series(0, n - 1) AS i,
+				LATERAL (SELECT @calls::jsonb -> (CASE WHEN simulated THEN 'test:' ELSE 'live:' END || model_used) AS call) AS c
 			WHERE fence = 1 AND status = 'processing'
 		), lost AS (
 			UPDATE attempt AS a
@@ -92,8 +98,8 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 			) END AS paid
 		FROM claimed LEFT JOIN told ON true`,
 		pgx.NamedArgs{
-			"ids": ids, "jobs": jobs, "worker": by.Worker, "live_route": by.LiveRoute, "test_route": by.TestRoute,
-			"upstreams": string(upstreams), "channel": channelGeneration,
+			"ids": ids, "jobs": jobs, "worker": by.Worker,
+			"calls": string(calls), "channel": channelGeneration,
 		})
 	if err != nil {
 		return nil, fmt.Errorf("claim generations: %w", err)

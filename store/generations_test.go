@@ -54,7 +54,9 @@ func (b *bundle) queued(t *testing.T, change func(*store.NewGeneration)) *store.
 	return g
 }
 
-var claimer = store.Claimer{Worker: "w1", LiveRoute: "gemini", TestRoute: "simulator", Upstreams: map[string]string{"banana": "upstream-banana"}}
+var claimer = store.Claimer{Worker: "w1", Calls: map[string]store.NewAttempt{
+	store.CallKey(false, "banana"): {Route: "gemini-2", Provider: "gemini", Model: "upstream-banana"},
+}}
 
 func (b *bundle) claim(t *testing.T, id string) *store.Claim {
 	t.Helper()

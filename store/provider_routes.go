@@ -21,12 +21,22 @@ type ProviderRoute struct {
 	OpenUntil      *time.Time // the breaker is open until then; nil: closed
 	ChangedAt      time.Time
 	ChangedBy      *string
+	Now            time.Time // the database's clock when this was read
+}
+
+// Here turns a time of the row into one of this machine's clock; nil is zero.
+func (r *ProviderRoute) Here(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return time.Now().Add(t.Sub(r.Now))
 }
 
 // ProviderRoutes lists the routes that something is known of.
 func (db *DB) ProviderRoutes(ctx context.Context) ([]*ProviderRoute, error) {
 	routes, err := many[ProviderRoute](ctx, db, `
-		SELECT `+columns[ProviderRoute]("")+` FROM provider_route
+		SELECT `+columns[ProviderRoute]("")+`
+		FROM (SELECT *, now() AS now FROM provider_route) AS r
 		ORDER BY name`, nil)
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)

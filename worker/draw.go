@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
-	"runtime/debug"
 	"time"
 
 	"github.com/nanobanana/nanobanana/providers"
-	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
 )
 
@@ -28,9 +26,8 @@ func (r *run) drawSafely(ctx context.Context, index int) (v verdict) {
 	return verdict{index: index}
 }
 
-// draw makes one image and stores it. A complete answer without an image is
-// asked for once more, with text forbidden. What an earlier run stored before it
-// was cut off is found and not paid for again.
+// draw makes one image and stores it. What an earlier run stored before it was
+// cut off is found and not paid for again.
 func (r *run) draw(ctx context.Context, index int) error {
 	if found, err := r.resume(ctx, index); found || err != nil {
 		return err
@@ -38,44 +35,34 @@ func (r *run) draw(ctx context.Context, index int) error {
 	if !r.w.canKeep() {
 		return errStorageAway
 	}
-	n, err := r.begin(ctx, index)
-	if err != nil {
-		return err
+	calls := r.w.calls[r.claim.Queue]
+	select {
+	case calls <- struct{}{}:
+		defer func() { <-calls }()
+	case <-ctx.Done():
+		return &providers.Error{Kind: providers.KindCanceled, Provider: r.model.Provider, Err: ctx.Err()}
 	}
-	p := r.claim.Params
-	req := providers.Request{
-		Model: r.model.Upstream, Prompt: r.claim.Prompt, NegativePrompt: p.NegativePrompt, Style: p.Style,
-		AspectRatio: p.AspectRatio, Resolution: p.Resolution, Seed: r.seed(index), Dir: r.w.opts.SpoolDir,
-	}
-	result, err := r.call(ctx, n, req)
-	if providers.KindOf(err) == providers.KindNoImage {
-		if n, err = r.announce(ctx, index); err != nil {
-			return err
-		}
-		req.ImageOnly = true
-		result, err = r.call(ctx, n, req)
-	}
+	calling := &calling{r: r, index: index}
+	result, err := r.chain.Generate(ctx, providers.Ask{
+		Model: r.model, Request: r.request(index), Unknown: max(0, maxPaid-1-r.paid(index)),
+		Begin: calling.begin, End: calling.end,
+	})
 	if err != nil {
 		return err
 	}
 	return r.keep(ctx, index, result.Image)
 }
 
-// begin returns the number of a run's first paid call for an image. The first
-// claim has announced one for each.
-func (r *run) begin(ctx context.Context, index int) (int, error) {
-	if r.claim.Fence == 1 {
-		return index + 1, nil
+// request is what is asked of whichever route serves the image.
+func (r *run) request(index int) providers.Request {
+	p := r.claim.Params
+	req := providers.Request{
+		Prompt: r.claim.Prompt, NegativePrompt: p.NegativePrompt, Style: p.Style,
+		AspectRatio: p.AspectRatio, Resolution: p.Resolution, Quality: p.Quality, Background: p.Background,
+		Seed: r.seed(index), Dir: r.w.opts.SpoolDir,
 	}
-	return r.announce(ctx, index)
-}
-
-// announce records a paid call that is about to be made. It is seen through
-// even when the worker is being stopped, since the call may count as made.
-func (r *run) announce(ctx context.Context, index int) (int, error) {
-	return r.w.opts.DB.BeginAttempt(context.WithoutCancel(ctx), r.claim, store.NewAttempt{
-		ImageIndex: index, Route: r.route.Name(), Provider: r.route.Name(), Model: r.model.Upstream,
-	})
+	req.Width, req.Height = r.model.Pixels(p.AspectRatio, p.Resolution)
+	return req
 }
 
 // resume takes over what an earlier run made, and refuses to pay again where
@@ -124,65 +111,4 @@ func (r *run) seed(index int) *int32 {
 	}
 	seed := base + int32(index) // wraps, which is as good
 	return &seed
-}
-
-// ask calls the provider. A panic in it leaves an unknown outcome.
-func (r *run) ask(ctx context.Context, req providers.Request) (result *providers.Result, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = r.panicked(p)
-		}
-	}()
-	select {
-	case r.w.calls <- struct{}{}:
-		defer func() { <-r.w.calls }()
-	case <-ctx.Done():
-		return nil, &providers.Error{Kind: providers.KindCanceled, Provider: r.route.Name(), Err: ctx.Err()}
-	}
-	if end, ok := ctx.Deadline(); ok && time.Until(end) < callTime {
-		// The run would be over before the slowest answer.
-		return nil, &providers.Error{Kind: providers.KindDeadline, Provider: r.route.Name(), Message: "the run has too little time left"}
-	}
-	return r.route.Generate(ctx, req)
-}
-
-func (r *run) panicked(p any) error {
-	r.w.opts.Logger.Error("panic while drawing", "generation", r.claim.ID, "panic", p, "stack", string(debug.Stack()))
-	return &finalError{code: "internal_error", retryable: true, message: "the service failed to make this image"}
-}
-
-// call makes one paid call and notes how it ended.
-func (r *run) call(ctx context.Context, n int, req providers.Request) (*providers.Result, error) {
-	result, err := r.ask(ctx, req)
-	outcome := &store.AttemptOutcome{
-		GenerationID: r.claim.ID, N: n, Outcome: store.AttemptSucceeded, FinishedAt: time.Now().UTC(),
-	}
-	var usage providers.Usage
-	var failed *providers.Error
-	switch {
-	case err == nil:
-		usage, outcome.RequestID = result.Usage, providers.Shorten(result.RequestID, maxReference)
-		outcome.CostMicros = int64(r.model.Cost(req.Resolution, usage))
-	case errors.As(err, &failed):
-		usage, outcome.Outcome, outcome.Code = failed.Usage, string(failed.Kind), providers.Shorten(failed.Code, maxReference)
-		switch {
-		case failed.Kind == providers.KindCanceled:
-			outcome.Outcome = store.AttemptCanceled // by us: not the provider's doing
-		case failed.Kind == providers.KindLocal:
-			r.w.full.Store(true)
-			outcome.Outcome = store.AttemptAmbiguous
-		case failed.Ambiguous:
-			outcome.Outcome = store.AttemptAmbiguous
-		}
-		if usage != (providers.Usage{}) {
-			outcome.CostMicros = int64(r.model.Cost(req.Resolution, usage))
-		}
-	default:
-		outcome.Outcome = store.AttemptAmbiguous
-	}
-	outcome.PromptTokens, outcome.ImageTokens, outcome.TextTokens = usage.PromptTokens, usage.ImageTokens, usage.TextTokens
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.attempts = append(r.attempts, outcome)
-	return result, err
 }

@@ -24,16 +24,19 @@ type generate struct {
 
 // A run is one claimed generation under way.
 type run struct {
-	w     *Worker
-	claim *store.Claim
-	model providers.Model
-	route providers.Provider
+	w         *Worker
+	claim     *store.Claim
+	model     providers.Model
+	chain     *providers.Chain
+	announced providers.Call // the call that the first claim has recorded for each image
 
 	earlier int // images that earlier runs have made
 
-	mu       sync.Mutex
-	images   []*store.NewImage
-	attempts []*store.AttemptOutcome
+	mu        sync.Mutex
+	images    []*store.NewImage
+	attempts  []*store.AttemptOutcome
+	unknown   map[int]int    // by image: calls of this run that ended nobody knows how
+	modelUsed map[int]string // by image: the model that made it
 }
 
 // NextRetry is for a run that could not begin or be written down: the database
@@ -52,10 +55,11 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 	defer leave()
 	// A claim is seen through even when the worker is being stopped: one that
 	// is committed but not heard of would have to be taken for a lost run.
-	claim, err := g.w.claims.Do(context.WithoutCancel(ctx), store.Ticket{GenerationID: job.Args.GenerationID, RiverJobID: job.ID})
+	claimed, err := g.w.claims.Do(context.WithoutCancel(ctx), store.Ticket{GenerationID: job.Args.GenerationID, RiverJobID: job.ID})
 	if err != nil {
 		return fmt.Errorf("claim %s: %w", job.Args.GenerationID, err)
 	}
+	claim := claimed.Claim
 	if claim == nil {
 		return nil
 	}
@@ -65,7 +69,7 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 		return nil
 	}
 	g.w.roll.claimed(here, claim)
-	r := &run{w: g.w, claim: claim}
+	r := &run{w: g.w, claim: claim, announced: claimed.announced, unknown: map[int]int{}, modelUsed: map[int]string{}}
 	verdicts, err := r.drawAll(ctx)
 	if err != nil {
 		return fmt.Errorf("run %s: %w", claim.ID, err)
@@ -188,7 +192,7 @@ func (r *run) missing(ctx context.Context) ([]int, error) {
 }
 
 // prepare chooses the model and the provider.
-func (r *run) prepare() error {
+func (r *run) prepare() (err error) {
 	model, ok := providers.Lookup(r.claim.ModelUsed)
 	if !ok {
 		return &finalError{code: "provider_error", message: fmt.Sprintf("model %q is no longer offered", r.claim.ModelUsed)}
@@ -196,12 +200,7 @@ func (r *run) prepare() error {
 	if f := imaging.Format(r.claim.Params.Format); f != "" && !imaging.CanEncode(f) {
 		return &finalError{code: "internal_error", message: fmt.Sprintf("this server can not write %s; ask for png or jpeg", f)}
 	}
-	r.model, r.route = model, r.w.opts.Live
-	if r.claim.Simulated {
-		r.route = r.w.opts.Simulator
-	}
-	if r.route == nil {
-		return errNoProvider
-	}
-	return nil
+	r.model = model
+	r.chain, err = r.w.chainFor(r.claim.Simulated)
+	return err
 }

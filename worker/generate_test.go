@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -115,7 +116,7 @@ func TestFaults(t *testing.T) {
 		{"429 first=2 retry=0.01s", store.StatusSucceeded, "", "", 3, []string{"rate_limited", "rate_limited", "succeeded"}},
 		{"500 first=1", store.StatusSucceeded, "", "", 2, []string{"server_error", "succeeded"}},
 		{"503 first=4", store.StatusSucceeded, "", "", 5, []string{"overloaded", "overloaded", "overloaded", "overloaded", "succeeded"}},
-		{"503", store.StatusFailed, "provider_error", "UNAVAILABLE", 5, []string{"overloaded", "overloaded", "overloaded", "overloaded", "overloaded"}},
+		{"503", store.StatusFailed, "provider_error", "UNAVAILABLE", 15, slices.Repeat([]string{"overloaded"}, 15)}, // 3 in each of 5 runs
 		{"reset first=1", store.StatusSucceeded, "", "", 2, []string{"ambiguous", "succeeded"}},
 		{"reset", store.StatusFailed, "provider_error", "", 2, []string{"ambiguous", "ambiguous"}},
 		{"truncate first=1", store.StatusSucceeded, "", "", 2, []string{"ambiguous", "succeeded"}},
@@ -213,7 +214,7 @@ func (broken) Generate(context.Context, providers.Request) (*providers.Result, e
 
 func TestGenerate_APanicFailsTheGenerationAlone(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(o *worker.Options) { o.Simulator = broken{} })
+	b := setup(t, func(o *worker.Options) { o.Simulator.Routes[0].Provider = broken{} })
 	for _, n := range []int{1, 2} {
 		g := b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: "x", N: n}).ID)
 		if g.Status != store.StatusFailed || g.Error.Code != "internal_error" || g.Attempts != n {

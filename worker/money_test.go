@@ -21,7 +21,7 @@ import (
 // die claims a generation as a worker would that is killed in the middle.
 func (b *bundle) die(t *testing.T, id string) {
 	t.Helper()
-	claims, err := b.db.ClaimGenerations(t.Context(), store.Claimer{Worker: "dead", TestRoute: "simulator"}, []store.Ticket{{GenerationID: id}})
+	claims, err := b.db.ClaimGenerations(t.Context(), store.Claimer{Worker: "dead"}, []store.Ticket{{GenerationID: id}})
 	if err != nil || claims[0] == nil {
 		t.Fatal(claims, err)
 	}
@@ -169,7 +169,7 @@ func TestMoney_WhatCanNotBeUsedIsNotBoughtTwice(t *testing.T) {
 			t.Parallel()
 			calls := make(chan struct{}, 100)
 			b := setup(t, func(o *worker.Options) {
-				o.Simulator = fixed{calls: calls, result: func(dir string) (*providers.Result, error) { return c.result(t, dir) }}
+				o.Simulator.Routes[0].Provider = fixed{calls: calls, result: func(dir string) (*providers.Result, error) { return c.result(t, dir) }}
 			})
 			c.request.Prompt = name
 			g := b.ended(t, b.submit(t, c.request).ID)
@@ -195,7 +195,7 @@ func TestStart_RefusesStorageThatIsNotThere(t *testing.T) {
 		"Bucket": func(o *worker.Options) { o.Blobs = s3 },
 		"Spool":  func(o *worker.Options) { o.SpoolDir = filepath.Join(t.TempDir(), "missing") },
 	} {
-		opts := worker.Options{DB: b.db, QueueDB: b.db, Blobs: b.blobs, Simulator: broken{}, SpoolDir: b.blobs.TempDir()}
+		opts := worker.Options{DB: b.db, QueueDB: b.db, Blobs: b.blobs, Simulator: routes(broken{}), SpoolDir: b.blobs.TempDir()}
 		change(&opts)
 		w, err := worker.New(opts)
 		if err != nil {

@@ -39,7 +39,6 @@ type verdict struct {
 	again   bool          // try it in a later run, while the budget lasts
 	after   time.Duration // wait at least so long; 0 leaves it to the backoff
 	counts  bool          // the run uses up a try
-	unknown bool          // a paid call of it ended nobody knows how
 }
 
 // rule says what an upstream failure of a kind means for the job.
@@ -66,6 +65,7 @@ var rules = map[providers.Kind]rule{
 	providers.KindModelGone:  {code: "provider_error", message: "the provider no longer offers the model", again: true, counts: true},
 	providers.KindDeadline:   {code: "provider_timeout", message: "too little time was left to ask the provider", again: true},
 	providers.KindLocal:      {code: "storage_error", message: "the service had no room for the image", again: true, counts: true},
+	providers.KindBusy:       {code: "provider_error", message: "no provider could take the request in time", again: true},
 	providers.KindCanceled:   {code: "internal_error", message: "the run was interrupted", again: true},
 }
 
@@ -76,11 +76,16 @@ func (r *run) fault(index int, err error) verdict {
 	switch {
 	case errors.As(err, &final):
 		return verdict{index: index, failure: &store.GenerationError{Code: final.code, Message: final.message, Retryable: final.retryable}}
+	case errors.As(err, &upstream) && upstream.Code == providers.CodePanic:
+		return verdict{index: index, failure: &store.GenerationError{Code: "internal_error", Message: "the service failed to make this image", Retryable: true}}
 	case errors.As(err, &upstream):
 		return upstreamFault(index, upstream)
 	case errors.Is(err, store.ErrFenced):
 		return verdict{index: index, again: true, failure: &store.GenerationError{
 			Code: "internal_error", Message: "another run has taken over", Retryable: true}}
+	case errors.Is(err, errSilent):
+		return verdict{index: index, again: true, failure: &store.GenerationError{
+			Code: "internal_error", Message: "the service lost its database for a while", Retryable: true}}
 	case errors.Is(err, errNoProvider):
 		r.w.opts.Logger.Warn("generation left to another worker", "generation", r.claim.ID, "error", err)
 		return verdict{index: index, again: true, failure: &store.GenerationError{
@@ -101,7 +106,6 @@ func upstreamFault(index int, e *providers.Error) verdict {
 	}
 	v := verdict{
 		index: index, again: known.again, counts: known.counts, after: e.RetryAfter,
-		unknown: e.Kind == providers.KindLocal || e.Ambiguous && e.Kind != providers.KindCanceled,
 		failure: &store.GenerationError{
 			Code: known.code, Message: known.message, Retryable: known.again,
 			Provider: e.Provider, Reason: providers.Shorten(e.Code, maxReference), Stage: e.Stage,
@@ -136,13 +140,16 @@ func (r *run) judge(ctx context.Context, verdicts []verdict) (*store.Outcome, ti
 			continue
 		}
 		wait := r.wait(v, stopped)
-		if v.again && tries < maxTries && r.paidWith(v) < maxPaid && r.inTime(wait) {
+		if v.again && tries < maxTries && !r.spent(v.index) && r.inTime(wait) {
 			again, after = true, max(after, wait)
 			continue
 		}
 		o.ImageErrors = append(o.ImageErrors, store.ImageError{Index: v.index, Error: *v.failure})
 	}
 	r.settle(o, again)
+	if o.Status == store.StatusSucceeded {
+		o.ModelUsed = r.servedBy()
+	}
 	return o, after
 }
 
@@ -169,12 +176,11 @@ func (r *run) paid(index int) int {
 	return count
 }
 
-// paidWith counts this run's call too.
-func (r *run) paidWith(v verdict) int {
-	if v.unknown {
-		return r.paid(v.index) + 1
-	}
-	return 0 // the next run looks before it pays
+// spent reports whether as many calls for an image as may be were paid, or may
+// have been, and left none: this run's, whose outcome is unknown, and earlier ones.
+// Without one in this run the next looks for what earlier ones left.
+func (r *run) spent(index int) bool {
+	return r.unknown[index] > 0 && r.paid(index)+r.unknown[index] >= maxPaid
 }
 
 // inTime reports whether a run after the wait can still begin before the
@@ -197,6 +203,16 @@ func (r *run) settle(o *store.Outcome, again bool) {
 	}
 	// A run that loses its claim between storing and finishing leaves blobs.
 	o.Orphans = o.Status.Terminal() && len(o.ImageErrors) > 0
+}
+
+// servedBy is the model that made the first of this run's images.
+func (r *run) servedBy() string {
+	for i := range r.claim.N {
+		if name := r.modelUsed[i]; name != "" {
+			return name
+		}
+	}
+	return ""
 }
 
 // unmade ends the calls that the first claim announced and the run never made.

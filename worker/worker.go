@@ -43,12 +43,13 @@ type Options struct {
 	QueueDB *store.DB // River's own connections to the same database
 	Blobs   blobs.Store
 
-	// Simulator makes what is asked with test keys, and what the front door
-	// has marked as simulated.
-	Simulator providers.Provider
-	// Live makes the rest. Without it such generations wait, and fail in the
-	// end, for a worker that has a provider.
-	Live providers.Provider
+	// Simulator makes what is asked with test keys, and what the front door has
+	// marked as simulated. Each run has a chain of its own: the faults that one
+	// customer asks for are nobody else's.
+	Simulator providers.ChainOptions
+	// Live makes the rest. Without routes such generations wait, and fail in
+	// the end, for a worker that has some.
+	Live providers.ChainOptions
 
 	Imaging     *imaging.Converter // default: a budget of 256 MiB
 	SpoolDir    string             // where images wait for storage; default os.TempDir
@@ -101,21 +102,32 @@ func (o Options) withDefaults() Options {
 type Worker struct {
 	opts     Options
 	river    *river.Client[pgx.Tx]
-	calls    chan struct{} // bounds paid calls under way
-	unstored atomic.Int32  // pictures paid for that storage does not take now
-	full     atomic.Bool   // the spool directory had no room for a picture
+	live     *providers.Chain         // nil without routes
+	news     news                     // of live's routes, for the fleet
+	calls    map[string]chan struct{} // by queue: bounds images under way
+	unstored atomic.Int32             // pictures paid for that storage does not take now
+	full     atomic.Bool              // the spool directory had no room for a picture
 	roll     roll
 	pulse    pulse
 	ending   context.CancelFunc // of the heartbeat and the watch
 	ended    sync.WaitGroup
-	claims   *store.Committer[store.Ticket, *store.Claim]
+	claims   *store.Committer[store.Ticket, claimed]
 	finishes *store.Committer[*store.Outcome, bool]
 }
 
 // New returns a Worker. Start makes it work.
 func New(opts Options) (*Worker, error) {
 	opts = opts.withDefaults()
-	w := &Worker{opts: opts, calls: make(chan struct{}, opts.Concurrency), roll: roll{tickets: map[int64]*active{}}}
+	w := &Worker{
+		opts: opts, roll: roll{tickets: map[int64]*active{}}, news: news{wake: make(chan struct{}, 1)},
+		calls: map[string]chan struct{}{
+			store.QueueGenerate: make(chan struct{}, opts.Concurrency),
+			store.QueueBatch:    make(chan struct{}, opts.BatchConcurrency),
+		},
+	}
+	if err := w.makeChains(); err != nil {
+		return nil, fmt.Errorf("make worker: %w", err)
+	}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &generate{w: w})
 	river.AddWorker(workers, &expireImages{w: w})
@@ -137,7 +149,8 @@ func New(opts Options) (*Worker, error) {
 		DiscardedJobRetentionPeriod: 30 * 24 * time.Hour,
 		ReindexerIndexNames:         []string{"river_job_prioritized_fetching_index", "river_job_state_and_finalized_at_index"},
 		Queues: map[string]river.QueueConfig{
-			jobs.QueueGenerate:    {MaxWorkers: opts.Concurrency},
+			store.QueueGenerate:   {MaxWorkers: opts.Concurrency},
+			store.QueueBatch:      {MaxWorkers: opts.BatchConcurrency},
 			jobs.QueueMaintenance: {MaxWorkers: 2},
 		},
 	})
@@ -150,21 +163,32 @@ func New(opts Options) (*Worker, error) {
 	return w, nil
 }
 
-// claimBatch claims the tickets' generations together.
-func (w *Worker) claimBatch(ctx context.Context, tickets []store.Ticket) ([]*store.Claim, error) {
-	by := store.Claimer{
-		Worker:    w.opts.ID,
-		TestRoute: w.opts.Simulator.Name(),
-		LiveRoute: "none",
-		Upstreams: map[string]string{},
+// claimed is a claim and the call that was announced with it.
+type claimed struct {
+	*store.Claim
+	announced providers.Call
+}
+
+// claimBatch claims the tickets' generations together, and announces for each
+// image of a first claim the call that would be made now.
+func (w *Worker) claimBatch(ctx context.Context, tickets []store.Ticket) ([]claimed, error) {
+	announced := w.firstCalls()
+	by := store.Claimer{Worker: w.opts.ID, Calls: map[string]store.NewAttempt{}}
+	for key, call := range announced {
+		by.Calls[key] = store.NewAttempt{Route: call.Route, Provider: call.Provider, Model: call.Upstream}
 	}
-	if w.opts.Live != nil {
-		by.LiveRoute = w.opts.Live.Name()
+	claims, err := w.opts.DB.ClaimGenerations(ctx, by, tickets)
+	if err != nil {
+		return nil, err
 	}
-	for _, m := range providers.Models() {
-		by.Upstreams[m.Name] = m.Upstream
+	out := make([]claimed, len(claims))
+	for i, c := range claims {
+		out[i].Claim = c
+		if c != nil {
+			out[i].announced = announced[store.CallKey(c.Simulated, c.ModelUsed)]
+		}
 	}
-	return w.opts.DB.ClaimGenerations(ctx, by, tickets)
+	return out, nil
 }
 
 // ID names this worker in the rows it writes.
@@ -188,6 +212,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.ending = end
 	w.ended.Go(func() { w.keepBeating(beating, conn) })
 	w.ended.Go(func() { w.keepWatch(beating) })
+	w.ended.Go(func() { w.tellFleet(beating) })
 	if err := w.river.Start(context.WithoutCancel(ctx)); err != nil {
 		end()
 		w.ended.Wait()

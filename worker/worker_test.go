@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/providers"
 	"github.com/nanobanana/nanobanana/providers/gemini"
 	"github.com/nanobanana/nanobanana/providers/simulator"
 	"github.com/nanobanana/nanobanana/store"
@@ -66,6 +67,14 @@ func setupIdle(t *testing.T) *bundle {
 	return b
 }
 
+// routes is a chain of one route that repeats without a pause.
+func routes(p providers.Provider) providers.ChainOptions {
+	return providers.ChainOptions{
+		Routes: []providers.RouteOptions{{Name: p.Name(), API: "gemini", Provider: p}},
+		Base:   time.Millisecond, Cap: time.Millisecond,
+	}
+}
+
 func (b *bundle) start(t *testing.T, change func(*worker.Options)) *worker.Worker {
 	t.Helper()
 	queueDB, err := store.Open(t.Context(), storetest.URL(b.db), store.Options{Queue: true, MaxConns: 6})
@@ -78,7 +87,7 @@ func (b *bundle) start(t *testing.T, change func(*worker.Options)) *worker.Worke
 		t.Fatal(err)
 	}
 	opts := worker.Options{
-		DB: b.db, QueueDB: queueDB, Blobs: b.blobs, Simulator: provider, SpoolDir: b.blobs.TempDir(),
+		DB: b.db, QueueDB: queueDB, Blobs: b.blobs, Simulator: routes(provider), SpoolDir: b.blobs.TempDir(),
 		Backoff: func(int) time.Duration { return 10 * time.Millisecond }, DrainTimeout: 200 * time.Millisecond,
 	}
 	if change != nil {

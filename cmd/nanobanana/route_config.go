@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/nanobanana/nanobanana/providers"
+	"github.com/nanobanana/nanobanana/providers/gemini"
+	"github.com/nanobanana/nanobanana/providers/openai"
 )
 
 // routeFile is what NANOBANANA_ROUTES holds: the routes of live keys, best first.
@@ -176,3 +178,69 @@ func (c *config) defaultRoutes() []routeSpec {
 	}
 	return routes
 }
+
+// liveChain is without routes where no provider is set: what the front door
+// promised to a live key is then left to a worker that has one.
+func liveChain(cfg *config) (providers.ChainOptions, error) {
+	file, err := cfg.routes()
+	if err != nil {
+		return providers.ChainOptions{}, err
+	}
+	opts := providers.ChainOptions{Order: map[providers.Capability][]string{}}
+	for capability, names := range file.Order {
+		opts.Order[providers.Capability(capability)] = names
+	}
+	for _, r := range file.Routes {
+		route, err := r.open()
+		if err != nil {
+			return opts, fmt.Errorf("route %s: %w", r.Name, err)
+		}
+		opts.Routes = append(opts.Routes, route)
+	}
+	return opts, nil
+}
+
+// open makes the route's client. It calls nobody.
+func (r *routeSpec) open() (providers.RouteOptions, error) {
+	opts := providers.RouteOptions{
+		Name: r.Name, API: r.API, Concurrency: r.Concurrency, Disabled: r.Disabled, Prices: r.Prices,
+		Timeouts: map[string]time.Duration{},
+	}
+	for resolution, timeout := range r.Timeouts {
+		opts.Timeouts[resolution] = get(time.ParseDuration(timeout))
+	}
+	for _, capability := range r.Only {
+		opts.Only = append(opts.Only, providers.Capability(capability))
+	}
+	var err error
+	switch {
+	case r.API == "openai":
+		opts.Provider, err = openai.New(openai.Options{APIKey: r.key, BaseURL: r.URL})
+	case r.Vertex != nil:
+		opts.Provider, err = gemini.New(gemini.Options{BaseURL: r.URL, Vertex: &gemini.Vertex{
+			Project: r.Vertex.Project, Location: r.Vertex.Location, CredentialsFile: r.Vertex.Credentials,
+		}})
+	default:
+		opts.Provider, err = gemini.New(gemini.Options{APIKey: r.key, BaseURL: r.URL})
+	}
+	return opts, err
+}
+
+// simulatorChain reaches the simulator in the wire format of each upstream.
+func simulatorChain(url string) (providers.ChainOptions, error) {
+	asGemini, err := gemini.New(gemini.Options{Name: "simulator", APIKey: "simulator", BaseURL: url})
+	if err != nil {
+		return providers.ChainOptions{}, err
+	}
+	asOpenAI, err := openai.New(openai.Options{Name: "simulator", APIKey: "simulator", BaseURL: url})
+	if err != nil {
+		return providers.ChainOptions{}, err
+	}
+	return providers.ChainOptions{Routes: []providers.RouteOptions{
+		{Name: "simulator", API: "gemini", Provider: asGemini, Concurrency: maxCalls},
+		{Name: "simulator-openai", API: "openai", Provider: asOpenAI, Concurrency: maxCalls},
+	}}, nil
+}
+
+// maxCalls leaves the limit to the worker's own concurrency.
+const maxCalls = 10_000

@@ -114,7 +114,7 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	if err != nil {
 		return nil, err
 	}
-	queue, err := jobs.NewQueue(jobs.Options{DB: db, LiveSimulated: cfg.GeminiAPIKey == ""})
+	queue, err := jobs.NewQueue(jobs.Options{DB: db, LiveSimulated: cfg.liveProvider() == "simulator"})
 	if err != nil {
 		return nil, err
 	}
@@ -163,10 +163,11 @@ func (f *front) stop(ctx context.Context) error {
 
 // liveProvider names what live keys' images are made by.
 func (c *config) liveProvider() string {
-	if c.GeminiAPIKey == "" {
+	file, err := c.routes()
+	if err != nil || len(file.Routes) == 0 {
 		return "simulator"
 	}
-	return "gemini"
+	return file.Routes[0].API
 }
 
 // startWorker starts a worker with its providers. stop ends both.
@@ -185,10 +186,10 @@ func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.St
 		DB: db, Blobs: images, SpoolDir: spool, Logger: logger,
 		Concurrency: get(cfg.Concurrency.value()), DrainTimeout: get(cfg.Drain.value()),
 	}
-	if opts.Simulator, err = gemini.New(gemini.Options{Name: "simulator", APIKey: "simulator", BaseURL: url}); err != nil {
+	if opts.Simulator, err = simulatorChain(url); err != nil {
 		return fail(err)
 	}
-	if opts.Live, err = liveProvider(cfg); err != nil {
+	if opts.Live, err = liveChain(cfg); err != nil {
 		return fail(err)
 	}
 	opts.QueueDB, err = store.Open(ctx, cfg.DatabaseURL, store.Options{Name: "nanobanana queue", Queue: true, MaxConns: 8})
@@ -208,15 +209,6 @@ func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.St
 		opts.QueueDB.Close()
 		return err
 	}, nil
-}
-
-// liveProvider is nil without a key: what the front door promised to a live
-// key is then left to a worker that has one.
-func liveProvider(cfg *config) (providers.Provider, error) {
-	if cfg.GeminiAPIKey == "" {
-		return nil, nil
-	}
-	return gemini.New(gemini.Options{APIKey: cfg.GeminiAPIKey, BaseURL: cfg.GeminiURL})
 }
 
 // startSimulator serves the provider simulator on an address.

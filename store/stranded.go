@@ -192,3 +192,9 @@ func (db *DB) SetTickets(ctx context.Context, stranded []*Stranded, tickets []in
 	}
 	return nil
 }
+
+// TEMP
+const (
+	QueueGenerate = "generate"
+	QueueBatch    = "batch"
+)

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestRoutes_EveryFaultOfTheConfigurationAtOnce(t *testing.T) {
+	t.Setenv("SOME_KEY", "k")
+	for name, c := range map[string]struct {
+		routes string
+		want   []string
+	}{
+		"NotJSON":     {`gemini`, []string{`it must be {"routes": [...]} or @FILE`}},
+		"NoFile":      {`@/nowhere/routes.json`, []string{"read routes"}},
+		"Empty":       {`{"routes":[]}`, []string{"it lists no route"}},
+		"Unknown":     {`{"routes":[{"nam":"x"}]}`, []string{`unknown field "nam"`}},
+		"More":        {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY"}]} {}`, []string{"something after"}},
+		"NoKey":       {`{"routes":[{"name":"a","api":"gemini"}]}`, []string{"it needs key_env"}},
+		"UnsetKey":    {`{"routes":[{"name":"a","api":"gemini","key_env":"UNSET_KEY"}]}`, []string{"UNSET_KEY is not set"}},
+		"Order":       {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY"}],"order":{"mask":["b"],"draw":[]}}`, []string{`no route "b"`, `"draw" is none of`}},
+		"SeveralOfIt": {`{"routes":[{"name":"A","api":"g","key_env":"SOME_KEY","url":"x","concurrency":-1,"timeouts":{"8K":"1s"},"prices":{"x":{}},"only":["y"]},{"name":"A","api":"openai","vertex":{"project":""}}]}`, []string{"lower-case", "neither gemini nor openai", "not an http", "concurrency -1", `"8K" is none`, `"1s" is not a time`, `no model "x"`, `"y" is none of`, "two of this name", "only gemini is reached"}},
+	} {
+		_, err := (&config{Routes: c.routes}).routes()
+		for _, want := range c.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: the error lacks %q: %v", name, want, err)
+			}
+		}
+	}
+}
+
+func TestRoutes_OneForEachAccount(t *testing.T) {
+	t.Parallel()
+	file, err := (&config{GeminiAPIKey: "a", Gemini2APIKey: "b", VertexProject: "p", OpenAIAPIKey: "c"}).routes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range file.Routes {
+		got = append(got, r.Name+" "+r.API)
+	}
+	if diff := cmp.Diff([]string{"gemini gemini", "gemini-2 gemini", "vertex gemini", "openai openai"}, got); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+}
+
+// dead is an upstream that refuses every call with 503.
+type dead struct {
+	calls atomic.Int64
+}
+
+func (d *dead) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	d.calls.Add(1)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = w.Write([]byte(`{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE"}}`))
+}
+
+// route sends live keys' calls over two Gemini accounts: first at the address
+// given, then the simulator.
+func (f *fleet) route(t *testing.T, first string) {
+	t.Helper()
+	var simulator string
+	for _, e := range f.env {
+		if url, ok := strings.CutPrefix(e, "NANOBANANA_SIMULATOR_URL="); ok {
+			simulator = url
+		}
+	}
+	routes, err := json.Marshal(routeFile{Routes: []routeSpec{
+		{Name: "first", API: "gemini", KeyEnv: "FIRST_KEY", URL: first, Concurrency: 50},
+		{Name: "second", API: "gemini", KeyEnv: "SECOND_KEY", URL: simulator},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.env = append(f.env, "NANOBANANA_ROUTES="+string(routes), "FIRST_KEY=first", "SECOND_KEY=second", "NANOBANANA_CONCURRENCY=50")
+	f.url = startProcess(t, f.env, nil, "api", "--listen=127.0.0.1:0").line(t, "api listening on ")
+}
+
+func (f *fleet) submitMany(t *testing.T, n int, prompt string) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			for range n / 10 {
+				f.submit(t, prompt)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// run runs a command of the program and returns what it printed.
+func (f *fleet) run(t *testing.T, args ...string) string {
+	t.Helper()
+	var out strings.Builder
+	p := startProcess(t, f.env, func(cmd *exec.Cmd) {}, args...)
+	for line := range p.lines {
+		out.WriteString(line + "\n")
+	}
+	<-p.exited
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Fatalf("%v ended with %d:\n%s%s", args, code, out.String(), p.errs)
+	}
+	return out.String()
+}
+
+func TestRoutes_ADeadOneIsLeftByTheWholeFleet(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	d := &dead{}
+	server := httptest.NewServer(d)
+	t.Cleanup(server.Close)
+	f.route(t, server.URL)
+	f.submitMany(t, 100, "x")
+	one, two := f.startWorker(t), f.startWorker(t)
+	f.until(t, 100, countEnded)
+	const served = `SELECT count(DISTINCT generation_id) FROM attempt WHERE route = 'second' AND outcome = 'succeeded'`
+	if succeeded := f.count(t, `SELECT count(*) FROM generation WHERE status = 'succeeded'`); succeeded != 100 || f.count(t, served) != 100 {
+		t.Errorf("%d of 100 succeeded, %d of them over the second route", succeeded, f.count(t, served))
+	}
+	calls := int(d.calls.Load())
+	if recorded := f.count(t, `SELECT count(*) FROM attempt WHERE route = 'first'`); calls > 10 || calls == 0 || recorded != calls {
+		t.Errorf("the dead route was called %d times, %d of them recorded; want 1 to 10", calls, recorded)
+	}
+	if list := f.run(t, "routes"); !strings.Contains(list, "first   gemini    open, probe in") || !strings.Contains(list, "second  gemini    ready") {
+		t.Errorf("the list of routes is:\n%s", list)
+	}
+	for _, p := range []*process{one, two} {
+		if code := p.stop(t, syscall.SIGTERM); code != 0 {
+			t.Errorf("a worker ended with %d:\n%s", code, p.errs)
+		}
+	}
+}
+
+// A pause that the upstream asks one worker for holds for all within 2 s, and an
+// operator's switch as well.
+func TestRoutes_APauseAndASwitchHoldForTheWholeFleet(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	var calls, limited atomic.Int64
+	limited.Store(1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusTooManyRequests)
+		_, _ = w.Write([]byte(`{"error":{"code":429,"message":"Quota exceeded. Please retry in 50s.","status":"RESOURCE_EXHAUSTED"}}`))
+	}))
+	t.Cleanup(server.Close)
+	f.route(t, server.URL)
+	f.startWorker(t)
+	f.submit(t, "x")
+	f.until(t, 1, countEnded)
+	f.startWorker(t)
+	f.until(t, 1, `SELECT count(*) FROM provider_route WHERE cooldown_until > now() + interval '30 seconds'`)
+	f.submitMany(t, 50, "x")
+	f.until(t, 51, countEnded)
+	if n := calls.Load(); n != 1 {
+		t.Errorf("the limited route was called %d times, want once", n)
+	}
+	if list := f.run(t, "routes"); !strings.Contains(list, "cooldown") || !strings.Contains(list, "(rate_limited") {
+		t.Errorf("the list of routes is:\n%s", list)
+	}
+
+	if said := f.run(t, "routes", "drain", "second"); !strings.Contains(said, "second is drained") {
+		t.Errorf("drain said %q", said)
+	}
+	f.run(t, "routes", "enable", "first")
+	switched := time.Now()
+	const asked = `SELECT count(*) FROM attempt WHERE route = 'second'`
+	before := 0
+	for time.Since(switched) < 2*time.Second {
+		before = f.count(t, asked)
+		time.Sleep(50 * time.Millisecond)
+	}
+	f.submitMany(t, 20, "y")
+	f.until(t, 20, `SELECT count(*) FROM generation WHERE status = 'queued' AND fence > 0`)
+	if after := f.count(t, asked); after != before || calls.Load() < 2 {
+		t.Errorf("the drained route was called %d times more, the enabled one %d times in all", after-before, calls.Load())
+	}
+	var views []routeView
+	if err := json.Unmarshal([]byte(f.run(t, "routes", "--json")), &views); err != nil || len(views) != 2 || views[1].State != "drained" || views[1].Workers != 2 {
+		t.Errorf("the routes are %+v, %v", views, err)
+	}
+	f.run(t, "routes", "enable", "second")
+	f.until(t, 71, countEnded)
+}
