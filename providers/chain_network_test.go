@@ -2,6 +2,7 @@ package providers_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -127,6 +128,8 @@ func play(t *testing.T, s script) (*http.Transport, func(key string) int) {
 		calls[key]++
 		call := calls[key]
 		mu.Unlock()
+		// Only a body that was read lets the server see the client go.
+		_, _ = io.Copy(io.Discard, r.Body)
 		s(w, r, key, call)
 	}))
 	return transport, func(key string) int {
