@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
@@ -76,6 +77,6 @@ func (r *route) setOpen(until, now time.Time) {
 		if !r.breaker.IsHalfOpen() {
 			r.breaker.HalfOpen()
 		}
-		r.open = pause{until: until}
+		r.open = pause{until: until.Add(rand.N(r.chain.opts.OpenFor/10 + 1))} //nolint:gosec // spreads probes, keeps no secret
 	}
 }
