@@ -53,6 +53,8 @@ type Result struct {
 	Usage     Usage
 	Text      string // what the model said beside the image
 	RequestID string // the upstream's id of the answer
+	Route     string // that served; set by Chain
+	Model     string // ours, that served; set by Chain
 }
 
 // An Image is a file that belongs to the caller, who removes it.
