@@ -160,7 +160,7 @@ func (r *run) call(ctx context.Context, n int, req providers.Request) (*provider
 	switch {
 	case err == nil:
 		usage, outcome.RequestID = result.Usage, providers.Shorten(result.RequestID, maxReference)
-		outcome.CostMicros = int64(r.model.Cost(req.Resolution, usage))
+		outcome.CostMicros = int64(r.model.CostOf(req, usage))
 	case errors.As(err, &failed):
 		usage, outcome.Outcome, outcome.Code = failed.Usage, string(failed.Kind), providers.Shorten(failed.Code, maxReference)
 		switch {
@@ -173,7 +173,7 @@ func (r *run) call(ctx context.Context, n int, req providers.Request) (*provider
 			outcome.Outcome = store.AttemptAmbiguous
 		}
 		if usage != (providers.Usage{}) {
-			outcome.CostMicros = int64(r.model.Cost(req.Resolution, usage))
+			outcome.CostMicros = int64(r.model.CostOf(req, usage))
 		}
 	default:
 		outcome.Outcome = store.AttemptAmbiguous

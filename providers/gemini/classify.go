@@ -71,7 +71,7 @@ func (p *Provider) classifyStatus(e *providers.Error, f failure) {
 		e.Status = api.Code
 	}
 	e.Code = code(api.Status)
-	e.Message = p.message(readable(api.Message), http.StatusText(e.Status))
+	e.Message = p.message(providers.Readable(api.Message), http.StatusText(e.Status))
 	d := readDetails(api)
 	e.RetryAfter = max(providers.ParseRetryAfter(f.header, time.Now()), d.retry)
 	switch {
@@ -179,19 +179,6 @@ func parseDelay(s string) time.Duration {
 func noQuota(message string) bool {
 	_, after, ok := strings.Cut(strings.ToLower(message), "limit: 0")
 	return ok && (after == "" || after[0] < '0' || after[0] > '9')
-}
-
-// readable replaces an HTML page by its title.
-func readable(body string) string {
-	if !strings.HasPrefix(strings.TrimSpace(body), "<") {
-		return body
-	}
-	_, after, _ := strings.Cut(body, "<title>")
-	title, _, ok := strings.Cut(after, "</title>")
-	if !ok {
-		return ""
-	}
-	return title
 }
 
 // brief keeps err as a cause unless the SDK put the whole answer into it.

@@ -8,27 +8,6 @@ import (
 	"github.com/nanobanana/nanobanana/providers"
 )
 
-// styles says in words what the model has no field for.
-var styles = map[string]string{
-	"natural":  "natural and realistic, with true colours and unforced light",
-	"artistic": "artistic and expressive, with visible craft",
-	"vivid":    "vivid, with saturated colours and strong contrast",
-}
-
-// prompt is the whole text sent: the caller's prompt unchanged, then, each after
-// an empty line and only if asked for, "Style: ..." and "Avoid: ...", since the
-// API has a field neither for a style nor for a negative prompt.
-func prompt(req providers.Request) string {
-	parts := []string{req.Prompt}
-	if style, ok := styles[req.Style]; ok {
-		parts = append(parts, "Style: "+style+".")
-	}
-	if avoid := strings.TrimSpace(req.NegativePrompt); avoid != "" {
-		parts = append(parts, "Avoid: "+avoid)
-	}
-	return strings.Join(parts, "\n\n")
-}
-
 func contents(req providers.Request) []*genai.Content {
 	return []*genai.Content{{Role: genai.RoleUser, Parts: []*genai.Part{{Text: prompt(req)}}}}
 }
