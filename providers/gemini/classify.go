@@ -49,8 +49,14 @@ func (p *Provider) classifyTransport(e *providers.Error, f failure) {
 		timeout  net.Error
 		disk     *fs.PathError
 		exchange *url.Error
+		token    *tokenError
 	)
 	switch {
+	case errors.As(f.err, &token):
+		e.Kind = providers.KindNetwork
+		if token.refused() {
+			e.Kind = providers.KindAuth
+		}
 	case errors.As(f.err, &disk):
 		e.Kind = providers.KindLocal
 	case errors.Is(f.err, providers.ErrImageTooLarge), errors.Is(f.err, providers.ErrAnswerTooLong), errors.Is(f.err, providers.ErrTooManyImages):
