@@ -27,8 +27,8 @@ func TestCreateGeneration_AnswersAtOnce(t *testing.T) {
 	id := a.json["id"].(string)
 	want := map[string]any{
 		"object": "generation", "kind": "generate", "status": "queued", "prompt": "a <banana> & a moon",
-		"model": "dall-e-3", "model_used": "banana",
-		"model_notice": "dall-e-3 was shut down by its maker on 2026-05-12; banana serves it here",
+		"model": "dall-e-3", "model_used": "gpt-image-2.6-flare",
+		"model_notice": "dall-e-3 was shut down by its maker on 2026-05-12; gpt-image-2.6-flare serves it here",
 		"provider":     "gemini", "simulated": false, "test": false, "image_errors": []any{}, "requested_n": 2.0,
 		"usage": nil, "style": "vivid", "quality": "hd", "format": "webp", "output_compression": 80.0,
 		"background": "opaque", "seed": 7.0, "size": "1280x896", "aspect_ratio": "3:2", "resolution": "1K",

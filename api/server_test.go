@@ -32,7 +32,10 @@ func TestModels(t *testing.T) {
 	for _, m := range list.json["data"].([]any) {
 		ids = append(ids, m.(map[string]any)["id"].(string))
 	}
-	if diff := cmp.Diff([]string{"banana", "banana-pro", "banana-lite"}, ids); diff != "" {
+	if diff := cmp.Diff([]string{
+		"banana", "banana-pro", "banana-lite",
+		"gpt-image-2.6-flare", "gpt-image-2.6-sunburst", "gpt-image-2.5-flare", "gpt-image-2.5-sunburst", "gpt-image-2",
+	}, ids); diff != "" {
 		t.Errorf("models (-want +got):\n%s", diff)
 	}
 	lite := b.do(b.live, "GET", "/v1/models/banana-lite", "")

@@ -15,18 +15,21 @@ type Micros int64
 // A Model is one image model as callers know it. The name is ours and outlives
 // the upstream model behind it.
 type Model struct {
-	Name          string // ours: "banana"
-	Title         string // for people
-	Upstream      string // what Request.Model gets
-	Provider      string // Provider.Name of the upstream
-	MediaType     string // what it answers with unless told otherwise
-	MaxReferences int    // most reference images in one request
-	Resolutions   []Resolution
-	AspectRatios  []string // "16:9"; the first is the default
-	ExactSizes    bool     // it makes just the pixels asked, within its limits
-	Masks         bool     // it takes a mask
-	Substitutes   []string // ours, best first: models of other providers that may stand in
-	Price         Price
+	Name           string // ours: "banana"
+	Title          string // for people
+	Upstream       string // what Request.Model gets
+	Provider       string // Provider.Name of the upstream
+	MediaType      string // what it answers with unless told otherwise
+	MaxReferences  int    // most reference images in one request
+	Resolutions    []Resolution
+	AspectRatios   []string  // "16:9"; the first is the default
+	ExactSizes     bool      // it makes just the pixels asked, within its limits
+	Masks          bool      // it takes a mask
+	Transparent    bool      // it makes transparent backgrounds
+	Qualities      []Quality // what it can be asked for, cheapest first; none: it has but one
+	DefaultQuality string    // of a request that names none of them
+	Substitutes    []string  // ours, best first: models of other providers that may stand in
+	Price          Price
 	Lifecycle
 }
 
@@ -34,16 +37,17 @@ type Model struct {
 type Resolution struct {
 	Name           string        // "1K", "2K" or "4K"
 	Scale          int           // factor on the 1K pixel grid
-	ImageTokens    int           // billed for one image
+	ImageTokens    int           // billed for one image, square and of the default quality if that matters
 	Credits        int           // charged for one image; 1 is a 1K image on DefaultModel
 	TypicalLatency time.Duration // median time to an image
 }
 
 // A Price is what the upstream bills, per million tokens.
 type Price struct {
-	Input Micros // all input
-	Image Micros // output of modality image
-	Text  Micros // other output, thoughts included
+	Input      Micros // input of text and, unless it has a price of its own, of pictures
+	InputImage Micros // input of pictures; 0 is Input
+	Image      Micros // output of modality image
+	Text       Micros // other output, thoughts included
 }
 
 // A Lifecycle says when the upstream began and ceases to serve a model. A nil
@@ -111,6 +115,7 @@ func (m Model) clone() Model {
 	m.Resolutions = slices.Clone(m.Resolutions)
 	m.AspectRatios = slices.Clone(m.AspectRatios)
 	m.Substitutes = slices.Clone(m.Substitutes)
+	m.Qualities = slices.Clone(m.Qualities)
 	return m
 }
 
@@ -136,10 +141,26 @@ func (m Model) Cost(resolution string, u Usage) Micros {
 		u.ImageTokens = r.ImageTokens
 	}
 	const million = 1_000_000
-	sum := m.Price.Input*Micros(u.PromptTokens) +
+	pictures := m.Price.InputImage
+	if pictures == 0 {
+		pictures = m.Price.Input
+	}
+	given := min(u.InputImageTokens, u.PromptTokens)
+	sum := m.Price.Input*Micros(u.PromptTokens-given) +
+		pictures*Micros(given) +
 		m.Price.Image*Micros(u.ImageTokens) +
 		m.Price.Text*Micros(u.TextTokens)
 	return (sum + million - 1) / million
+}
+
+// CostOf is Cost for a call whose request is known: where the upstream reported
+// no usage, the price of just the pixels and the quality that were asked for.
+func (m Model) CostOf(req Request, u Usage) Micros {
+	if u == (Usage{}) {
+		size, _ := m.NativeSize(req)
+		u.ImageTokens = m.OutputTokens(size.Width, size.Height, req.Quality)
+	}
+	return m.Cost(req.Resolution, u)
 }
 
 // For returns the model that serves this one's requests at a provider: itself at
@@ -157,17 +178,12 @@ func (m Model) For(provider string) (Model, bool) {
 }
 
 // Can reports whether the model can do what a request asks: its number of
-// references, a mask, its shape.
+// references, a mask, a transparent background, its shape.
 func (m Model) Can(req Request) bool {
-	if len(req.References) > m.MaxReferences || req.Mask != nil && !m.Masks {
+	switch {
+	case len(req.References) > m.MaxReferences, req.Mask != nil && !m.Masks, req.Background == "transparent" && !m.Transparent:
 		return false
 	}
-	if m.ExactSizes {
-		return m.makes(req.Width, req.Height)
-	}
-	width, _ := m.Pixels(req.AspectRatio, req.Resolution)
-	return width > 0
+	_, ok := m.NativeSize(req)
+	return ok
 }
-
-// makes reports whether a model with exact sizes makes this one.
-func (m Model) makes(width, height int) bool { return width > 0 && height > 0 }

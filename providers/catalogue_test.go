@@ -28,13 +28,15 @@ func TestLookup(t *testing.T) {
 		"imagen-4.0-generate-001":       "banana",
 		"imagen-4.0-fast-generate-001":  "banana-lite",
 		"imagen-4.0-ultra-generate-001": "banana-pro",
-		"dall-e-2":                      "banana",
-		"dall-e-3":                      "banana",
-		"gpt-image-1":                   "banana",
-		"gpt-image-1-mini":              "banana",
-		"gpt-image-1.5":                 "banana",
-		"chatgpt-image-latest":          "banana",
-		"gpt-image-2":                   "banana",
+		"dall-e-2":                      "gpt-image-2.6-flare",
+		"dall-e-3":                      "gpt-image-2.6-flare",
+		"gpt-image-1":                   "gpt-image-2.6-flare",
+		"gpt-image-1-mini":              "gpt-image-2.6-flare",
+		"gpt-image-1.5":                 "gpt-image-2.6-flare",
+		"chatgpt-image-latest":          "gpt-image-2.6-flare",
+		"gpt-image-2":                   "gpt-image-2",
+		"gpt-image":                     "gpt-image-2.6-flare",
+		"GPT-Image-2.5-Sunburst":        "gpt-image-2.5-sunburst",
 	} {
 		got, ok := Lookup(asked)
 		if diff := cmp.Diff(want, got.Name); diff != "" || !ok {
@@ -49,7 +51,7 @@ func TestLookup(t *testing.T) {
 func TestLookupAlias_RetiredNameCarriesItsShutdown(t *testing.T) {
 	t.Parallel()
 	a, ok := LookupAlias("DALL-E-3")
-	want := Alias{Name: "dall-e-3", Model: "banana", Lifecycle: Lifecycle{
+	want := Alias{Name: "dall-e-3", Model: "gpt-image-2.6-flare", Lifecycle: Lifecycle{
 		ShutdownAt: new(time.Date(2026, 5, 12, 0, 0, 0, 0, time.UTC)), ReplacedBy: "gpt-image-2",
 	}}
 	if diff := cmp.Diff(want, a); diff != "" || !ok {
@@ -65,6 +67,14 @@ func TestCatalogue_IsConsistent(t *testing.T) {
 		names[m.Name] = true
 		if diff := cmp.Diff(m.Name, mustLookup(t, m.Upstream).Name); diff != "" {
 			t.Errorf("the upstream name of %s does not lead back to it:\n%s", m.Name, diff)
+		}
+		for _, name := range m.Substitutes {
+			if s := mustLookup(t, name); s.Provider == m.Provider {
+				t.Errorf("%s would stand in for %s on the same provider", s.Name, m.Name)
+			}
+		}
+		if q := m.QualityFor(""); (q == "") != (len(m.Qualities) == 0) {
+			t.Errorf("%s has the default quality %q, which is none of its own", m.Name, q)
 		}
 		for _, r := range m.Resolutions {
 			if cost := m.Cost(r.Name, Usage{}); cost > creditValue*Micros(r.Credits) {
@@ -95,8 +105,9 @@ func TestModels_CallerCannotChangeTheCatalogue(t *testing.T) {
 	m := mustLookup(t, "banana")
 	m.Resolutions[0].Credits, m.AspectRatios[0] = 0, "x"
 	Models()[0].Resolutions[0].Credits = 0
+	mustLookup(t, "gpt-image").Qualities[0].Name = "x"
 	again := mustLookup(t, "banana")
-	if again.Resolutions[0].Credits != 1 || again.AspectRatios[0] != "1:1" {
+	if again.Resolutions[0].Credits != 1 || again.AspectRatios[0] != "1:1" || mustLookup(t, "gpt-image").Qualities[0].Name != "low" {
 		t.Errorf("the catalogue was changed: %+v", again)
 	}
 }
@@ -104,6 +115,7 @@ func TestModels_CallerCannotChangeTheCatalogue(t *testing.T) {
 func TestModel_Cost(t *testing.T) {
 	t.Parallel()
 	banana, pro, lite := mustLookup(t, "banana"), mustLookup(t, "banana-pro"), mustLookup(t, "banana-lite")
+	gpt := mustLookup(t, "gpt-image")
 	for _, c := range []struct {
 		name       string
 		model      Model
@@ -117,6 +129,10 @@ func TestModel_Cost(t *testing.T) {
 		{"TextOnlyRefusal", banana, "1K", Usage{PromptTokens: 10, TextTokens: 40}, 315},
 		{"NoUsageReported", pro, "4K", Usage{}, 240_000},
 		{"NoUsageReportedDefaultResolution", pro, "", Usage{}, 134_400},
+		{"PicturesInCostMore", gpt, "1K", Usage{PromptTokens: 1100, InputImageTokens: 1024, ImageTokens: 439}, 76*5 + 1024*8 + 439*30},
+		{"PicturesInCostTheSame", banana, "1K", Usage{PromptTokens: 1100, InputImageTokens: 1024, ImageTokens: 1120}, 1_650 + 33_600},
+		{"MorePicturesThanInput", gpt, "1K", Usage{PromptTokens: 10, InputImageTokens: 1024}, 80},
+		{"NoUsageReportedExactSizes", gpt, "", Usage{}, 439 * 30},
 		{"LargeInput", pro, "1K", Usage{PromptTokens: 1_000_000_000}, 2_000_000_000},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -29,6 +29,9 @@ type RouteOptions struct {
 	// Timeouts limits a call by the resolution asked; what is missing or 0 is 90,
 	// 120 and 180 s for 1K, 2K and 4K.
 	Timeouts map[string]time.Duration
+	// Prices are the account's own, by name of our model; what is missing costs
+	// what the catalogue says.
+	Prices map[string]Price
 	// Disabled keeps this process from the route, whatever Apply says.
 	Disabled bool
 	// Only restricts what it is asked for; empty is everything.
@@ -146,7 +149,8 @@ type candidate struct {
 }
 
 // candidates lists the routes that can do what a request asks, whether or not
-// they take a call now.
+// they take a call now: those that serve the model itself before those whose
+// model stands in for it.
 func (c *Chain) candidates(m Model, req Request) []candidate {
 	can := CanGenerate
 	switch {
@@ -159,16 +163,21 @@ func (c *Chain) candidates(m Model, req Request) []candidate {
 	if !ok {
 		routes = c.routes
 	}
-	var list []candidate
+	var own, substitutes []candidate
 	for _, r := range routes {
 		if len(r.opts.Only) > 0 && !slices.Contains(r.opts.Only, can) {
 			continue
 		}
-		if model, ok := m.For(r.opts.API); ok && model.Can(req) {
-			list = append(list, candidate{r, model})
+		model, ok := m.For(r.opts.API)
+		switch {
+		case !ok || !model.Can(req):
+		case model.Name == m.Name:
+			own = append(own, candidate{r, model})
+		default:
+			substitutes = append(substitutes, candidate{r, model})
 		}
 	}
-	return list
+	return append(own, substitutes...)
 }
 
 // First is the call that Generate would begin with now. It is false while no

@@ -33,6 +33,9 @@ const (
 	KindLocal      Kind = "local"              // our own disk failed: a person must act
 )
 
+// CodePanic is the code of an error that stands for a panic in a Provider.
+const CodePanic = "panic"
+
 // An Error is a failed call to an upstream. Its message never holds more than
 // 512 bytes of what the upstream said, and never a credential.
 type Error struct {

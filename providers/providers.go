@@ -28,7 +28,7 @@ type Request struct {
 	AspectRatio    string        // "16:9"; empty lets the model choose
 	Resolution     string        // "1K", "2K" or "4K"; empty is the model's default
 	Width, Height  int           // pixels wanted; upstreams that take exact sizes get these, others the two above
-	Quality        string        // "low", "medium" or "high"; empty leaves it to the upstream
+	Quality        string        // as callers name it, for Model.QualityFor; empty is the model's default
 	Background     string        // "opaque" or "transparent"; empty leaves it to the upstream
 	References     []File        // pictures to work from, the one to be edited first
 	Mask           *File         // PNG as large as the first reference: transparent where it may change
@@ -67,8 +67,9 @@ type Image struct {
 
 // Usage counts tokens as the upstream bills them.
 type Usage struct {
-	PromptTokens int // all input, images included
-	ImageTokens  int // output of modality image
-	TextTokens   int // other output, thoughts included, billed at the text rate
-	TotalTokens  int
+	PromptTokens     int // all input, images included
+	InputImageTokens int // of these, the images', where they are billed at a rate of their own
+	ImageTokens      int // output of modality image
+	TextTokens       int // other output, thoughts included, billed at the text rate
+	TotalTokens      int
 }

@@ -77,7 +77,10 @@ func newRoute(c *Chain, o RouteOptions) *route {
 
 // newCall is the call that the route makes for a request.
 func (r *route) newCall(m Model, req Request) Call {
-	req.Model, req.Timeout = m.Upstream, r.timeout(m, req.Resolution)
+	if price, ok := r.opts.Prices[m.Name]; ok {
+		m.Price = price
+	}
+	req.Model, req.Quality, req.Timeout = m.Upstream, m.QualityFor(req.Quality), r.timeout(m, req.Resolution)
 	return Call{
 		Route: r.opts.Name, Provider: r.provider, API: r.opts.API, Upstream: m.Upstream,
 		Model: m, Request: req, Attempt: 1, Started: r.chain.opts.Now(),

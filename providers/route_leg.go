@@ -122,7 +122,7 @@ func (l *leg) ask(ctx context.Context, call Call) (result *Result, failure *Erro
 			l.route.chain.opts.Logger.Error("panic in a provider",
 				"route", call.Route, "panic", p, "stack", string(debug.Stack()))
 			result, failure = nil, &Error{
-				Kind: KindServer, Provider: call.Provider, Code: "panic", Message: "panic in the provider", Ambiguous: true,
+				Kind: KindServer, Provider: call.Provider, Code: CodePanic, Message: "panic in the provider", Ambiguous: true,
 				Err: fmt.Errorf("panic: %v", p),
 			}
 		}

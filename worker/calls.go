@@ -67,7 +67,7 @@ func (c *calling) end(call providers.Call, result *providers.Result, err error) 
 	switch {
 	case err == nil:
 		usage, outcome.RequestID = result.Usage, providers.Shorten(result.RequestID, maxReference)
-		outcome.CostMicros = int64(call.Model.Cost(call.Request.Resolution, usage))
+		outcome.CostMicros = int64(call.Model.CostOf(call.Request, usage))
 	case errors.As(err, &failed):
 		usage, outcome.Outcome, outcome.Code = failed.Usage, string(failed.Kind), providers.Shorten(failed.Code, maxReference)
 		switch {
@@ -80,7 +80,7 @@ func (c *calling) end(call providers.Call, result *providers.Result, err error) 
 			outcome.Outcome = store.AttemptAmbiguous
 		}
 		if usage != (providers.Usage{}) {
-			outcome.CostMicros = int64(call.Model.Cost(call.Request.Resolution, usage))
+			outcome.CostMicros = int64(call.Model.CostOf(call.Request, usage))
 		}
 	default:
 		outcome.Outcome = store.AttemptAmbiguous

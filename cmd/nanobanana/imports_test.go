@@ -24,6 +24,7 @@ var allowed = map[string][]string{
 	"migrations":            {},
 	"providers":             {},
 	"providers/gemini":      {"providers"},
+	"providers/openai":      {"providers"},
 	"providers/simulator":   {"providers"},
 	"store":                 {"migrations"},
 	"store/blobs":           {},

@@ -15,8 +15,6 @@ import (
 	"github.com/nanobanana/nanobanana/api"
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
-	"github.com/nanobanana/nanobanana/providers"
-	"github.com/nanobanana/nanobanana/providers/gemini"
 	"github.com/nanobanana/nanobanana/providers/simulator"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"

@@ -49,8 +49,14 @@ func (p *Provider) classifyTransport(e *providers.Error, f failure) {
 		timeout  net.Error
 		disk     *fs.PathError
 		exchange *url.Error
+		token    *tokenError
 	)
 	switch {
+	case errors.As(f.err, &token):
+		e.Kind = providers.KindNetwork
+		if token.refused() {
+			e.Kind = providers.KindAuth
+		}
 	case errors.As(f.err, &disk):
 		e.Kind = providers.KindLocal
 	case errors.Is(f.err, providers.ErrImageTooLarge), errors.Is(f.err, providers.ErrAnswerTooLong), errors.Is(f.err, providers.ErrTooManyImages):
@@ -71,7 +77,7 @@ func (p *Provider) classifyStatus(e *providers.Error, f failure) {
 		e.Status = api.Code
 	}
 	e.Code = code(api.Status)
-	e.Message = p.message(readable(api.Message), http.StatusText(e.Status))
+	e.Message = p.message(providers.Readable(api.Message), http.StatusText(e.Status))
 	d := readDetails(api)
 	e.RetryAfter = max(providers.ParseRetryAfter(f.header, time.Now()), d.retry)
 	switch {
@@ -179,19 +185,6 @@ func parseDelay(s string) time.Duration {
 func noQuota(message string) bool {
 	_, after, ok := strings.Cut(strings.ToLower(message), "limit: 0")
 	return ok && (after == "" || after[0] < '0' || after[0] > '9')
-}
-
-// readable replaces an HTML page by its title.
-func readable(body string) string {
-	if !strings.HasPrefix(strings.TrimSpace(body), "<") {
-		return body
-	}
-	_, after, _ := strings.Cut(body, "<title>")
-	title, _, ok := strings.Cut(after, "</title>")
-	if !ok {
-		return ""
-	}
-	return title
 }
 
 // brief keeps err as a cause unless the SDK put the whole answer into it.

@@ -319,9 +319,18 @@ func TestGenerate_NotCalled(t *testing.T) {
 
 func TestProvider_TimeoutGrowsWithResolution(t *testing.T) {
 	t.Parallel()
-	p := connect(t, Options{}).provider
-	got := []time.Duration{p.timeoutFor(""), p.timeoutFor("1K"), p.timeoutFor("2K"), p.timeoutFor("4K")}
-	want := []time.Duration{90 * time.Second, 90 * time.Second, 120 * time.Second, 180 * time.Second}
+	p, quick := connect(t, Options{}).provider, connect(t, Options{Timeout: time.Second}).provider
+	for4K := func(timeout time.Duration) providers.Request {
+		return providers.Request{Resolution: "4K", Timeout: timeout}
+	}
+	got := []time.Duration{
+		p.timeoutFor(providers.Request{}), p.timeoutFor(providers.Request{Resolution: "1K"}), p.timeoutFor(providers.Request{Resolution: "2K"}),
+		p.timeoutFor(for4K(0)), p.timeoutFor(for4K(time.Hour)), quick.timeoutFor(for4K(0)), quick.timeoutFor(for4K(time.Minute)),
+	}
+	want := []time.Duration{
+		90 * time.Second, 90 * time.Second, 120 * time.Second,
+		180 * time.Second, time.Hour, time.Second, time.Minute,
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("timeouts (-want +got):\n%s", diff)
 	}

@@ -1,5 +1,5 @@
 // Package gemini makes images with Google's Gemini models through the Gemini
-// Developer API.
+// Developer API or Vertex AI.
 package gemini
 
 import (
@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptrace"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/genai"
@@ -19,10 +17,11 @@ import (
 // minRemaining is the shortest deadline that Google accepts for a call.
 const minRemaining = 10 * time.Second
 
-// Options configures a Provider. Only APIKey has no default.
+// Options configures a Provider. Only APIKey has no default, unless Vertex is set.
 type Options struct {
 	APIKey        string
-	BaseURL       string            // default https://generativelanguage.googleapis.com/
+	Vertex        *Vertex           // calls go to Vertex AI, without the key
+	BaseURL       string            // default https://generativelanguage.googleapis.com/ or the Vertex location's
 	Name          string            // default "gemini"
 	Transport     http.RoundTripper // below the spool; default providers.NewTransport()
 	Timeout       time.Duration     // of one call; default 90, 120 and 180 s for 1K, 2K and 4K
@@ -34,51 +33,80 @@ type Options struct {
 type Provider struct {
 	name    string
 	apiKey  string
+	vertex  bool
 	timeout time.Duration
 	client  *genai.Client
 }
 
 var _ providers.Provider = (*Provider)(nil)
 
-// New returns a Provider that reads no environment variables and makes no call
-// by itself.
+// New returns a Provider that makes no call by itself and reads no environment
+// variables, other than those which Application Default Credentials consist of.
 func New(o Options) (*Provider, error) {
-	if o.APIKey == "" {
-		return nil, errors.New("create Gemini client: the API key is missing")
-	}
-	if o.BaseURL == "" {
-		o.BaseURL = "https://generativelanguage.googleapis.com/"
-	}
 	if o.Name == "" {
 		o.Name = "gemini"
+	}
+	if o.Transport == nil {
+		o.Transport = providers.NewTransport()
+	}
+	config, err := clientConfig(&o)
+	if err != nil {
+		return nil, fmt.Errorf("create Gemini client: %w", err)
 	}
 	spool := providers.NewSpool(providers.SpoolOptions{
 		Base: o.Transport, Keys: []string{"data"}, MaxBytes: o.MaxImageBytes, Decoders: o.Decoders,
 	})
-	client, err := genai.NewClient(context.Background(), &genai.ClientConfig{
-		APIKey:  o.APIKey,
-		Backend: genai.BackendGeminiAPI,
-		HTTPClient: &http.Client{
-			Transport: spool,
-			// The key travels in a header that net/http would hand on to
-			// whatever host a redirect names.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		HTTPOptions: genai.HTTPOptions{BaseURL: o.BaseURL},
-	})
+	config.HTTPClient = &http.Client{Transport: spool, CheckRedirect: providers.NoRedirects}
+	client, err := genai.NewClient(context.Background(), config)
 	if err != nil {
 		return nil, fmt.Errorf("create Gemini client: %w", err)
 	}
-	return &Provider{name: o.Name, apiKey: o.APIKey, timeout: o.Timeout, client: client}, nil
+	return &Provider{name: o.Name, apiKey: o.APIKey, vertex: o.Vertex != nil, timeout: o.Timeout, client: client}, nil
+}
+
+// clientConfig chooses the backend. With Vertex it puts the authorizer over
+// o.Transport. The SDK takes nothing from the environment that is set here.
+func clientConfig(o *Options) (*genai.ClientConfig, error) {
+	if o.Vertex == nil {
+		if o.APIKey == "" {
+			return nil, errors.New("the API key is missing")
+		}
+		if o.BaseURL == "" {
+			o.BaseURL = "https://generativelanguage.googleapis.com/"
+		}
+		return &genai.ClientConfig{
+			APIKey: o.APIKey, Backend: genai.BackendGeminiAPI, HTTPOptions: genai.HTTPOptions{BaseURL: o.BaseURL},
+		}, nil
+	}
+	v := *o.Vertex
+	if v.Project == "" {
+		return nil, errors.New("the Vertex project is missing")
+	}
+	if o.APIKey != "" {
+		return nil, errors.New("Vertex takes a project or an API key, not both")
+	}
+	if v.Location == "" {
+		v.Location = "global"
+	}
+	authorizer, err := newAuthorizer(v, o.Transport)
+	if err != nil {
+		return nil, err
+	}
+	o.Transport = authorizer
+	return &genai.ClientConfig{
+		Backend: genai.BackendVertexAI, Project: v.Project, Location: v.Location,
+		HTTPOptions: genai.HTTPOptions{BaseURL: o.BaseURL},
+	}, nil
 }
 
 // Name implements providers.Provider.
 func (p *Provider) Name() string { return p.name }
 
 // Generate implements providers.Provider. With less than 10 s left in ctx it
-// fails with KindDeadline without calling.
+// fails with KindDeadline without calling; with references of more than 20 MB
+// together, or a mask, with KindInvalid.
 func (p *Provider) Generate(ctx context.Context, req providers.Request) (*providers.Result, error) {
-	timeout := p.timeoutFor(req.Resolution)
+	timeout := p.timeoutFor(req)
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
 		if ctx.Err() == nil && left < minRemaining {
@@ -90,30 +118,27 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (*provid
 		timeout = min(timeout, left)
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, p.interrupted(ctx, false)
+		return nil, providers.Interrupted(ctx, p.name, false)
+	}
+	parts, unusable := p.contents(req)
+	if unusable != nil {
+		return nil, unusable
 	}
 
-	var sent atomic.Bool
 	callCtx, stop := detach(ctx, timeout)
 	defer stop()
-	callCtx = httptrace.WithClientTrace(callCtx, &httptrace.ClientTrace{
-		WroteRequest: func(info httptrace.WroteRequestInfo) {
-			if info.Err == nil {
-				sent.Store(true)
-			}
-		},
-	})
+	callCtx, sent := providers.TraceSent(callCtx)
 	callCtx, files := providers.WithSpool(callCtx, req.Dir)
 	defer files.Discard()
 
-	resp, err := p.client.Models.GenerateContent(callCtx, req.Model, contents(req), config(req))
+	resp, err := p.client.Models.GenerateContent(callCtx, req.Model, parts, p.config(req))
 	if err != nil {
 		status, header := files.Response()
 		f := failure{err: err, status: status, header: header, sent: sent.Load()}
 		if answered(f) || callCtx.Err() == nil {
 			return nil, p.classify(f)
 		}
-		return nil, p.interrupted(ctx, f.sent)
+		return nil, providers.Interrupted(ctx, p.name, f.sent)
 	}
 	return p.result(resp, files)
 }
@@ -132,31 +157,18 @@ func detach(ctx context.Context, timeout time.Duration) (context.Context, func()
 	}
 }
 
-func (p *Provider) timeoutFor(resolution string) time.Duration {
+// timeoutFor is how long a call may take: what the request says, else the
+// provider's own.
+func (p *Provider) timeoutFor(req providers.Request) time.Duration {
 	switch {
+	case req.Timeout > 0:
+		return req.Timeout
 	case p.timeout > 0:
 		return p.timeout
-	case resolution == "4K":
+	case req.Resolution == "4K":
 		return 180 * time.Second
-	case resolution == "2K":
+	case req.Resolution == "2K":
 		return 120 * time.Second
 	}
 	return 90 * time.Second
-}
-
-// interrupted is the error of a call that ended because ctx was cancelled or
-// the time was over.
-func (p *Provider) interrupted(ctx context.Context, sent bool) *providers.Error {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		err := ctx.Err()
-		if cause := context.Cause(ctx); !errors.Is(cause, err) {
-			err = fmt.Errorf("%w: %w", err, cause)
-		}
-		return &providers.Error{
-			Kind: providers.KindCanceled, Provider: p.name, Message: "the call was cancelled", Err: err, Ambiguous: sent,
-		}
-	}
-	return &providers.Error{
-		Kind: providers.KindTimeout, Provider: p.name, Message: "no answer in time", Err: context.DeadlineExceeded, Ambiguous: sent,
-	}
 }

@@ -1,40 +1,54 @@
 package gemini
 
 import (
-	"strings"
+	"fmt"
+	"os"
 
 	"google.golang.org/genai"
 
 	"github.com/nanobanana/nanobanana/providers"
 )
 
-// styles says in words what the model has no field for.
-var styles = map[string]string{
-	"natural":  "natural and realistic, with true colours and unforced light",
-	"artistic": "artistic and expressive, with visible craft",
-	"vivid":    "vivid, with saturated colours and strong contrast",
+// maxReferences bounds the bytes of all pictures of a request. They go inline,
+// and the SDK holds them in memory several times.
+const maxReferences = 20_000_000
+
+// contents is the prompt and after it the references. It fails with KindInvalid
+// if they are too large, and with KindLocal if they can not be read.
+func (p *Provider) contents(req providers.Request) ([]*genai.Content, *providers.Error) {
+	invalid := func(message string) ([]*genai.Content, *providers.Error) {
+		return nil, &providers.Error{Kind: providers.KindInvalid, Provider: p.name, Message: message}
+	}
+	if req.Mask != nil {
+		return invalid("Gemini's models take no mask")
+	}
+	parts := []*genai.Part{{Text: req.Text()}}
+	left := int64(maxReferences)
+	for _, ref := range req.References {
+		info, err := os.Stat(ref.Path)
+		if err != nil {
+			return nil, p.unreadable(err)
+		}
+		if left -= info.Size(); left < 0 {
+			return invalid(fmt.Sprintf("the references have more than %d MB together", maxReferences/1_000_000))
+		}
+		data, err := os.ReadFile(ref.Path)
+		if err != nil {
+			return nil, p.unreadable(err)
+		}
+		parts = append(parts, &genai.Part{InlineData: &genai.Blob{MIMEType: ref.MediaType, Data: data}})
+	}
+	return []*genai.Content{{Role: genai.RoleUser, Parts: parts}}, nil
 }
 
-// prompt is the whole text sent: the caller's prompt unchanged, then, each after
-// an empty line and only if asked for, "Style: ..." and "Avoid: ...", since the
-// API has a field neither for a style nor for a negative prompt.
-func prompt(req providers.Request) string {
-	parts := []string{req.Prompt}
-	if style, ok := styles[req.Style]; ok {
-		parts = append(parts, "Style: "+style+".")
+func (p *Provider) unreadable(err error) *providers.Error {
+	return &providers.Error{
+		Kind: providers.KindLocal, Provider: p.name, Message: "a reference can not be read", Err: fmt.Errorf("read reference: %w", err),
 	}
-	if avoid := strings.TrimSpace(req.NegativePrompt); avoid != "" {
-		parts = append(parts, "Avoid: "+avoid)
-	}
-	return strings.Join(parts, "\n\n")
-}
-
-func contents(req providers.Request) []*genai.Content {
-	return []*genai.Content{{Role: genai.RoleUser, Parts: []*genai.Part{{Text: prompt(req)}}}}
 }
 
 // config is made anew for each call, because the SDK writes to it.
-func config(req providers.Request) *genai.GenerateContentConfig {
+func (p *Provider) config(req providers.Request) *genai.GenerateContentConfig {
 	modalities := []string{string(genai.ModalityText), string(genai.ModalityImage)}
 	if req.ImageOnly {
 		modalities = modalities[1:]
@@ -42,10 +56,13 @@ func config(req providers.Request) *genai.GenerateContentConfig {
 	c := &genai.GenerateContentConfig{
 		ResponseModalities: modalities,
 		Seed:               req.Seed,
-		// Paid projects keep requests unless told otherwise.
-		Store: new(bool),
 		// A continuation is a second paid call.
 		AutomaticContinuation: new(bool),
+	}
+	if !p.vertex {
+		// Paid projects keep requests unless told otherwise; Vertex keeps none
+		// and has no such field.
+		c.Store = new(bool)
 	}
 	if req.AspectRatio != "" || req.Resolution != "" {
 		c.ImageConfig = &genai.ImageConfig{AspectRatio: req.AspectRatio, ImageSize: req.Resolution}

@@ -125,7 +125,10 @@ func tokens(n int32) int { return min(max(0, int(n)), 10_000_000) }
 func (p *Provider) message(candidates ...string) string {
 	for _, s := range candidates {
 		if s = strings.TrimSpace(s); s != "" {
-			return providers.Shorten(strings.ReplaceAll(s, p.apiKey, "[key]"), maxMessage)
+			if p.apiKey != "" {
+				s = strings.ReplaceAll(s, p.apiKey, "[key]")
+			}
+			return providers.Shorten(s, maxMessage)
 		}
 	}
 	return ""
