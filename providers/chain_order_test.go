@@ -56,6 +56,7 @@ func TestChain_Order(t *testing.T) {
 			providers.CanGenerate: {"bbbb", "aaaa"},
 		}})
 		banana, _ := providers.Lookup("banana")
+		banana.Substitutes = nil
 		other := banana
 		other.Name, other.Provider, other.Substitutes = "other", "openai", []string{"banana"}
 		masked := other
@@ -69,6 +70,7 @@ func TestChain_Order(t *testing.T) {
 			"Words":         {banana, providers.Request{}, "bbbb banana gemini-nano-banana-2.1"},
 			"Reference":     {banana, providers.Request{References: []providers.File{ref}}, "bbbb banana gemini-nano-banana-2.1"},
 			"Substitute":    {other, providers.Request{}, "bbbb banana gemini-nano-banana-2.1"},
+			"OwnRouteFirst": {other, providers.Request{References: []providers.File{ref}}, "cccc other gemini-nano-banana-2.1"},
 			"Mask":          {masked, providers.Request{References: []providers.File{ref}, Mask: &ref}, "cccc other gemini-nano-banana-2.1"},
 			"ManyRefs":      {banana, providers.Request{References: make([]providers.File, 15)}, ""},
 			"UnknownRatio":  {banana, providers.Request{AspectRatio: "7:3"}, ""},
@@ -85,7 +87,7 @@ func TestChain_Order(t *testing.T) {
 			wantText(t, name, c.want, got)
 		}
 		ask := cl.ask("an owl")
-		ask.Request.Mask = &ref
+		ask.Model, ask.Request.Mask = banana, &ref
 		if _, err := cl.Generate(t.Context(), ask); providers.KindOf(err) != providers.KindModelGone {
 			t.Errorf("error %v, want that no route can", err)
 		}

@@ -55,7 +55,7 @@ func (b *bundle) queued(t *testing.T, change func(*store.NewGeneration)) *store.
 }
 
 var claimer = store.Claimer{Worker: "w1", Calls: map[string]store.NewAttempt{
-	store.CallKey(false, "banana"): {Route: "gemini-2", Provider: "gemini", Model: "upstream-banana"},
+	store.CallKey(true, "banana"): {Route: "simulator", Provider: "simulator", Model: "upstream-banana"},
 }}
 
 func (b *bundle) claim(t *testing.T, id string) *store.Claim {
