@@ -3,6 +3,7 @@ package simulator
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -55,6 +56,15 @@ func routeName(key string) string {
 		return key
 	}
 	return "..." + key[len(key)-4:]
+}
+
+// bearerToken is the token of the Authorization header, "" if there is none.
+func bearerToken(r *http.Request) string {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return ""
+	}
+	return token
 }
 
 // dead resets a call of a route that is down, before its body is read.

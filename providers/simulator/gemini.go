@@ -72,8 +72,7 @@ func geminiKey(r *http.Request) string {
 	if key := r.URL.Query().Get("key"); key != "" {
 		return key
 	}
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return token
+	return bearerToken(r)
 }
 
 // setHeaders sets what every answer of the real API carries.

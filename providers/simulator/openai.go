@@ -34,7 +34,7 @@ type openaiCall struct {
 
 // serveOpenAI answers the paths of the OpenAI API.
 func (s *Server) serveOpenAI(w http.ResponseWriter, r *http.Request) {
-	key, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	key := bearerToken(r)
 	c := &openaiCall{call: s.newCall(w, r, apiOpenAI, key, routeName(key), "")}
 	defer c.finish()
 	if c.dead() {
