@@ -74,8 +74,14 @@ func (c *call) dead() bool {
 		return false
 	}
 	c.setFault(f)
-	reset(c.w)
+	c.reset()
 	return true
+}
+
+// reset resets the connection. The journal has the end before the client does.
+func (c *call) reset() {
+	c.srv.journal.end(c.entry, c.srv.opts.Now())
+	reset(c.w)
 }
 
 // pick finds the fault of the call. The error is about a directive that means

@@ -34,7 +34,7 @@ func (c *geminiCall) failEarly() (done bool, _ *wireError) {
 	case KindInvalid:
 		return true, invalidRequest()
 	case KindDown:
-		reset(c.w)
+		c.reset()
 		return true, nil
 	case KindHang:
 		c.hang()
@@ -66,7 +66,7 @@ func (c *geminiCall) failLate(resp *geminiResponse) (done bool, _ *wireError) {
 	}
 	switch c.fault.Kind {
 	case KindReset:
-		reset(c.w)
+		c.reset()
 		return true, nil
 	case KindBadJSON:
 		c.badJSON(`{"candidates":[{"content":{"parts":[{"text":"Here is`)

@@ -129,9 +129,13 @@ func (j *journal) cancel(e *entry) {
 	}
 }
 
+// end notes the end of a call, the first time that it is told.
 func (j *journal) end(e *entry, now time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if !e.Ended.IsZero() {
+		return
+	}
 	e.Ended = now
 	e.count.Active--
 	e.count.Images += e.Images

@@ -34,7 +34,7 @@ func (c *openaiCall) failEarly() (done bool, _ *openaiError) {
 	case KindBlock:
 		return true, moderated("input")
 	case KindDown:
-		reset(c.w)
+		c.reset()
 		return true, nil
 	case KindHang:
 		c.hang()
@@ -66,7 +66,7 @@ func (c *openaiCall) failLate(job *openaiJob) (done bool, _ *openaiError) {
 	data := []map[string]any{}
 	switch c.fault.Kind {
 	case KindReset:
-		reset(c.w)
+		c.reset()
 		return true, nil
 	case KindBadJSON, KindHTML, KindNoImage, KindText, KindEmpty:
 		if c.began { // all that is left is to break off
