@@ -1,12 +1,12 @@
 package simulator
 
 import (
-	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 )
 
@@ -20,30 +20,33 @@ type segment struct {
 	pic  *picture
 }
 
-// pictureHere stands in a JSON document for a picture's data. No string value
-// can contain it with these unescaped quotes, so that it is found for certain.
+// pictureHere stands in a JSON document for a picture's data.
 const pictureHere = "@picture"
 
-// appendJSON appends v as JSON; each value "@picture" of a key "data" becomes
-// the next of pics.
+// picturePlace finds a place of a picture by its key: "data" in Gemini's format,
+// "b64_json" in OpenAI's. No string value can contain it with these unescaped
+// quotes, so that it is found for certain.
+var picturePlace = regexp.MustCompile(`"(?:data|b64_json)": ?"` + pictureHere)
+
+// appendJSON appends v as JSON; each value "@picture" of such a key becomes the
+// next of pics.
 func (a answer) appendJSON(v any, indent bool, pics ...*picture) (answer, error) {
-	marshal, quoted := json.Marshal, []byte(`"data":"`+pictureHere)
+	marshal := json.Marshal
 	if indent {
 		marshal = func(v any) ([]byte, error) { return json.MarshalIndent(v, "", "  ") }
-		quoted = []byte(`"data": "` + pictureHere)
 	}
 	b, err := marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("encode answer: %w", err)
 	}
 	for _, pic := range pics {
-		i := bytes.Index(b, quoted)
-		if i < 0 {
+		place := picturePlace.FindIndex(b)
+		if place == nil {
 			return nil, fmt.Errorf("encode answer: no place for a picture of type %s", pic.mime)
 		}
-		i += len(quoted) - len(pictureHere)
+		i := place[1] - len(pictureHere)
 		a = append(a, segment{text: b[:i]}, segment{pic: pic})
-		b = b[i+len(pictureHere):]
+		b = b[place[1]:]
 	}
 	return append(a, segment{text: b}), nil
 }
@@ -97,21 +100,15 @@ func (a answer) write(w io.Writer, ws *writers) error {
 // gzipBelow is the size from which the real API sends bodies uncompressed.
 const gzipBelow = 1 << 20
 
-// send answers with a and the headers already set. Errors of the connection
-// are the client's to notice.
-func (s *Server) send(w http.ResponseWriter, r *http.Request, status int, a answer) {
-	var err error
+// send answers with a and the headers already set.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, status int, a answer) error {
 	if s.opts.NoGzip || a.size() >= gzipBelow || !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		w.WriteHeader(status)
-		err = a.write(w, &s.writers)
-	} else {
-		w.Header().Set("Content-Encoding", "gzip")
-		w.WriteHeader(status)
-		err = s.sendGzip(w, a)
+		return a.write(w, &s.writers)
 	}
-	if err != nil {
-		s.log.Debug("simulator: write answer", "path", r.URL.Path, "err", err)
-	}
+	w.Header().Set("Content-Encoding", "gzip")
+	w.WriteHeader(status)
+	return s.sendGzip(w, a)
 }
 
 func (s *Server) sendGzip(w io.Writer, a answer) error {

@@ -10,21 +10,36 @@ import (
 // directivePattern finds [[sim:KIND option=value ...]] in a prompt.
 var directivePattern = regexp.MustCompile(`\[\[sim:([^\]\s]*)([^\]]*)\]\]`)
 
-// parseDirectives reads every directive of a prompt. The error names what is
-// unknown and what would be known.
+// tagPattern finds [[sim:id=NAME]] in a prompt, which is no fault but the name
+// under which the journal counts its calls.
+var tagPattern = regexp.MustCompile(`\[\[sim:id=([^\]\s]+)\s*\]\]`)
+
+// ParseFault reads a fault as a directive has it between [[sim: and ]], such as
+// "503 route=key-a p=0.3". The error names what is unknown and what would be
+// known.
+func ParseFault(text string) (Fault, error) {
+	kind, options, _ := strings.Cut(strings.TrimSpace(text), " ")
+	f := Fault{Kind: Kind(strings.ToLower(kind))}
+	for _, option := range strings.Fields(options) {
+		if err := f.setOption(option); err != nil {
+			return Fault{}, err
+		}
+	}
+	return f, f.check()
+}
+
+// parseDirectives reads every fault among the directives of a prompt.
 func parseDirectives(prompt string) ([]Fault, error) {
 	if !strings.Contains(prompt, "[[sim:") {
 		return nil, nil
 	}
 	var faults []Fault
 	for _, m := range directivePattern.FindAllStringSubmatch(prompt, -1) {
-		f := Fault{Kind: Kind(strings.ToLower(m[1]))}
-		for _, option := range strings.Fields(m[2]) {
-			if err := f.setOption(option); err != nil {
-				return nil, fmt.Errorf("directive %s: %w", m[0], err)
-			}
+		if strings.HasPrefix(m[1], "id=") {
+			continue
 		}
-		if err := f.check(); err != nil {
+		f, err := ParseFault(m[1] + m[2])
+		if err != nil {
 			return nil, fmt.Errorf("directive %s: %w", m[0], err)
 		}
 		faults = append(faults, f)

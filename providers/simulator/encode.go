@@ -12,12 +12,16 @@ import (
 const (
 	mimeJPEG = "image/jpeg"
 	mimePNG  = "image/png"
+	mimeWebP = "image/webp"
 )
 
-// encode encodes an image as JPEG of a quality from 1 to 100, or as PNG.
+// encode encodes an image as JPEG or WebP of a quality from 1 to 100, or as PNG.
 func encode(im image.Image, mime string, quality int) ([]byte, error) {
-	if mime != mimePNG {
+	switch mime {
+	case mimeJPEG:
 		return encodeJPEG(im, quality), nil
+	case mimeWebP:
+		return encodeWebP(im, quality)
 	}
 	var b bytes.Buffer
 	if err := (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(&b, im); err != nil {

@@ -1,38 +1,40 @@
 package simulator
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
 // A Kind names what goes wrong.
 type Kind string
 
-// The kinds. Those from KindSafety to KindNoImage are complete answers without
-// an image, those from Kind429 to KindInvalid are error answers, those from
-// KindReset to KindHTML break the transport or the format, and the last three
-// answer with an image that is late or not what was asked.
+// The kinds, in each API's own wire form. Those from KindSafety to KindNoImage
+// are what comes in place of an image, those from Kind429 to KindInvalid are
+// error answers, those from KindDown to KindHTML break the transport or the
+// format, and the last three answer with an image that is late or not what was
+// asked.
 const (
-	KindSafety     Kind = "safety"     // the image was filtered: IMAGE_SAFETY
-	KindBlock      Kind = "block"      // the prompt was blocked: PROHIBITED_CONTENT
-	KindRecitation Kind = "recitation" // IMAGE_RECITATION
+	KindSafety     Kind = "safety"     // the image was filtered: IMAGE_SAFETY; moderation_blocked of the output
+	KindBlock      Kind = "block"      // the prompt was blocked: PROHIBITED_CONTENT; moderation_blocked of the input
+	KindRecitation Kind = "recitation" // IMAGE_RECITATION; moderation_blocked of the output
 	KindText       Kind = "text"       // words in place of an image
-	KindEmpty      Kind = "empty"      // no candidate at all
-	KindNoImage    Kind = "noimage"    // a candidate without content: NO_IMAGE
+	KindEmpty      Kind = "empty"      // no candidate at all; no data at all
+	KindNoImage    Kind = "noimage"    // a candidate without content: NO_IMAGE; empty data
 
-	Kind429     Kind = "429"     // rate limit of the minute, with a RetryInfo unless retry=none
-	KindDay     Kind = "day"     // rate limit of the day
+	Kind429     Kind = "429"     // rate limit of the minute, with a delay unless retry=none
+	KindDay     Kind = "day"     // rate limit of the day; insufficient_quota
+	KindBilling Kind = "billing" // BILLING_DISABLED; billing_hard_limit_reached
 	Kind500     Kind = "500"     // internal error
 	Kind503     Kind = "503"     // overloaded
 	Kind504     Kind = "504"     // deadline exceeded
 	KindKey     Kind = "key"     // as if the API key were bad
+	KindGone    Kind = "gone"    // as if the model were retired
 	KindInvalid Kind = "invalid" // invalid argument
 
-	KindReset    Kind = "reset"    // the connection is reset in place of an answer
+	KindDown     Kind = "down"     // the connection is reset before the request's body is read
+	KindReset    Kind = "reset"    // the connection is reset in place of the answer
 	KindTruncate Kind = "truncate" // the body ends inside the image's base64
 	KindHang     Kind = "hang"     // no answer until the client gives up or the server closes
 	KindBadJSON  Kind = "badjson"  // a complete 200 whose JSON is not
@@ -47,10 +49,20 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		KindSafety, KindBlock, KindRecitation, KindText, KindEmpty, KindNoImage,
-		Kind429, KindDay, Kind500, Kind503, Kind504, KindKey, KindInvalid,
-		KindReset, KindTruncate, KindHang, KindBadJSON, KindHTML,
+		Kind429, KindDay, KindBilling, Kind500, Kind503, Kind504, KindKey, KindGone, KindInvalid,
+		KindDown, KindReset, KindTruncate, KindHang, KindBadJSON, KindHTML,
 		KindSlow, KindWrongSize, KindThoughtImage,
 	}
+}
+
+// free reports whether a call with such a fault costs nothing, since the real
+// API charges neither for errors nor for images that it withholds.
+func (k Kind) free() bool {
+	switch k {
+	case KindReset, KindTruncate, KindHang, KindBadJSON, KindSlow, KindWrongSize, KindThoughtImage:
+		return false
+	}
+	return true
 }
 
 // A Fault is something that goes wrong with the requests it matches. As a
@@ -66,13 +78,17 @@ type Fault struct {
 	P float64 `json:"p,omitempty"`
 	// Retry is the delay that Kind429 asks for, such as "34.4s", or "none".
 	Retry string `json:"retry,omitempty"`
-	// Route is a part of the API key that must match.
+	// Route is the API key that must match, on the Vertex path the project. A *
+	// at its end or beginning stands for anything. "" is every route.
 	Route string `json:"route,omitempty"`
 	// Model is a part of the model's name that must match.
 	Model string `json:"model,omitempty"`
 	// Millis is how many milliseconds pass before the fault, for any kind; for
 	// KindSlow 0 is ten seconds.
 	Millis int `json:"ms,omitempty"`
+	// For is how long from SetFaults on the fault lasts, such as "2s"; "" is until
+	// it is replaced. A directive has none.
+	For string `json:"for,omitempty"`
 }
 
 // check reports what is wrong with the fault, for the person who wrote it.
@@ -86,6 +102,11 @@ func (f Fault) check() error {
 	}
 	if f.First < 0 || f.Millis < 0 || f.P < 0 || f.P > 1 {
 		return fmt.Errorf("first and ms must not be negative, p must be between 0 and 1")
+	}
+	if f.For != "" {
+		if d, err := time.ParseDuration(f.For); err != nil || d <= 0 {
+			return fmt.Errorf("for %q is not a duration such as 2s", f.For)
+		}
 	}
 	if f.Retry != "" && f.Retry != "none" {
 		if d, err := time.ParseDuration(f.Retry); err != nil || d < 0 {
@@ -103,69 +124,18 @@ func (f Fault) delay() time.Duration {
 	return time.Duration(f.Millis) * time.Millisecond
 }
 
-func (f Fault) matches(model, key string) bool {
-	return strings.Contains(model, f.Model) && strings.Contains(key, f.Route)
+func (f Fault) matches(model, route string) bool {
+	return strings.Contains(model, f.Model) && matchRoute(f.Route, route)
 }
 
-// A faultBook holds the faults of SetFaults and counts what first=N needs.
-type faultBook struct {
-	mu        sync.Mutex
-	faults    []Fault
-	hits      []int // per fault of faults
-	sightings sightings
-}
-
-// SetFaults replaces the faults that apply to prompts without a directive. The
-// first that matches a request is applied.
-func (s *Server) SetFaults(faults []Fault) {
-	s.faults.mu.Lock()
-	defer s.faults.mu.Unlock()
-	s.faults.faults = slices.Clone(faults)
-	s.faults.hits = make([]int, len(faults))
-}
-
-func (b *faultBook) list() []Fault {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return append([]Fault{}, b.faults...)
-}
-
-func (b *faultBook) reset() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.faults, b.hits, b.sightings = nil, nil, sightings{}
-}
-
-// pick finds the fault of a request: the first directive of its prompt that
-// applies, else the first of SetFaults that does, else nil. The error is about
-// a directive that means nothing.
-func (b *faultBook) pick(prompt, model, key string, chance func(float64) bool) (*Fault, error) {
-	directives, err := parseDirectives(prompt)
-	if err != nil {
-		return nil, err
+// matchRoute reports whether a pattern, as in Fault.Route, names a route.
+func matchRoute(pattern, route string) bool {
+	if pattern == "" || routeName(pattern) == route {
+		return true
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i, f := range directives {
-		if !f.matches(model, key) {
-			continue
-		}
-		if f.First > 0 {
-			id := sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s\x00%s", i, model, key, prompt))
-			if b.sightings.count(id) > f.First {
-				continue
-			}
-		}
-		if f.P == 0 || chance(f.P) {
-			return &f, nil
-		}
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok && strings.HasPrefix(route, prefix) {
+		return true
 	}
-	for i, f := range b.faults {
-		if !f.matches(model, key) || (f.First > 0 && b.hits[i] >= f.First) || (f.P > 0 && !chance(f.P)) {
-			continue
-		}
-		b.hits[i]++
-		return &f, nil
-	}
-	return nil, nil
+	suffix, ok := strings.CutPrefix(pattern, "*")
+	return ok && strings.HasSuffix(route, suffix)
 }

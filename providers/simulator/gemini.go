@@ -22,45 +22,37 @@ const maxGeminiBody = 100 << 20
 // X-Server-Timeout.
 const minServerTimeout = 10 * time.Second
 
-// A geminiCall is one request to the Gemini API on its way to an answer.
+// A geminiCall is one request to the Gemini API.
 type geminiCall struct {
-	srv     *Server
-	w       http.ResponseWriter
-	r       *http.Request
-	start   time.Time
-	key     string
-	model   string
-	method  string
-	vertex  bool
-	timeout time.Duration // the client's, 0 if it announced none
-	fault   *Fault        // nil if nothing goes wrong
-	entry   *Request      // in the journal
+	call
+	method string
+	vertex bool
 }
 
 // serveGemini answers the paths of the Gemini API.
 func (s *Server) serveGemini(w http.ResponseWriter, r *http.Request) {
-	c := &geminiCall{srv: s, w: w, r: r, start: time.Now(), key: geminiKey(r)}
-	c.setHeaders()
-	c.entry = &Request{
-		Time: s.opts.Now(), Path: r.URL.Path, KeySuffix: suffix(c.key),
-		ServerTimeout: r.Header.Get("X-Server-Timeout"),
-	}
 	m := geminiPath.FindStringSubmatch(r.URL.Path)
-	if m != nil {
-		c.vertex, c.model, c.method = m[3] != "", m[4], m[5]
-		c.entry.Model = c.model
+	if m == nil {
+		m = make([]string, 6)
 	}
-	s.journal.add(c.entry)
-	defer func() {
-		s.log.Debug("simulator: request", "path", r.URL.Path, "status", c.entry.Status, "fault", c.entry.Fault, "took", time.Since(c.start))
-	}()
+	key, project, model := geminiKey(r), m[2], m[4]
+	route := routeName(key)
+	if project != "" {
+		route = strings.Split(project, "/")[1]
+	}
+	c := &geminiCall{call: s.newCall(w, r, apiGemini, key, route, model), vertex: m[3] != "", method: m[5]}
+	defer c.finish()
+	if c.dead() {
+		return
+	}
+	c.setHeaders()
 
 	err := c.authorize()
 	switch {
 	case err != nil:
-	case m != nil && r.Method == http.MethodPost && (c.method == "generateContent" || c.method == "streamGenerateContent"):
+	case m[0] != "" && r.Method == http.MethodPost && (c.method == "generateContent" || c.method == "streamGenerateContent"):
 		err = c.generate()
-	case m != nil && r.Method == http.MethodGet && c.method == "" && !c.vertex:
+	case m[0] != "" && r.Method == http.MethodGet && c.method == "" && !c.vertex:
 		err = c.list()
 	case c.model != "":
 		err = c.notFound()
@@ -80,8 +72,7 @@ func geminiKey(r *http.Request) string {
 	if key := r.URL.Query().Get("key"); key != "" {
 		return key
 	}
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return token
+	return bearerToken(r)
 }
 
 // setHeaders sets what every answer of the real API carries.
@@ -105,9 +96,17 @@ func (c *geminiCall) authorize() *wireError {
 	case c.key == "":
 		return missingKey()
 	case strings.HasPrefix(c.key, "bad"):
-		return badKey()
+		return c.badKey()
 	}
 	return nil
+}
+
+// badKey is the answer to a key or token that is not valid.
+func (c *geminiCall) badKey() *wireError {
+	if c.r.Header.Get("Authorization") != "" {
+		return badCredential()
+	}
+	return badKey()
 }
 
 func (c *geminiCall) notFound() *wireError {
@@ -142,12 +141,12 @@ func (c *geminiCall) generate() *wireError {
 		return err
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxGeminiBody))
-	c.srv.journal.note(func() { c.entry.Bytes = int64(len(body)) })
+	c.note(func(r *Request) { r.Bytes = int64(len(body)) })
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return invalidArgument("Request payload size exceeds the limit: %d bytes.", tooLarge.Limit)
-	} else if err != nil { // the client is gone
-		panic(http.ErrAbortHandler)
+	} else if err != nil {
+		c.leave()
 	}
 	req, werr := parseGemini(body, c.vertex)
 	if werr != nil {
@@ -160,15 +159,11 @@ func (c *geminiCall) generate() *wireError {
 	if image == nil && !text {
 		return c.notFound()
 	}
-	if wait, ok := c.srv.quota.admit(c.key, c.srv.opts.Now()); !ok {
+	if wait, ok := c.srv.quota.admit(c.route, c.srv.opts.Now()); !ok {
 		return quotaExceeded(c.model, quotaPerMinute, c.srv.opts.RPM, protoDuration(wait))
 	}
-	c.fault, err = c.srv.faults.pick(prompt, c.model, c.key, c.srv.chance)
-	if err != nil {
+	if err := c.pick(prompt); err != nil {
 		return invalidArgument("Simulator: %v", err)
-	}
-	if c.fault != nil {
-		c.srv.journal.note(func() { c.entry.Fault = string(c.fault.Kind) })
 	}
 	if image != nil {
 		return c.generateImage(req, *image, prompt)
@@ -191,11 +186,10 @@ func (c *geminiCall) readTimeout() *wireError {
 
 func (c *geminiCall) noteRequest(req *geminiRequest, prompt string) {
 	inline, files := req.references()
-	c.srv.journal.note(func() {
-		c.entry.Prompt = strings.Clone(prompt[:min(len(prompt), maxJournalPrompt)])
-		c.entry.Refs = len(inline) + len(files)
-		c.entry.AspectRatio = req.GenerationConfig.ImageConfig.AspectRatio
-		c.entry.Size = req.GenerationConfig.ImageConfig.ImageSize
+	c.srv.journal.ask(c.entry, prompt, func(r *Request) {
+		r.Refs = len(inline) + len(files)
+		r.AspectRatio = req.GenerationConfig.ImageConfig.AspectRatio
+		r.Size = req.GenerationConfig.ImageConfig.ImageSize
 	})
 }
 
@@ -214,14 +208,11 @@ func (c *geminiCall) findModel() (image *geminiModel, text bool) {
 	return nil, false
 }
 
-// pass waits for as long as the model takes. A client that announced a shorter
+// work waits for as long as the model takes. A client that announced a shorter
 // deadline gets the API's answer to that.
-func (c *geminiCall) pass(d time.Duration) *wireError {
-	err := c.srv.wait(c.r.Context(), d, c.timeout)
-	if errors.Is(err, errTooLate) {
+func (c *geminiCall) work(d time.Duration) *wireError {
+	if !c.pass(d) {
 		return deadlineExceeded()
-	} else if err != nil {
-		panic(http.ErrAbortHandler)
 	}
 	return nil
 }
@@ -246,7 +237,6 @@ func (c *geminiCall) fail(werr *wireError) {
 }
 
 func (c *geminiCall) send(status int, a answer) {
-	c.srv.journal.note(func() { c.entry.Status = status })
 	c.w.Header().Set("Server-Timing", fmt.Sprintf("gfet4t7; dur=%d", time.Since(c.start).Milliseconds()))
-	c.srv.send(c.w, c.r, status, a)
+	c.call.send(status, a)
 }

@@ -81,18 +81,17 @@ func (c *geminiCall) deliver(resp *geminiResponse, pics ...*picture) *wireError 
 		return internalError()
 	}
 	c.w.Header().Set("X-Gemini-Service-Tier", "standard")
-	c.srv.journal.note(func() {
+	c.note(func(r *Request) {
 		for _, cand := range resp.Candidates {
 			for _, p := range cand.Content.Parts {
 				if p.InlineData != nil && !p.Thought {
-					c.entry.Images++
+					r.Images++
 				}
 			}
 		}
 	})
-	if c.fault != nil && c.fault.Kind == KindTruncate {
-		c.srv.journal.note(func() { c.entry.Status = http.StatusOK })
-		c.srv.truncate(c.w, a)
+	if c.faulty(KindTruncate) {
+		c.truncate(a)
 	}
 	c.send(http.StatusOK, a)
 	return nil

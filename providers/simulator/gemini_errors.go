@@ -44,6 +44,23 @@ func badKey() *wireError {
 	return err
 }
 
+// badCredential is badKey for a token.
+func badCredential() *wireError {
+	return &wireError{Code: http.StatusUnauthorized, Status: "UNAUTHENTICATED", Message: "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."}
+}
+
+// billingDisabled is the answer for a project without a billing account.
+func billingDisabled() *wireError {
+	return &wireError{
+		Code: http.StatusForbidden, Status: "PERMISSION_DENIED",
+		Message: "This API method requires billing to be enabled. Please enable billing on your project by visiting https://console.developers.google.com/billing/enable then retry. If you enabled billing for this project recently, wait a few minutes for the action to propagate to our systems and retry.",
+		Details: []map[string]any{{
+			"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "BILLING_DISABLED", "domain": "googleapis.com",
+			"metadata": map[string]any{"service": "generativelanguage.googleapis.com"},
+		}},
+	}
+}
+
 func modelNotFound(model, method string) *wireError {
 	return &wireError{Code: http.StatusNotFound, Status: "NOT_FOUND", Message: fmt.Sprintf("models/%s is not found for API version v1beta, or is not supported for %s. Call ListModels to see the list of available models and their supported methods.", model, method)}
 }

@@ -1,7 +1,6 @@
 package simulator
 
 import (
-	"net/http"
 	"strings"
 	"time"
 )
@@ -12,7 +11,7 @@ func (c *geminiCall) failEarly() (done bool, _ *wireError) {
 	if c.fault == nil {
 		return false, nil
 	}
-	if werr := c.pass(c.fault.delay()); werr != nil {
+	if werr := c.work(c.fault.delay()); werr != nil {
 		return true, werr
 	}
 	switch c.fault.Kind {
@@ -20,6 +19,10 @@ func (c *geminiCall) failEarly() (done bool, _ *wireError) {
 		return true, c.rateLimited()
 	case KindDay:
 		return true, quotaExceeded(c.model, quotaPerDay, 1000, "")
+	case KindBilling:
+		return true, billingDisabled()
+	case KindGone:
+		return true, c.notFound()
 	case Kind500:
 		return true, internalError()
 	case Kind503:
@@ -27,11 +30,14 @@ func (c *geminiCall) failEarly() (done bool, _ *wireError) {
 	case Kind504:
 		return true, deadlineExceeded()
 	case KindKey:
-		return true, badKey()
+		return true, c.badKey()
 	case KindInvalid:
 		return true, invalidRequest()
+	case KindDown:
+		c.reset()
+		return true, nil
 	case KindHang:
-		c.srv.hang(c.r)
+		c.hang()
 	}
 	return false, nil
 }
@@ -60,15 +66,13 @@ func (c *geminiCall) failLate(resp *geminiResponse) (done bool, _ *wireError) {
 	}
 	switch c.fault.Kind {
 	case KindReset:
-		reset(c.w)
+		c.reset()
 		return true, nil
 	case KindBadJSON:
-		c.srv.journal.note(func() { c.entry.Status = http.StatusOK })
-		badJSON(c.w)
+		c.badJSON(`{"candidates":[{"content":{"parts":[{"text":"Here is`)
 		return true, nil
 	case KindHTML:
-		c.srv.journal.note(func() { c.entry.Status = http.StatusBadGateway })
-		badGateway(c.w)
+		c.badGateway(geminiBadGateway)
 		return true, nil
 	case KindBlock:
 		resp.PromptFeedback = &geminiFeedback{BlockReason: "PROHIBITED_CONTENT"}

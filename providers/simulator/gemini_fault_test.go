@@ -45,6 +45,8 @@ func TestFaultErrors(t *testing.T) {
 		"500":             {500, "INTERNAL", "", "", "", "An internal error has occurred."},
 		"503":             {503, "UNAVAILABLE", "", "", "", "The model is overloaded."},
 		"504":             {504, "DEADLINE_EXCEEDED", "", "", "", "Deadline expired"},
+		"billing":         {403, "PERMISSION_DENIED", "", "", "BILLING_DISABLED", "requires billing to be enabled"},
+		"gone":            {404, "NOT_FOUND", "", "", "", "is not found for API version v1beta"},
 		"key":             {400, "INVALID_ARGUMENT", "", "", "API_KEY_INVALID", "API key not valid."},
 		"invalid":         {400, "INVALID_ARGUMENT", "", "", "", "Request contains an invalid argument."},
 		"html":            {502, "502 Bad Gateway", "", "", "", "<!DOCTYPE html>"},
@@ -272,8 +274,12 @@ func TestDirectiveConditions(t *testing.T) {
 	t.Parallel()
 	_, url := serve(t, Options{})
 	for prompt, want := range map[string]int{
-		"a [[sim:503 route=0001]]":                         503,
-		"a [[sim:503 route=0002]]":                         200,
+		"a [[sim:503 route=key-0001]]":                     503,
+		"a [[sim:503 route=key-0002]]":                     200,
+		"a [[sim:503 route=*0001]]":                        503,
+		"a [[sim:503 route=key-*]]":                        503,
+		"a [[sim:503 route=key-000]]":                      200,
+		"a [[sim:id=job-1]] [[sim:503]]":                   503,
 		"a [[sim:503 model=banana]]":                       503,
 		"a [[sim:503 model=flash]]":                        200,
 		"a [[sim:503 p=1]]":                                503,

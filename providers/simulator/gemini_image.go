@@ -14,10 +14,11 @@ func (c *geminiCall) generateImage(req *geminiRequest, m geminiModel, prompt str
 	if werr != nil {
 		return werr
 	}
+	c.accept()
 	if done, werr := c.failEarly(); done || werr != nil {
 		return werr
 	}
-	if werr := c.pass(c.srv.latency(job.tier.median)); werr != nil {
+	if werr := c.work(c.srv.latency(job.tier.median)); werr != nil {
 		return werr
 	}
 	sum := job.sum(prompt, req.GenerationConfig.Seed)
@@ -25,7 +26,7 @@ func (c *geminiCall) generateImage(req *geminiRequest, m geminiModel, prompt str
 	if done, werr := c.failLate(resp); done || werr != nil {
 		return werr
 	}
-	if c.fault != nil && c.fault.Kind == KindWrongSize {
+	if c.faulty(KindWrongSize) {
 		job.ratio = otherRatio(job.ratio)
 	}
 
@@ -65,8 +66,6 @@ func imagePart(pic *picture, sum [32]byte, thought bool) geminiPart {
 		ThoughtSignature: base64.StdEncoding.EncodeToString(sum[:]),
 	}
 }
-
-func (c *geminiCall) faulty(k Kind) bool { return c.fault != nil && c.fault.Kind == k }
 
 // sum is what decides the picture: the model, the prompt, the ratio, the seed
 // and the references. The same picture comes in every size.
@@ -109,6 +108,7 @@ func (c *geminiCall) draw(job *imageJob, prompt string, sum [32]byte, seed *int3
 	}
 	refs, err := decodeReferences(job.refs)
 	if err != nil {
+		c.srv.journal.pay(c.entry, false)
 		return nil, invalidArgument("Unable to process input image. Please retry or report in https://developers.generativeai.google/guide/troubleshooting")
 	}
 	footer := []string{strings.TrimPrefix(job.model.name, "gemini-"), fmt.Sprintf("%d × %d", size.X, size.Y)}

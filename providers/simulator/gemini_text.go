@@ -35,7 +35,7 @@ func (c *geminiCall) generateText(req *geminiRequest, prompt string) *wireError 
 	if done, werr := c.failEarly(); done || werr != nil {
 		return werr
 	}
-	if werr := c.pass(c.srv.latency(textMedian)); werr != nil {
+	if werr := c.work(c.srv.latency(textMedian)); werr != nil {
 		return werr
 	}
 	cfg := &req.GenerationConfig

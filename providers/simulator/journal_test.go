@@ -27,9 +27,9 @@ func TestJournal(t *testing.T) {
 		t.Fatalf("journal is %+v", got)
 	}
 	if diff := cmp.Diff(Request{
-		Time: now, Path: "/v1beta/models/gemini-nano-banana-2.1:generateContent", Model: banana,
+		Time: now, Ended: now, API: "gemini", Route: "secret-key-9876", Path: "/v1beta/models/gemini-nano-banana-2.1:generateContent", Model: banana,
 		Prompt: "a banana", AspectRatio: "16:9", Size: "2K", ServerTimeout: "30",
-		KeySuffix: "9876", Bytes: got[0].Bytes, Status: http.StatusOK, Images: 1,
+		Bytes: got[0].Bytes, Status: http.StatusOK, Images: 1, Paid: true,
 	}, got[0]); diff != "" {
 		t.Errorf("request (-want +got):\n%s", diff)
 	}
@@ -48,7 +48,7 @@ func TestJournalForgetsTheOldest(t *testing.T) {
 	if diff := cmp.Diff([]string{"c[[sim:503]]", "d[[sim:503]]", strings.Repeat("e", 8<<10)}, got); diff != "" {
 		t.Errorf("prompts (-want +got):\n%s", diff)
 	}
-	if _, seen := sim.journal.list(); seen != 5 {
+	if _, seen := sim.journal.list(filter{}); seen != 5 {
 		t.Errorf("%d requests seen, want 5", seen)
 	}
 }

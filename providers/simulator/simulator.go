@@ -1,11 +1,18 @@
-// Package simulator answers image requests in the upstreams' own wire formats,
-// with pictures it draws itself and with faults on request, so that production
-// clients and official SDKs run against it unchanged.
+// Package simulator answers image requests in Gemini's and OpenAI's own wire
+// formats, with pictures it draws itself and with faults on request, so that
+// production clients and official SDKs run against it unchanged.
 //
-// A prompt may carry a directive such as [[sim:429 retry=34.4s first=2]]; see
-// [Fault] for the kinds and options. Requests below /__sim/ belong to the
-// simulator: GET, POST and DELETE /__sim/faults hold the faults that need no
-// directive, GET and DELETE /__sim/requests the journal.
+// A prompt may carry a directive such as [[sim:429 retry=34.4s route=key-a]]; see
+// [Fault] for the kinds and options. A route is an API key, on the Vertex path a
+// project, so that several upstream accounts fail independently of each other.
+//
+// Requests below /__sim/ belong to the simulator. POST /__sim/faults sets the
+// faults that need no directive (a list replaces them, an object is added), GET
+// lists and DELETE drops them, of one route with ?route=. GET /__sim/requests
+// shows the journal of the latest requests and DELETE forgets them, both by
+// ?api=, route=, model=, fault=, prompt= and last=. GET /__sim/counts counts all
+// that ever came by route, GET /__sim/calls?prompt=PREFIX by prompt, or by NAME
+// where a prompt carries [[sim:id=NAME]].
 package simulator
 
 import (
@@ -17,6 +24,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/image/font/gofont/gobold"
@@ -41,6 +49,8 @@ type Options struct {
 	PoolBytes int
 	// NoGzip answers without compression even where the client accepts it.
 	NoGzip bool
+	// Faults are there from the start, as if set by SetFaults.
+	Faults []Fault
 	// JournalSize is how many requests the journal remembers; 0 is 10,000.
 	JournalSize int
 	// Seed starts the sequence behind latencies and probabilities.
@@ -61,6 +71,8 @@ type Server struct {
 	painter *painter
 	pool    *pool // nil unless Options.PoolBytes is set
 	writers writers
+
+	requests atomic.Uint64 // of the OpenAI API, for their ids
 
 	mu  sync.Mutex // guards rng
 	rng *rand.Rand
@@ -92,6 +104,7 @@ func New(opts Options) *Server {
 		rng:     rand.New(rand.NewPCG(opts.Seed, 0x62616e616e61)),
 		closed:  make(chan struct{}),
 	}
+	s.SetFaults(opts.Faults)
 	if opts.PoolBytes > 0 {
 		s.pool = newPool(s.painter, opts.PoolBytes)
 	}
@@ -115,7 +128,7 @@ func (s *Server) Close() error {
 }
 
 // Reset forgets the journal, the faults set by SetFaults, the sightings that
-// first=N counts, and the quotas' use.
+// first=N counts, and the quotas' use. Options.Faults do not come back.
 func (s *Server) Reset() {
 	s.journal.reset()
 	s.faults.reset()
@@ -127,6 +140,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/__sim/"):
 		s.serveControl(w, r)
+	case isOpenAI(r):
+		s.serveOpenAI(w, r)
 	default:
 		s.serveGemini(w, r)
 	}

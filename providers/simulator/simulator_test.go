@@ -128,11 +128,11 @@ func apiError(t *testing.T, err error) genai.APIError {
 func TestControlFaults(t *testing.T) {
 	t.Parallel()
 	_, url := serve(t, Options{})
-	resp, _ := post(t, url+"/__sim/faults", `[{"kind":"503","first":1},{"kind":"429","route":"proj-a","retry":"2s"}]`, nil)
+	resp, _ := post(t, url+"/__sim/faults", `[{"kind":"503","first":1},{"kind":"429","route":"proj-a-*","retry":"2s"}]`, nil)
 	if resp.StatusCode != http.StatusNoContent {
 		t.Fatalf("set faults: status %d", resp.StatusCode)
 	}
-	if got := get(t, url+"/__sim/faults"); got != `[{"kind":"503","first":1},{"kind":"429","retry":"2s","route":"proj-a"}]`+"\n" {
+	if got := get(t, url+"/__sim/faults"); got != `[{"kind":"503","first":1},{"kind":"429","retry":"2s","route":"proj-a-*"}]`+"\n" {
 		t.Errorf("faults are %s", got)
 	}
 
@@ -161,7 +161,8 @@ func TestControlRefusesUnknown(t *testing.T) {
 		"negative": `[{"kind":"503","first":-1}]`,
 		"p":        `[{"kind":"503","p":2}]`,
 		"retry":    `[{"kind":"429","retry":"soon"}]`,
-		"no list":  `{"kind":"503"}`,
+		"for":      `[{"kind":"503","for":"0s"}]`,
+		"no list":  `"503"`,
 	} {
 		if resp, b := post(t, url+"/__sim/faults", sent, nil); resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: status %d: %s", name, resp.StatusCode, b)

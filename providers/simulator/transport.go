@@ -24,26 +24,22 @@ func reset(w http.ResponseWriter) {
 	_ = raw.Close()
 }
 
-// hang answers nothing until the client gives up or the server closes, and then
-// cuts the connection.
-func (s *Server) hang(r *http.Request) {
-	select {
-	case <-r.Context().Done():
-	case <-s.closed:
-	}
-	panic(http.ErrAbortHandler)
-}
-
 // truncate announces the whole answer and sends it up to the middle of its
 // picture.
-func (s *Server) truncate(w http.ResponseWriter, a answer) {
-	w.Header().Set("Content-Length", strconv.FormatInt(a.size(), 10))
-	w.WriteHeader(http.StatusOK)
-	err := a.write(&cutWriter{w: w, left: a.middle()}, &s.writers)
+func (c *call) truncate(a answer) {
+	c.note(func(r *Request) { r.Status = http.StatusOK })
+	c.w.Header().Set("Content-Length", strconv.FormatInt(a.size(), 10))
+	c.w.WriteHeader(http.StatusOK)
+	c.cut(a)
+}
+
+// cut sends an answer up to the middle of its picture and breaks off.
+func (c *call) cut(a answer) {
+	err := a.write(&cutWriter{w: c.w, left: a.middle()}, &c.srv.writers)
 	if err != nil && !errors.Is(err, errCut) {
-		s.log.Debug("simulator: write truncated answer", "err", err)
+		c.gone(err)
 	}
-	_ = http.NewResponseController(w).Flush() // a failed connection is as truncated as can be
+	_ = http.NewResponseController(c.w).Flush() // a failed connection is as truncated as can be
 	panic(http.ErrAbortHandler)
 }
 
@@ -70,17 +66,26 @@ func (c *cutWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// badGateway is the page of a proxy that knows nothing of the API.
-func badGateway(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "text/html; charset=UTF-8")
-	w.WriteHeader(http.StatusBadGateway)
-	_, _ = io.WriteString(w, "<!DOCTYPE html>\n<html lang=en>\n<title>Error 502 (Server Error)!!1</title>\n"+
-		"<p><b>502.</b> <ins>That's an error.</ins>\n<p>The server encountered a temporary error and could not complete your request."+
-		"<p>Please try again in 30 seconds.\n</html>\n")
+// badGateway answers with the page of a proxy that knows nothing of the API.
+func (c *call) badGateway(page string) {
+	c.note(func(r *Request) { r.Status = http.StatusBadGateway })
+	c.w.Header().Set("Content-Type", "text/html; charset=UTF-8")
+	c.w.WriteHeader(http.StatusBadGateway)
+	_, _ = io.WriteString(c.w, page)
 }
 
+// geminiBadGateway and openaiBadGateway are the pages of the proxies before the
+// real APIs.
+const (
+	geminiBadGateway = "<!DOCTYPE html>\n<html lang=en>\n<title>Error 502 (Server Error)!!1</title>\n" +
+		"<p><b>502.</b> <ins>That's an error.</ins>\n<p>The server encountered a temporary error and could not complete your request." +
+		"<p>Please try again in 30 seconds.\n</html>\n"
+	openaiBadGateway = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n" +
+		"<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
+)
+
 // badJSON is a complete answer of which the end is missing.
-func badJSON(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
-	_, _ = io.WriteString(w, `{"candidates":[{"content":{"parts":[{"text":"Here is`)
+func (c *call) badJSON(start string) {
+	c.note(func(r *Request) { r.Status = http.StatusOK })
+	_, _ = io.WriteString(c.w, start)
 }
