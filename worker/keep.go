@@ -132,7 +132,7 @@ func (r *run) store(ctx context.Context, index int, picture providers.Image) err
 	}()
 	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := r.storeOnce(ctx, index, picture)
-		if err == nil || errors.As(err, &final) {
+		if err == nil || errors.As(err, &final) || errors.Is(ctx.Err(), context.Canceled) {
 			return err
 		}
 		r.w.opts.Logger.Warn("storage failed, trying again", "generation", r.claim.ID, "error", err)

@@ -83,6 +83,9 @@ func (r *run) fault(index int, err error) verdict {
 	case errors.Is(err, store.ErrFenced):
 		return verdict{index: index, again: true, failure: &store.GenerationError{
 			Code: "internal_error", Message: "another run has taken over", Retryable: true}}
+	case errors.Is(err, context.Canceled): // a stop, or the claim is gone
+		return verdict{index: index, again: true, failure: &store.GenerationError{
+			Code: "internal_error", Message: "the run was interrupted", Retryable: true}}
 	case errors.Is(err, errSilent):
 		return verdict{index: index, again: true, failure: &store.GenerationError{
 			Code: "internal_error", Message: "the service lost its database for a while", Retryable: true}}
