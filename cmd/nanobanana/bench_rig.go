@@ -26,8 +26,8 @@ type benchRig struct {
 	stopLive context.CancelFunc
 
 	sim     *benchSim
-	api     *benchChild
-	workers []*benchChild
+	api     *child
+	workers []*child
 }
 
 // startBenchRig starts what every round needs: the database, whose writes are
@@ -64,7 +64,7 @@ func startBenchRig(ctx context.Context, cmd *benchCmd, cfg *config) (_ *benchRig
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}
-	sim, err := startBenchChild(ctx, r.dir, "simulator", "simulator listening on ", benchEnv(os.Environ()),
+	sim, err := startChild(ctx, r.dir, "simulator", "simulator listening on ", childEnv(os.Environ()),
 		"simulator", "--listen=127.0.0.1:0", "--speed=0",
 		"--latency="+cmd.providerTime().String(), "--pool-bytes="+strconv.Itoa(cmd.ImageBytes))
 	if err != nil {
@@ -139,7 +139,7 @@ func (r *benchRig) open(ctx context.Context) (*store.DB, error) {
 
 // env is what the API and the workers are configured with.
 func (r *benchRig) env() []string {
-	return benchEnv(os.Environ(),
+	return childEnv(os.Environ(),
 		"DATABASE_URL="+r.postgres.URL(),
 		"NANOBANANA_DATA="+filepath.Join(r.dir, "data"),
 		"NANOBANANA_SIMULATOR_URL="+r.sim.child.url,
@@ -149,14 +149,14 @@ func (r *benchRig) env() []string {
 
 // startAPI returns when the API accepts requests.
 func (r *benchRig) startAPI(ctx context.Context) (err error) {
-	r.api, err = startBenchChild(ctx, r.dir, "api", "api listening on ", r.env(), "api", "--listen=127.0.0.1:0")
+	r.api, err = startChild(ctx, r.dir, "api", "api listening on ", r.env(), "api", "--listen=127.0.0.1:0")
 	return err
 }
 
 // startWorkers returns when every worker takes jobs.
 func (r *benchRig) startWorkers(ctx context.Context) error {
 	for i := range r.cmd.Workers {
-		w, err := startBenchChild(ctx, r.dir, fmt.Sprintf("worker%d", i+1), "worker ready ", r.env(), "worker")
+		w, err := startChild(ctx, r.dir, fmt.Sprintf("worker%d", i+1), "worker ready ", r.env(), "worker")
 		if err != nil {
 			return err
 		}
@@ -182,7 +182,7 @@ func (r *benchRig) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	children := append([]*benchChild{r.api, r.sim.child}, r.workers...)
+	children := append([]*child{r.api, r.sim.child}, r.workers...)
 	for _, c := range children {
 		if c != nil && c.dead() {
 			err = errors.Join(err, c.death())

@@ -14,7 +14,7 @@ import (
 )
 
 // benchSim is the simulator's process and its journal.
-type benchSim struct{ child *benchChild }
+type benchSim struct{ child *child }
 
 // forget empties the journal.
 func (s *benchSim) forget(ctx context.Context) error {
