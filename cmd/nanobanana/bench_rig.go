@@ -33,20 +33,9 @@ type benchRig struct {
 // startBenchRig starts what every round needs: the database, whose writes are
 // as safe as a deployment's, and the simulator.
 func startBenchRig(ctx context.Context, cmd *benchCmd, cfg *config) (_ *benchRig, err error) {
-	if cmd.Dir != "" {
-		if err := os.MkdirAll(cmd.Dir, 0o750); err != nil {
-			return nil, fmt.Errorf("make directory: %w", err)
-		}
-	}
 	r := &benchRig{cmd: cmd, stopLive: func() {}}
-	if r.dir, err = os.MkdirTemp(cmd.Dir, "nanobanana-bench-"); err != nil {
-		return nil, fmt.Errorf("make directory: %w", err)
-	}
-	if r.dir, err = filepath.Abs(r.dir); err == nil {
-		err = os.Chmod(r.dir, 0o711) //nolint:gosec // under root the database's own account passes through
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make directory: %w", err)
+	if r.dir, err = makeRigDir(cmd.Dir, "nanobanana-bench-"); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {

@@ -185,3 +185,24 @@ func childEnv(environ []string, extra ...string) []string {
 	}
 	return append(env, extra...)
 }
+
+// makeRigDir makes a directory for what the children of a run leave, below
+// parent or the temporary directory.
+func makeRigDir(parent, prefix string) (string, error) {
+	if parent != "" {
+		if err := os.MkdirAll(parent, 0o750); err != nil {
+			return "", fmt.Errorf("make directory: %w", err)
+		}
+	}
+	dir, err := os.MkdirTemp(parent, prefix)
+	if err != nil {
+		return "", fmt.Errorf("make directory: %w", err)
+	}
+	if dir, err = filepath.Abs(dir); err == nil {
+		err = os.Chmod(dir, 0o711) //nolint:gosec // under root the database's own account passes through
+	}
+	if err != nil {
+		return "", fmt.Errorf("make directory: %w", err)
+	}
+	return dir, nil
+}
