@@ -27,8 +27,8 @@ func findMissing(ctx context.Context, e *chaosEvidence) ([]string, error) {
 	}
 	ids := slices.Sorted(maps.Keys(tokens))
 	rows, err := e.db.Pool().Query(ctx, `
-		SELECT id FROM unnest(@ids::text[]) AS id
-		WHERE NOT EXISTS (SELECT FROM generation WHERE generation.id = unnest.id)
+		SELECT id FROM unnest(@ids::text[]) AS told (id)
+		WHERE NOT EXISTS (SELECT FROM generation WHERE generation.id = told.id)
 		ORDER BY 1`,
 		pgx.NamedArgs{"ids": ids})
 	if err != nil {
@@ -151,7 +151,7 @@ type chaosImage struct {
 // imageRows returns every image row.
 func imageRows(ctx context.Context, e *chaosEvidence) ([]*chaosImage, error) {
 	rows, err := e.db.Pool().Query(ctx, `
-		SELECT id, blob_key, bytes, sha256, purged_at IS NOT NULL OR expires_at <= @now AS gone
+		SELECT id, blob_key, bytes, sha256, purged_at IS NOT NULL OR coalesce(expires_at <= @now, false) AS gone
 		FROM image
 		ORDER BY id`,
 		pgx.NamedArgs{"now": e.now})

@@ -146,8 +146,8 @@ const sqlWrongWorkers = `
 	SELECT format('%s is dead and was seen %s s ago', id, round(extract(epoch FROM @now - seen_at), 1)) FROM worker
 	WHERE seen_at > @now::timestamptz - interval '5 seconds' AND id <> ALL(@workers::text[])
 	UNION ALL
-	SELECT format('%s lives and was not seen for 5 s', id) FROM unnest(@workers::text[]) AS id
-	WHERE NOT EXISTS (SELECT FROM worker WHERE worker.id = unnest.id AND seen_at > @now::timestamptz - interval '5 seconds')
+	SELECT format('%s lives and was not seen for 5 s', id) FROM unnest(@workers::text[]) AS lives (id)
+	WHERE NOT EXISTS (SELECT FROM worker WHERE worker.id = lives.id AND seen_at > @now::timestamptz - interval '5 seconds')
 	ORDER BY 1`
 
 const sqlIncomplete = `

@@ -124,19 +124,24 @@ func (p *chaosPlanner) moment() time.Duration {
 	return p.between(p.window/10, p.window*85/100)
 }
 
-// hurt plans a kill or freeze of a random process at the first moment from a
-// random one on at which one may be hurt. It draws the same numbers however long
-// that takes, so that a plan depends on its seed alone.
+// hurt plans a kill or freeze of a random process at a random moment, or the
+// first one after all when it may be hurt.
 func (p *chaosPlanner) hurt(blow chaosBlow, roles []string, last time.Duration) {
-	role, at := roles[p.rng.IntN(len(roles))], p.moment()
+	const draws = 50
+	role := roles[p.rng.IntN(len(roles))]
 	count := map[string]int{roleWorker: p.cmd.Workers, roleAPI: p.cmd.APIs}[role]
-	index := p.rng.IntN(count)
 	length := last
 	if blow == blowKill {
 		length += startTime
 	}
-	for ; !p.free(role, count, index, at, at+length); at += 250 * time.Millisecond {
-		index = (index + 1) % count
+	index, at := p.rng.IntN(count), p.moment()
+	for n := 0; !p.free(role, count, index, at, at+length); n++ {
+		index = p.rng.IntN(count)
+		if n < draws {
+			at = p.moment()
+		} else {
+			at += 250 * time.Millisecond
+		}
 	}
 	p.busy[role] = append(p.busy[role], chaosHurt{index: index, from: at, to: at + length})
 	p.add(chaosEvent{at: at, blow: blow, role: role, index: index, last: last})
