@@ -70,18 +70,14 @@ func (c *chaosCmd) restarts() int {
 // of a part.
 func (c *chaosCmd) plan(rng *rand.Rand) []chaosEvent {
 	p := &chaosPlanner{cmd: c, rng: rng, window: c.chaosWindow(), busy: map[string][]chaosHurt{}}
-	var roles []string
-	for _, role := range []string{roleWorker, roleAPI} {
-		if !slices.Contains(c.Spare, role) {
-			roles = append(roles, role)
-		}
-	}
+	roles := slices.DeleteFunc([]string{roleWorker, roleAPI, roleWorker}, func(role string) bool { return slices.Contains(c.Spare, role) })
 	if len(roles) > 0 {
-		for range c.Kills {
-			p.hurt(blowKill, roles, p.between(100*time.Millisecond, 2*time.Second))
+		for i := range c.Kills {
+			// Of three, two are workers: theirs is the work under way.
+			p.hurt(blowKill, roles[i%len(roles)], p.between(100*time.Millisecond, 2*time.Second))
 		}
-		for range c.freezes() {
-			p.hurt(blowFreeze, roles, p.between(5*time.Second, 9*time.Second))
+		for i := range c.freezes() {
+			p.hurt(blowFreeze, roles[i%len(roles)], p.between(5*time.Second, 9*time.Second))
 		}
 	}
 	if !slices.Contains(c.Spare, "database") {
@@ -126,9 +122,8 @@ func (p *chaosPlanner) moment() time.Duration {
 
 // hurt plans a kill or freeze of a random process at a random moment, or the
 // first one after all when it may be hurt.
-func (p *chaosPlanner) hurt(blow chaosBlow, roles []string, last time.Duration) {
+func (p *chaosPlanner) hurt(blow chaosBlow, role string, last time.Duration) {
 	const draws = 50
-	role := roles[p.rng.IntN(len(roles))]
 	count := map[string]int{roleWorker: p.cmd.Workers, roleAPI: p.cmd.APIs}[role]
 	length := last
 	if blow == blowKill {

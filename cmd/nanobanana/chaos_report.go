@@ -124,7 +124,7 @@ func (r *chaosReport) write(w io.Writer) error {
 
 	t.section("Provider", "")
 	t.row("calls", strconv.Itoa(r.ProviderCalls))
-	t.row("calls answered with an image", strconv.Itoa(r.PaidCalls))
+	t.row("those that a real provider charges for", strconv.Itoa(r.PaidCalls))
 	t.row("the same, per job", strconv.FormatFloat(r.PaidCallsPerJob, 'f', 2, 64))
 	t.counts("Ends", r.States)
 	t.counts("Answers", r.Answers)

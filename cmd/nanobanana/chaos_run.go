@@ -137,7 +137,7 @@ func (r *chaosRun) judge(ctx context.Context) error {
 	for _, call := range journal.Requests {
 		calls[chaosToken.FindString(call.Prompt)]++
 		r.report.ProviderCalls++
-		if call.Images > 0 {
+		if call.Paid || call.Images > 0 {
 			r.report.PaidCalls++
 		}
 	}

@@ -17,6 +17,7 @@ type simJournal struct {
 		Time   time.Time `json:"time"` // of arrival
 		Prompt string    `json:"prompt"`
 		Images int       `json:"images"` // in the answer, whole or truncated
+		Paid   bool      `json:"paid"`   // the real provider would charge for it, image or not
 	} `json:"requests"` // the latest 10,000, oldest first
 }
 
