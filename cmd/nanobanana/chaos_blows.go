@@ -78,9 +78,7 @@ func (b *chaosBlows) kill(ctx context.Context, e chaosEvent) error {
 	if err != nil {
 		return err
 	}
-	if e.role == roleWorker {
-		b.watch.recovery.struck(ctx, address, time.Now())
-	}
+	defer b.measure(ctx, e, address)()
 	if !pause(ctx, e.last) {
 		return nil
 	}
@@ -93,11 +91,24 @@ func (b *chaosBlows) freeze(ctx context.Context, e chaosEvent) error {
 	if err != nil {
 		return err
 	}
-	if e.role == roleWorker {
-		b.watch.recovery.struck(ctx, address, time.Now())
-	}
+	defer b.measure(ctx, e, address)()
 	pause(ctx, e.last)
 	return m.thaw()
+}
+
+// measure begins to note what a struck worker was running. The function it
+// returns waits until that is done.
+func (b *chaosBlows) measure(ctx context.Context, e chaosEvent, address string) (wait func()) {
+	if e.role != roleWorker {
+		return func() {}
+	}
+	at := time.Now()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.watch.recovery.struck(ctx, address, at)
+	}()
+	return func() { <-done }
 }
 
 // upstream makes the simulator misbehave. One that is stopped keeps its journal.

@@ -31,30 +31,44 @@ func newChaosRecovery(db *store.DB) *chaosRecovery {
 	return &chaosRecovery{db: db, pending: map[string]chaosOrphan{}}
 }
 
-// struck notes what a worker was running when it was struck.
+// struck notes what a worker was running when it was struck. It asks again while
+// the database is away: nobody takes up a run within that time.
 func (r *chaosRecovery) struck(ctx context.Context, worker string, at time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, strikePatience)
 	defer cancel()
+	for r.note(ctx, worker, at) != nil {
+		if !pause(ctx, 50*time.Millisecond) {
+			r.mu.Lock()
+			r.missed++
+			r.mu.Unlock()
+			return
+		}
+	}
+}
+
+// strikePatience is less than the silence after which a worker is given up.
+const strikePatience = 4 * time.Second
+
+func (r *chaosRecovery) note(ctx context.Context, worker string, at time.Time) error {
 	rows, err := r.db.Pool().Query(ctx, `
 		SELECT id, fence FROM generation
 		WHERE status = 'processing' AND worker = @worker`,
 		pgx.NamedArgs{"worker": worker})
-	var id string
-	var fence int
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err == nil {
-		_, err = pgx.ForEachRow(rows, []any{&id, &fence}, func() error {
-			if before, ok := r.pending[id]; ok && fence > before.fence {
-				r.took = append(r.took, at.Sub(before.since)) // recovered unseen, and struck again
-			}
-			r.pending[id] = chaosOrphan{fence: fence, since: at}
-			return nil
-		})
-	}
-	if err != nil {
-		r.missed++
-	}
+	var id string
+	var fence int
+	_, err = pgx.ForEachRow(rows, []any{&id, &fence}, func() error {
+		if before, ok := r.pending[id]; ok && fence > before.fence {
+			r.took = append(r.took, at.Sub(before.since)) // recovered unseen, and struck again
+		}
+		r.pending[id] = chaosOrphan{fence: fence, since: at}
+		return nil
+	})
+	return err
 }
 
 // look asks what has become of the orphans. One that has been claimed anew, or

@@ -72,7 +72,7 @@ func startChaosRig(ctx context.Context, cmd *chaosCmd, cfg *config) (_ *chaosRig
 		return nil, err
 	}
 	r.sim, err = startChild(ctx, r.dir, "simulator", "simulator listening on ", childEnv(os.Environ()),
-		"simulator", "--listen=127.0.0.1:0", "--speed=0.1", "--pool-bytes=20000")
+		"simulator", "--listen=127.0.0.1:0", "--latency=1500ms", "--pool-bytes=20000")
 	if err != nil {
 		return nil, err
 	}
