@@ -60,10 +60,7 @@ func (c *chaosCmd) Run(ctx context.Context, cfg *config, con *console) error {
 	if err := c.print(con.out, report); err != nil {
 		return fmt.Errorf("print the report: %w", err)
 	}
-	if len(report.Violations) > 0 {
-		return fmt.Errorf("seed %d: %d invariants are violated; the first: %s", c.Seed, len(report.Violations), report.Violations[0].Invariant)
-	}
-	return nil
+	return report.verdict()
 }
 
 func (c *chaosCmd) print(w io.Writer, report *chaosReport) error {

@@ -85,6 +85,14 @@ func (r *chaosReport) violate(i invariant, found []string) {
 	}
 }
 
+// verdict is the error of a run after which something does not hold.
+func (r *chaosReport) verdict() error {
+	if len(r.Violations) == 0 {
+		return nil
+	}
+	return fmt.Errorf("seed %d: %d invariants are violated; the first: %s", r.Seed, len(r.Violations), r.Violations[0].Invariant)
+}
+
 // countJobs sums up what the customers were told.
 func (r *chaosReport) countJobs(jobs []*chaosJob) {
 	for _, j := range jobs {
