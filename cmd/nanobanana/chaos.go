@@ -22,6 +22,7 @@ type chaosCmd struct {
 	Spare   []string `enum:"api,worker,database,upstream" placeholder:"PART" help:"Parts to leave alone: api, worker, database, upstream."`
 	Dir     string   `placeholder:"DIR" help:"Where to work. Default: the temporary directory."`
 	JSON    bool     `name:"json" help:"Print one JSON object."`
+	Row     bool     `help:"Print one row for the table of docs/reliability.md."`
 	Keep    bool     `help:"Keep logs and images also where nothing was violated."`
 }
 
@@ -64,7 +65,11 @@ func (c *chaosCmd) Run(ctx context.Context, cfg *config, con *console) error {
 }
 
 func (c *chaosCmd) print(w io.Writer, report *chaosReport) error {
-	if !c.JSON {
+	switch {
+	case c.Row:
+		_, err := fmt.Fprintln(w, report.row())
+		return err
+	case !c.JSON:
 		return report.write(w)
 	}
 	enc := json.NewEncoder(w)

@@ -262,7 +262,7 @@ func TestChaosInvariants_FindWhatIsPlanted(t *testing.T) {
 
 func TestChaosInvariants_EachHasAPlant(t *testing.T) {
 	t.Parallel()
-	planted := map[string]bool{seenTickets: true, seenCaps: true, seenProcesses: true} // see TestChaosWatch
+	planted := map[string]bool{seenTickets: true, seenCaps: true, seenCounts: true, seenProcesses: true} // see TestChaosWatch
 	for _, p := range chaosPlants {
 		for name := range p.want {
 			planted[name] = true

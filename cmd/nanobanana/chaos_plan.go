@@ -39,6 +39,7 @@ type chaosEvent struct {
 // terms. Nil stops its process, so that every call hangs.
 var chaosFaults = map[string][]map[string]any{
 	"cut":        {{"kind": "reset"}},
+	"route dead": {{"kind": "reset", "route": chaosGeminiKey}},
 	"truncated":  {{"kind": "truncate", "p": 0.5}},
 	"overloaded": {{"kind": "503"}},
 	"failing":    {{"kind": "500", "p": 0.5}},

@@ -112,7 +112,7 @@ func TestChaosPlan_OneOfARoleIsHurtAllTheSame(t *testing.T) {
 func TestChaosPlan_UpstreamFaultsFollowOneAnother(t *testing.T) {
 	t.Parallel()
 	c := chaosDefaults()
-	c.Kills = 14
+	c.Kills = 2 * len(chaosFaults)
 	var end time.Duration
 	seen := map[string]int{}
 	for _, e := range c.plan(c.random(2)) {

@@ -141,6 +141,26 @@ func (r *chaosReport) write(w io.Writer) error {
 	return t.print(w)
 }
 
+// row is the report as a row of the table in docs/reliability.md.
+func (r *chaosReport) row() string {
+	return fmt.Sprintf("| %d | %d | %d | %d | %d | %d | %d | %d | %d | %s / %s / %s | %s / %s | %.2f | %.0f |",
+		r.Seed, r.Jobs, r.Kills, r.Freezes, r.DatabaseRestarts, r.UpstreamFaults, r.Lost, r.Doubled, r.Leaked,
+		seconds(r.Recovery.P50), seconds(r.Recovery.P99), seconds(r.Recovery.Max),
+		slowest(r.Database, func(o chaosOutage) *float64 { return o.FirstAnswerMS }), slowest(r.Database, func(o chaosOutage) *float64 { return o.FirstEndMS }),
+		r.PaidCallsPerJob, r.Seconds)
+}
+
+// slowest is the greatest known figure of all outages.
+func slowest(outages []chaosOutage, figure func(chaosOutage) *float64) string {
+	var most *float64
+	for _, o := range outages {
+		if ms := figure(o); ms != nil && (most == nil || *ms > *most) {
+			most = ms
+		}
+	}
+	return secondsOr(most)
+}
+
 func (r *chaosReport) writeVerdict(t *benchTable) {
 	if len(r.Violations) == 0 {
 		t.text("All %d invariants hold.", len(r.Checked))

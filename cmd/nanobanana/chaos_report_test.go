@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -105,4 +106,43 @@ Note: 1 blows could not be measured: the database was away.
 	if !strings.Contains(got.String(), violated) || strings.Contains(got.String(), "invariants hold") {
 		t.Errorf("the table does not tell the violation:\n%s", got.String())
 	}
+}
+
+func TestChaosReport_RowFitsTheTable(t *testing.T) {
+	t.Parallel()
+	fast, slow := 120.0, 950.0
+	r := &chaosReport{
+		Seed: 7, Jobs: 200, Kills: 4, Freezes: 2, DatabaseRestarts: 3, UpstreamFaults: 5,
+		Recovery: quantiles{P50: 5100, P99: 6200, Max: 6300}, PaidCallsPerJob: 1.25, Seconds: 28.2,
+		Database: []chaosOutage{{FirstAnswerMS: &slow}, {FirstAnswerMS: &fast}, {}},
+	}
+	const want = "| 7 | 200 | 4 | 2 | 3 | 5 | 0 | 0 | 0 | 5.10 / 6.20 / 6.30 | 0.95 / - | 1.25 | 28 |"
+	if diff := cmp.Diff(want, r.row()); diff != "" {
+		t.Errorf("row (-want +got):\n%s", diff)
+	}
+	_, table, ok := strings.Cut(reliability(t), "<!-- runs -->\n")
+	header, _, _ := strings.Cut(table, "\n")
+	if !ok || strings.Count(header, "|") != strings.Count(want, "|") {
+		t.Errorf("the row does not fit below %q", header)
+	}
+}
+
+func TestReliability_ListsEveryInvariant(t *testing.T) {
+	t.Parallel()
+	text := reliability(t)
+	for _, i := range chaosInvariants() {
+		if !strings.Contains(text, "| `"+i.name+"` |") {
+			t.Errorf("docs/reliability.md does not list %s", i.name)
+		}
+	}
+}
+
+// reliability is the text of docs/reliability.md.
+func reliability(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/reliability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

@@ -24,6 +24,9 @@ const (
 // chaosConcurrency is how many generations a worker runs at the same time.
 const chaosConcurrency = 20
 
+// chaosGeminiKey is the key of the live route, by which faults find it.
+const chaosGeminiKey = "chaos-gemini"
+
 // A chaosOrg is one customer of the service under test.
 type chaosOrg struct {
 	id  string
@@ -122,7 +125,7 @@ func (r *chaosRig) env() []string {
 		"NANOBANANA_DATA="+filepath.Join(r.dir, "data"),
 		fmt.Sprintf("NANOBANANA_CONCURRENCY=%d", chaosConcurrency),
 		"NANOBANANA_SIMULATOR_URL="+r.sim.url,
-		"GEMINI_API_KEY=chaos-gemini",
+		"GEMINI_API_KEY="+chaosGeminiKey,
 		"NANOBANANA_GEMINI_URL="+r.sim.url,
 	)
 }

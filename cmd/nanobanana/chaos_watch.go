@@ -24,6 +24,7 @@ const (
 	seenEndedStays = "ended_stays_ended"
 	seenTickets    = "tickets_while_running"
 	seenCaps       = "caps_while_running"
+	seenCounts     = "counts_while_running"
 	seenProcesses  = "processes_stay"
 )
 
@@ -39,6 +40,7 @@ type chaosEnd struct {
 type chaosWatch struct {
 	db       *store.DB
 	caps     map[string]int // by organization
+	counts   bool           // the service counts what is admitted
 	recovery *chaosRecovery
 
 	mu       sync.Mutex
@@ -50,7 +52,7 @@ type chaosWatch struct {
 
 func newChaosWatch(db *store.DB, orgs []*chaosOrg) *chaosWatch {
 	w := &chaosWatch{
-		db: db, caps: map[string]int{}, recovery: newChaosRecovery(db),
+		db: db, caps: map[string]int{}, counts: chaosAdmission, recovery: newChaosRecovery(db),
 		ended: map[string]chaosEnd{}, suspects: map[string]time.Time{}, found: map[string]map[string]struct{}{},
 	}
 	for _, o := range orgs {
@@ -211,11 +213,18 @@ func (w *chaosWatch) forgive() {
 	w.suspects = map[string]time.Time{}
 }
 
-// lookAdmission finds organizations with more under way than their plan allows.
+// lookAdmission finds organizations with more under way than their plan allows,
+// in the rows or as it is counted, and counts that differ from the rows: both
+// change in one transaction.
 func (w *chaosWatch) lookAdmission(ctx context.Context) error {
 	rows, err := w.db.Pool().Query(ctx, `
-		SELECT org_id, queue, count(*) FROM generation
-		WHERE status IN ('queued', 'processing') AND held_at IS NULL
+		SELECT org_id, queue, max(running) FROM (
+			SELECT org_id, queue, count(*) AS running FROM generation
+			WHERE status IN ('queued', 'processing') AND held_at IS NULL
+			GROUP BY 1, 2
+			UNION ALL
+			SELECT org_id, queue, running FROM admission
+		) AS a
 		GROUP BY 1, 2`)
 	if err != nil {
 		return err
@@ -226,6 +235,18 @@ func (w *chaosWatch) lookAdmission(ctx context.Context) error {
 		if most := w.caps[org]; most > 0 && running > most {
 			w.find(seenCaps, fmt.Sprintf("%s has %d generations admitted to %s, its plan allows %d", org, running, queue, most))
 		}
+		return nil
+	})
+	if err != nil || !w.counts {
+		return err
+	}
+	rows, err = w.db.Pool().Query(ctx, sqlMiscounted)
+	if err != nil {
+		return err
+	}
+	var wrong string
+	_, err = pgx.ForEachRow(rows, []any{&wrong}, func() error {
+		w.find(seenCounts, wrong)
 		return nil
 	})
 	return err

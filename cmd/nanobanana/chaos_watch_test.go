@@ -96,6 +96,8 @@ func TestChaosWatch_FindsMoreThanAPlanAllows(t *testing.T) {
 		{"half of them held", revive + `; UPDATE generation SET held_at = now() WHERE id IN ('gen_gone', 'gen_late')`, nil},
 		{"half of them batches", `UPDATE generation SET held_at = NULL, queue = CASE WHEN id IN ('gen_gone', 'gen_late') THEN 'batch' ELSE 'generate' END`, nil},
 		{"all admitted", `UPDATE generation SET queue = 'batch'`, []string{"org_1 has 4 generations admitted to batch, its plan allows 2"}},
+		{"counted as admitted", `UPDATE generation SET held_at = now(); UPDATE admission SET running = 3`, []string{
+			"org_1 has 3 generations admitted to generate, its plan allows 2", "org_1 has 4 generations admitted to batch, its plan allows 2"}},
 	}
 	for _, s := range steps {
 		w.exec(t, s.sql)
@@ -103,6 +105,29 @@ func TestChaosWatch_FindsMoreThanAPlanAllows(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(s.want, watch.seen()[seenCaps]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", s.name, diff)
+		}
+	}
+}
+
+func TestChaosWatch_FindsWrongCounts(t *testing.T) {
+	t.Parallel()
+	w, watch := newWatched(t)
+	watch.counts = true
+	w.exec(t, revive+`; UPDATE generation SET held_at = now() WHERE id = 'gen_gone'; UPDATE admission SET running = 3, held = 1`)
+	steps := []struct {
+		name, sql string
+		want      []string
+	}{
+		{"right", `SELECT`, nil},
+		{"one too few", `UPDATE admission SET running = 2`, []string{"org_1 in generate: 2 running and 1 held are counted, 3 and 1 are so"}},
+	}
+	for _, s := range steps {
+		w.exec(t, s.sql)
+		if err := watch.look(t.Context(), w.now); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(s.want, watch.seen()[seenCounts]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", s.name, diff)
 		}
 	}
