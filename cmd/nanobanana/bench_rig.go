@@ -26,27 +26,16 @@ type benchRig struct {
 	stopLive context.CancelFunc
 
 	sim     *benchSim
-	api     *benchChild
-	workers []*benchChild
+	api     *child
+	workers []*child
 }
 
 // startBenchRig starts what every round needs: the database, whose writes are
 // as safe as a deployment's, and the simulator.
 func startBenchRig(ctx context.Context, cmd *benchCmd, cfg *config) (_ *benchRig, err error) {
-	if cmd.Dir != "" {
-		if err := os.MkdirAll(cmd.Dir, 0o750); err != nil {
-			return nil, fmt.Errorf("make directory: %w", err)
-		}
-	}
 	r := &benchRig{cmd: cmd, stopLive: func() {}}
-	if r.dir, err = os.MkdirTemp(cmd.Dir, "nanobanana-bench-"); err != nil {
-		return nil, fmt.Errorf("make directory: %w", err)
-	}
-	if r.dir, err = filepath.Abs(r.dir); err == nil {
-		err = os.Chmod(r.dir, 0o711) //nolint:gosec // under root the database's own account passes through
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make directory: %w", err)
+	if r.dir, err = makeRigDir(cmd.Dir, "nanobanana-bench-"); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -64,7 +53,7 @@ func startBenchRig(ctx context.Context, cmd *benchCmd, cfg *config) (_ *benchRig
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}
-	sim, err := startBenchChild(ctx, r.dir, "simulator", "simulator listening on ", benchEnv(os.Environ()),
+	sim, err := startChild(ctx, r.dir, "simulator", "simulator listening on ", childEnv(os.Environ()),
 		"simulator", "--listen=127.0.0.1:0", "--speed=0",
 		"--latency="+cmd.providerTime().String(), "--pool-bytes="+strconv.Itoa(cmd.ImageBytes))
 	if err != nil {
@@ -139,7 +128,7 @@ func (r *benchRig) open(ctx context.Context) (*store.DB, error) {
 
 // env is what the API and the workers are configured with.
 func (r *benchRig) env() []string {
-	return benchEnv(os.Environ(),
+	return childEnv(os.Environ(),
 		"DATABASE_URL="+r.postgres.URL(),
 		"NANOBANANA_DATA="+filepath.Join(r.dir, "data"),
 		"NANOBANANA_SIMULATOR_URL="+r.sim.child.url,
@@ -149,14 +138,14 @@ func (r *benchRig) env() []string {
 
 // startAPI returns when the API accepts requests.
 func (r *benchRig) startAPI(ctx context.Context) (err error) {
-	r.api, err = startBenchChild(ctx, r.dir, "api", "api listening on ", r.env(), "api", "--listen=127.0.0.1:0")
+	r.api, err = startChild(ctx, r.dir, "api", "api listening on ", r.env(), "api", "--listen=127.0.0.1:0")
 	return err
 }
 
 // startWorkers returns when every worker takes jobs.
 func (r *benchRig) startWorkers(ctx context.Context) error {
 	for i := range r.cmd.Workers {
-		w, err := startBenchChild(ctx, r.dir, fmt.Sprintf("worker%d", i+1), "worker ready ", r.env(), "worker")
+		w, err := startChild(ctx, r.dir, fmt.Sprintf("worker%d", i+1), "worker ready ", r.env(), "worker")
 		if err != nil {
 			return err
 		}
@@ -182,7 +171,7 @@ func (r *benchRig) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	children := append([]*benchChild{r.api, r.sim.child}, r.workers...)
+	children := append([]*child{r.api, r.sim.child}, r.workers...)
 	for _, c := range children {
 		if c != nil && c.dead() {
 			err = errors.Join(err, c.death())

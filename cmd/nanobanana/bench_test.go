@@ -14,9 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// buildBench builds the program: the processes of a benchmark are the program
+// buildProgram builds the program: the processes that it starts are the program
 // itself, not this test.
-func buildBench(t *testing.T) string {
+func buildProgram(t *testing.T) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "nanobanana")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
@@ -26,11 +26,33 @@ func buildBench(t *testing.T) string {
 	return program
 }
 
+func TestBenchCmd_Validate(t *testing.T) {
+	t.Parallel()
+	good := benchCmd{Jobs: 1000, InFlight: 200, Clients: 16, ImageBytes: 1 << 20, ProviderMS: 0, Workers: 1}
+	if err := good.Validate(); err != nil {
+		t.Errorf("the defaults are refused: %v", err)
+	}
+	for flag, change := range map[string]func(*benchCmd){
+		"--jobs is 0":          func(c *benchCmd) { c.Jobs = 0 },
+		"--in-flight is 20000": func(c *benchCmd) { c.InFlight = 20_000 },
+		"--clients is 0":       func(c *benchCmd) { c.Clients = 0 },
+		"--image-bytes is 10":  func(c *benchCmd) { c.ImageBytes = 10 },
+		"--provider-ms is -1":  func(c *benchCmd) { c.ProviderMS = -1 },
+		"--workers is 65":      func(c *benchCmd) { c.Workers = 65 },
+	} {
+		bad := good
+		change(&bad)
+		if err := bad.Validate(); err == nil || !strings.HasPrefix(err.Error(), flag+"; it must be ") {
+			t.Errorf("Validate = %v, want %q", err, flag)
+		}
+	}
+}
+
 func TestBench_MeasuresAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	dir := passableDir(t)
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), buildBench(t), "bench", "--jobs=40", "--image-bytes=65536", "--provider-ms=20", "--json", "--dir="+dir)
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "bench", "--jobs=40", "--image-bytes=65536", "--provider-ms=20", "--json", "--dir="+dir)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("bench: %v\n%s%s", err, stderr.String(), stdout.String())
@@ -97,7 +119,7 @@ func wantFigures(t *testing.T, r *benchReport) {
 
 func TestBench_EndsItsProcesses(t *testing.T) {
 	t.Parallel()
-	program := buildBench(t)
+	program := buildProgram(t)
 	tests := []struct {
 		name   string
 		signal os.Signal

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,11 +13,11 @@ import (
 )
 
 // benchSim is the simulator's process and its journal.
-type benchSim struct{ child *benchChild }
+type benchSim struct{ child *child }
 
 // forget empties the journal.
 func (s *benchSim) forget(ctx context.Context) error {
-	return s.control(ctx, http.MethodDelete, http.StatusNoContent, nil)
+	return simControl(ctx, s.child.url, http.MethodDelete, "/__sim/requests", nil, nil)
 }
 
 var benchToken = regexp.MustCompile(`bench-[a-z0-9]+-[0-9]+`)
@@ -26,13 +25,8 @@ var benchToken = regexp.MustCompile(`bench-[a-z0-9]+-[0-9]+`)
 // calls returns when the provider was called for each job, by the job's token,
 // in the order of the calls. The journal holds the latest 10,000.
 func (s *benchSim) calls(ctx context.Context) (map[string][]time.Time, error) {
-	var journal struct {
-		Requests []struct {
-			Time   time.Time `json:"time"`
-			Prompt string    `json:"prompt"`
-		} `json:"requests"`
-	}
-	if err := s.control(ctx, http.MethodGet, http.StatusOK, &journal); err != nil {
+	journal, err := readSimJournal(ctx, s.child.url)
+	if err != nil {
 		return nil, err
 	}
 	calls := make(map[string][]time.Time, len(journal.Requests))
@@ -41,29 +35,6 @@ func (s *benchSim) calls(ctx context.Context) (map[string][]time.Time, error) {
 		calls[token] = append(calls[token], r.Time)
 	}
 	return calls, nil
-}
-
-// control sends a request to the journal.
-func (s *benchSim) control(ctx context.Context, method string, want int, into any) error {
-	req, err := http.NewRequestWithContext(ctx, method, s.child.url+"/__sim/requests", nil)
-	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("simulator's journal: %w", err)
-	}
-	defer func() { _ = res.Body.Close() }() // only read
-	if res.StatusCode != want {
-		return fmt.Errorf("simulator's journal: %s answered %s", method, res.Status)
-	}
-	if into == nil {
-		return nil
-	}
-	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
-		return fmt.Errorf("simulator's journal: %w", err)
-	}
-	return nil
 }
 
 // benchWatch sees jobs end by the notification their finish sends, as a waiting

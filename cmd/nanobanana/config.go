@@ -26,6 +26,7 @@ type cli struct {
 	Keys      keysCmd      `cmd:"" help:"Create, list and revoke API keys."`
 	Generate  generateCmd  `cmd:"" help:"Generate an image with a running server."`
 	Bench     benchCmd     `cmd:"" help:"Measure this machine: own database, API, worker and simulator."`
+	Chaos     chaosCmd     `cmd:"" help:"Hurt a service of its own and check that no job is lost or done twice."`
 	Settings  settingsCmd  `cmd:"" name:"config" help:"Print the effective configuration without secrets."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 

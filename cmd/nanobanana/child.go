@@ -22,8 +22,8 @@ const (
 	childStop  = 15 * time.Second
 )
 
-// A benchChild is one process of this program.
-type benchChild struct {
+// A child is one process of this program.
+type child struct {
 	name string
 	url  string // the last word of the line that said it was ready
 	log  string // path of what it printed
@@ -32,22 +32,22 @@ type benchChild struct {
 	err  error         // how, valid once done is closed
 }
 
-// startBenchChild runs this program with args and returns once it has printed a
+// startChild runs this program with args and returns once it has printed a
 // line that begins with ready. The process dies with this one where the system
 // offers that.
-func startBenchChild(ctx context.Context, dir, name, ready string, env []string, args ...string) (*benchChild, error) {
+func startChild(ctx context.Context, dir, name, ready string, env []string, args ...string) (*child, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	c := &benchChild{name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
+	c := &child{name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	log, err := os.OpenFile(c.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", name, err)
 	}
 	c.cmd = exec.Command(program, args...) //nolint:gosec,noctx // this program; it outlives ctx to be drained
 	c.cmd.Env, c.cmd.Dir, c.cmd.Stderr = env, dir, log
-	c.cmd.SysProcAttr = benchChildAttr()
+	c.cmd.SysProcAttr = childAttr()
 	c.cmd.WaitDelay = time.Second
 	line := &lineWaiter{prefix: ready, log: log, found: make(chan string, 1)}
 	c.cmd.Stdout = line
@@ -82,7 +82,7 @@ func startBenchChild(ctx context.Context, dir, name, ready string, env []string,
 }
 
 // death says how the process ended, with the end of its log.
-func (c *benchChild) death() error {
+func (c *child) death() error {
 	text, _ := os.ReadFile(c.log) // without it the error is only shorter
 	const tail = 2000
 	text = bytes.TrimSpace(text[max(0, len(text)-tail):])
@@ -90,7 +90,7 @@ func (c *benchChild) death() error {
 }
 
 // dead reports whether the process has ended, whoever ended it.
-func (c *benchChild) dead() bool {
+func (c *child) dead() bool {
 	select {
 	case <-c.done:
 		return true
@@ -100,7 +100,7 @@ func (c *benchChild) dead() bool {
 }
 
 // stop lets the process drain. The error says that it did not end well.
-func (c *benchChild) stop(ctx context.Context) error {
+func (c *child) stop(ctx context.Context) error {
 	if c == nil {
 		return nil
 	}
@@ -124,7 +124,7 @@ func (c *benchChild) stop(ctx context.Context) error {
 }
 
 // kill ends the process at once and waits for its end.
-func (c *benchChild) kill() error {
+func (c *child) kill() error {
 	if c == nil || c.dead() {
 		return nil
 	}
@@ -169,9 +169,9 @@ func (w *lineWaiter) Write(p []byte) (int, error) {
 	return w.log.Write(p)
 }
 
-// benchEnv is an environment without the settings that would point a process
+// childEnv is an environment without the settings that would point a process
 // somewhere else than extra does.
-func benchEnv(environ []string, extra ...string) []string {
+func childEnv(environ []string, extra ...string) []string {
 	foreign := []string{"NANOBANANA_", "AWS_", "PG", "DATABASE_URL=", "GEMINI_", "OPENAI_", "REDIS_", "STRIPE_", "OTEL_"}
 	var env []string
 	for _, pair := range environ {
@@ -184,4 +184,25 @@ func benchEnv(environ []string, extra ...string) []string {
 		}
 	}
 	return append(env, extra...)
+}
+
+// makeRigDir makes a directory for what the children of a run leave, below
+// parent or the temporary directory.
+func makeRigDir(parent, prefix string) (string, error) {
+	if parent != "" {
+		if err := os.MkdirAll(parent, 0o750); err != nil {
+			return "", fmt.Errorf("make directory: %w", err)
+		}
+	}
+	dir, err := os.MkdirTemp(parent, prefix)
+	if err != nil {
+		return "", fmt.Errorf("make directory: %w", err)
+	}
+	if dir, err = filepath.Abs(dir); err == nil {
+		err = os.Chmod(dir, 0o711) //nolint:gosec // under root the database's own account passes through
+	}
+	if err != nil {
+		return "", fmt.Errorf("make directory: %w", err)
+	}
+	return dir, nil
 }

@@ -2,9 +2,9 @@ package main
 
 import "syscall"
 
-// benchChildAttr makes a child that Ctrl-C does not reach, so that this process
+// childAttr makes a child that Ctrl-C does not reach, so that this process
 // decides when it ends, and that is killed when this process is (prctl(2),
 // PR_SET_PDEATHSIG).
-func benchChildAttr() *syscall.SysProcAttr {
+func childAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/nanobanana/nanobanana/billing"
+	"github.com/nanobanana/nanobanana/store"
+	"github.com/nanobanana/nanobanana/store/blobs"
+	"github.com/nanobanana/nanobanana/store/localpg"
+)
+
+// What the service is expected to do. A part that is not there is neither used
+// nor checked.
+const (
+	chaosAdmission  = false // submissions beyond a plan's cap are held, and priority is accepted
+	chaosHeartbeats = false // workers keep rows of their own
+)
+
+// chaosConcurrency is how many generations a worker runs at the same time.
+const chaosConcurrency = 20
+
+// chaosGeminiKey is the key of the live route, by which faults find it.
+const chaosGeminiKey = "chaos-gemini"
+
+// A chaosOrg is one customer of the service under test.
+type chaosOrg struct {
+	id  string
+	key string
+	cap int // most generations at the same time in each queue; 0: none of its own
+}
+
+// chaosRig is a service of its own: Postgres, a simulator, APIs and workers.
+type chaosRig struct {
+	cmd      *chaosCmd
+	dir      string
+	postgres *localpg.Server
+	db       *store.DB
+	orgs     []*chaosOrg
+	sim      *child
+	apis     []*chaosMember
+	workers  []*chaosMember
+}
+
+// startChaosRig starts everything. The database writes as safely as a
+// deployment's: a crash of it must lose nothing.
+func startChaosRig(ctx context.Context, cmd *chaosCmd, cfg *config) (_ *chaosRig, err error) {
+	r := &chaosRig{cmd: cmd}
+	if r.dir, err = makeRigDir(cmd.Dir, "nanobanana-chaos-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close(), r.discard())
+		}
+	}()
+	opts := localpg.Options{Ephemeral: true, Durable: true, Binaries: cfg.PGBin}
+	if cmd.Dir != "" {
+		opts.Dir = filepath.Join(r.dir, "postgres")
+	}
+	if r.postgres, err = localpg.Start(ctx, opts); err != nil {
+		return nil, err
+	}
+	if r.db, err = store.Open(ctx, r.postgres.URL(), store.Options{Name: "nanobanana chaos", MaxConns: 6}); err != nil {
+		return nil, err
+	}
+	if _, err := r.db.Migrate(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.createOrgs(ctx); err != nil {
+		return nil, err
+	}
+	r.sim, err = startChild(ctx, r.dir, "simulator", "simulator listening on ", childEnv(os.Environ()),
+		"simulator", "--listen=127.0.0.1:0", "--latency=1500ms", "--pool-bytes=20000")
+	if err != nil {
+		return nil, err
+	}
+	return r, r.startFleet(ctx)
+}
+
+// createOrgs makes customers of several plans, some of which are held to few
+// generations at a time, and one that uses a test key.
+func (r *chaosRig) createOrgs(ctx context.Context) error {
+	keys, _, err := openKeys(ctx, &config{}, r.db)
+	if err != nil {
+		return err
+	}
+	for _, o := range []struct{ plan, kind string }{
+		{"unlimited", store.KeyLive}, {"free", store.KeyLive}, {"hobby", store.KeyLive}, {"pro", store.KeyTest},
+	} {
+		plan, ok := billing.LookupPlan(o.plan)
+		if !ok {
+			return fmt.Errorf("there is no plan %s", o.plan)
+		}
+		org, err := r.db.CreateOrg(ctx, o.plan, plan.Name, plan.RetentionDays)
+		if err != nil {
+			return err
+		}
+		project, err := r.db.CreateProject(ctx, org.ID, "chaos")
+		if err != nil {
+			return err
+		}
+		secret, _, err := keys.Create(ctx, project, "chaos", o.kind, nil)
+		if err != nil {
+			return err
+		}
+		r.orgs = append(r.orgs, &chaosOrg{id: org.ID, key: secret, cap: chaosCap(plan)})
+	}
+	return nil
+}
+
+// chaosCap is the most generations that a plan runs at the same time; 0: it has no
+// cap.
+func chaosCap(billing.Plan) int { return 0 }
+
+// env configures the APIs and workers: every provider is the simulator, under
+// another key.
+func (r *chaosRig) env() []string {
+	return childEnv(os.Environ(),
+		"DATABASE_URL="+r.postgres.URL(),
+		"NANOBANANA_DATA="+filepath.Join(r.dir, "data"),
+		fmt.Sprintf("NANOBANANA_CONCURRENCY=%d", chaosConcurrency),
+		"NANOBANANA_SIMULATOR_URL="+r.sim.url,
+		"GEMINI_API_KEY="+chaosGeminiKey,
+		"NANOBANANA_GEMINI_URL="+r.sim.url,
+	)
+}
+
+// startFleet starts the APIs and workers at the same time.
+func (r *chaosRig) startFleet(ctx context.Context) error {
+	for i := range r.cmd.APIs {
+		r.apis = append(r.apis, &chaosMember{rig: r, role: roleAPI, index: i})
+	}
+	for i := range r.cmd.Workers {
+		r.workers = append(r.workers, &chaosMember{rig: r, role: roleWorker, index: i})
+	}
+	errs := make([]error, len(r.members()))
+	var wg sync.WaitGroup
+	for i, m := range r.members() {
+		wg.Go(func() { errs[i] = m.start(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// members are all processes that can be hurt.
+func (r *chaosRig) members() []*chaosMember {
+	return append(append([]*chaosMember{}, r.apis...), r.workers...)
+}
+
+// member is the one that an event is about.
+func (r *chaosRig) member(e chaosEvent) *chaosMember {
+	if e.role == roleAPI {
+		return r.apis[e.index]
+	}
+	return r.workers[e.index]
+}
+
+// openImages opens the directory the workers store images in.
+func (r *chaosRig) openImages() (*blobs.Dir, error) {
+	return blobs.OpenDir(filepath.Join(r.dir, "data", "images"))
+}
+
+// close ends every process.
+func (r *chaosRig) close() error {
+	var errs []error
+	for _, m := range r.members() {
+		errs = append(errs, m.close())
+	}
+	errs = append(errs, r.sim.kill())
+	if r.db != nil {
+		r.db.Close()
+	}
+	if r.postgres != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), childStop)
+		defer cancel()
+		errs = append(errs, r.postgres.Stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// discard removes the logs and images.
+func (r *chaosRig) discard() error { return os.RemoveAll(r.dir) }

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// chaosPatience is how long customers go on asking, and the service may take
+	// to settle, once the last submission was due.
+	chaosPatience = 90 * time.Second
+	// afterglow is how long a settled service is watched: what is fenced off may
+	// still be under way.
+	afterglow = 1500 * time.Millisecond
+)
+
+// chaosRun is one run of the command on its rig.
+type chaosRun struct {
+	rig    *chaosRig
+	report *chaosReport
+
+	jobs  []*chaosJob
+	load  *chaosLoad
+	watch *chaosWatch
+	blows *chaosBlows
+	looks func() // ends the watch
+}
+
+// hurt offers the jobs and deals out the blows, and returns when customers know
+// how their jobs ended and every process is well again.
+func (r *chaosRun) hurt(ctx context.Context) (err error) {
+	c, began := r.rig.cmd, time.Now()
+	r.jobs = c.drawJobs(c.random(1), r.rig.orgs)
+	r.load = newChaosLoad(r.rig.apis)
+	r.watch = newChaosWatch(r.rig.db, r.rig.orgs)
+	if r.blows, err = newChaosBlows(r.rig, r.watch); err != nil {
+		return err
+	}
+	r.startWatch(ctx)
+	limited, stop := context.WithTimeout(ctx, c.chaosWindow()+chaosPatience)
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err = r.blows.deal(ctx, c.plan(c.random(2))); err != nil {
+			stop() // the customers would wait in vain
+		}
+	})
+	r.load.run(limited, r.jobs)
+	wg.Wait()
+	if err = errors.Join(err, ctx.Err()); err != nil {
+		r.looks()
+		return err
+	}
+	r.report.LoadSeconds = round(time.Since(began).Seconds(), 1)
+	return nil
+}
+
+// startWatch looks at the rows until looks is called.
+func (r *chaosRun) startWatch(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.watch.run(ctx, r.rig.members())
+	}()
+	r.looks = sync.OnceFunc(func() {
+		stop()
+		<-done
+	})
+}
+
+// settle waits until nothing is left to do, or patience is over, and a little
+// longer for what should have no effect any more.
+func (r *chaosRun) settle(ctx context.Context) error {
+	defer r.looks()
+	began := time.Now()
+	for {
+		unsettled, err := r.unsettled(ctx)
+		if err == nil && !unsettled {
+			break
+		}
+		if time.Since(began) > chaosPatience {
+			break // the invariants say what is wrong
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return context.Cause(ctx)
+		}
+	}
+	r.report.SettleSeconds = round(time.Since(began).Seconds(), 1)
+	if !pause(ctx, afterglow) {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// unsettled reports whether generations, tickets or signs of dead workers are
+// left.
+func (r *chaosRun) unsettled(ctx context.Context) (left bool, err error) {
+	err = r.rig.db.Pool().QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM generation WHERE status IN ('queued', 'processing'))
+			OR EXISTS (SELECT FROM (`+ticketsDisagree+`) AS t)
+			OR EXISTS (SELECT FROM worker WHERE seen_at > now() - interval '5 seconds' AND id <> ALL(@workers::text[]))`,
+		pgx.NamedArgs{"workers": r.workers()}).Scan(&left)
+	return left, err
+}
+
+// workers are the ids of the processes that live.
+func (r *chaosRun) workers() []string {
+	ids := []string{}
+	for _, m := range r.rig.workers {
+		ids = append(ids, m.address())
+	}
+	return ids
+}
+
+var chaosToken = regexp.MustCompile(`chaos-[0-9]+-[0-9]+`)
+
+// judge gathers the evidence and checks every invariant.
+func (r *chaosRun) judge(ctx context.Context) error {
+	r.measure()
+	journal, err := readSimJournal(ctx, r.rig.sim.url)
+	if err != nil {
+		return err
+	}
+	if journal.Seen > len(journal.Requests) {
+		return fmt.Errorf("the provider was called %d times and remembers only %d calls", journal.Seen, len(journal.Requests))
+	}
+	calls := map[string]int{}
+	for _, call := range journal.Requests {
+		calls[chaosToken.FindString(call.Prompt)]++
+		r.report.ProviderCalls++
+		if call.Paid || call.Images > 0 {
+			r.report.PaidCalls++
+		}
+	}
+	r.report.PaidCallsPerJob = round(float64(r.report.PaidCalls)/float64(max(r.report.Accepted, 1)), 2)
+	images, err := r.rig.openImages()
+	if err != nil {
+		return err
+	}
+	evidence := &chaosEvidence{
+		db: r.rig.db, images: images, jobs: r.jobs, answers: r.load.answers, calls: calls,
+		workers: r.workers(), seen: r.watch.seen(), now: time.Now(),
+	}
+	err = r.check(ctx, evidence)
+	return errors.Join(err, r.countStates(ctx), r.measureOutages(ctx), images.Close())
+}
+
+// check asks each invariant for counterexamples.
+func (r *chaosRun) check(ctx context.Context, evidence *chaosEvidence) error {
+	for _, i := range upheld(chaosInvariants()) {
+		found, err := i.find(ctx, evidence)
+		if err != nil {
+			return fmt.Errorf("check %s: %w", i.name, err)
+		}
+		r.report.violate(i, found)
+	}
+	return nil
+}
+
+// measure fills in what was dealt out and seen.
+func (r *chaosRun) measure() {
+	p, dealt := r.report, r.blows.dealt
+	p.Kills, p.Freezes, p.UpstreamFaults = dealt[blowKill], dealt[blowFreeze], dealt[blowUpstream]
+	p.DatabaseRestarts = dealt[blowCrash] + dealt[blowRestart]
+	p.Recovery, p.Unrecovered, p.Unmeasured = r.watch.recovery.figures()
+	p.Looks, p.Answers = r.watch.looks, r.load.answers
+	p.countJobs(r.jobs)
+}
+
+// countStates counts how generations ended.
+func (r *chaosRun) countStates(ctx context.Context) error {
+	rows, err := r.rig.db.Pool().Query(ctx, `SELECT status, count(*) FROM generation GROUP BY 1`)
+	if err != nil {
+		return fmt.Errorf("count states: %w", err)
+	}
+	r.report.States = map[string]int{}
+	var status string
+	var n int
+	_, err = pgx.ForEachRow(rows, []any{&status, &n}, func() error { r.report.States[status] = n; return nil })
+	if err != nil {
+		return fmt.Errorf("count states: %w", err)
+	}
+	return nil
+}
+
+// measureOutages finds when the service was of use again after its database was
+// back.
+func (r *chaosRun) measureOutages(ctx context.Context) error {
+	for _, back := range r.blows.accepted {
+		var o chaosOutage
+		if at := r.load.firstGood(back); !at.IsZero() {
+			o.FirstAnswerMS = since(back, at)
+		}
+		var ended *time.Time
+		err := r.rig.db.Pool().QueryRow(ctx, `SELECT min(finished_at) FROM generation WHERE finished_at > $1`, back).Scan(&ended)
+		if err != nil {
+			return fmt.Errorf("find the first end: %w", err)
+		}
+		if ended != nil {
+			o.FirstEndMS = since(back, *ended)
+		}
+		r.report.Database = append(r.report.Database, o)
+	}
+	return nil
+}
+
+func since(from, to time.Time) *float64 {
+	ms := millis(to.Sub(from))
+	return &ms
+}
+
+// seen are the counterexamples so far.
+func (w *chaosWatch) seen() map[string][]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	seen := map[string][]string{}
+	for name, examples := range w.found {
+		seen[name] = slices.Sorted(maps.Keys(examples))
+	}
+	return seen
+}

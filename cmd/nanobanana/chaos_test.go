@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestChaosCmd_Validate(t *testing.T) {
+	t.Parallel()
+	if err := chaosDefaults().Validate(); err != nil {
+		t.Errorf("the defaults are refused: %v", err)
+	}
+	for flag, change := range map[string]func(*chaosCmd){
+		"--jobs is 0":     func(c *chaosCmd) { c.Jobs = 0 },
+		"--jobs is 3001":  func(c *chaosCmd) { c.Jobs = 3001 },
+		"--kills is -1":   func(c *chaosCmd) { c.Kills = -1 },
+		"--workers is 0":  func(c *chaosCmd) { c.Workers = 0 },
+		"--apis is 17":    func(c *chaosCmd) { c.APIs = 17 },
+		"--kills is 1000": func(c *chaosCmd) { c.Kills = 1000 },
+	} {
+		bad := chaosDefaults()
+		change(bad)
+		if err := bad.Validate(); err == nil || !strings.HasPrefix(err.Error(), flag+"; it must be ") {
+			t.Errorf("Validate = %v, want %q", err, flag)
+		}
+	}
+}
+
+// TestChaos_Short is the run that every change must pass.
+func TestChaos_Short(t *testing.T) {
+	t.Parallel()
+	dir := passableDir(t)
+	var stdout, stderr bytes.Buffer
+	args := []string{"chaos", "--jobs=60", "--kills=2", "--seed=1", "--json", "--dir=" + dir}
+	if !chaosHeartbeats {
+		args = append(args, "--spare=worker")
+	}
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("chaos: %v\n%s%s", err, stderr.String(), stdout.String())
+	}
+	if stderr.String() != "seed 1\n" {
+		t.Errorf("standard error = %q", stderr.String())
+	}
+	var r chaosReport
+	dec := json.NewDecoder(&stdout)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil || dec.More() {
+		t.Fatalf("standard output is not one report: %v, more: %t", err, dec.More())
+	}
+	if r.Lost != 0 || r.Doubled != 0 || r.Leaked != 0 || len(r.Violations) != 0 || r.Unrecovered != 0 {
+		t.Errorf("lost %d, doubled %d, leaked %d, violations %v", r.Lost, r.Doubled, r.Leaked, r.Violations)
+	}
+	if r.Seed != 1 || r.Jobs != 60 || r.Kills != 2 || r.Freezes != 1 || r.DatabaseRestarts != 1 || r.UpstreamFaults != 2 {
+		t.Errorf("dealt out: %+v", r)
+	}
+	ended := 0
+	for _, n := range r.States {
+		ended += n
+	}
+	if r.Accepted != 60 || ended != 60 || r.States["succeeded"] < 20 {
+		t.Errorf("%d jobs accepted, states %v", r.Accepted, r.States)
+	}
+	// Each of these has looked at something.
+	if r.ProviderCalls < r.PaidCalls || r.PaidCalls < r.States["succeeded"] || r.Looks < 10 || len(r.Database) != 1 || r.Answers["POST 202"] < 30 {
+		t.Errorf("%d calls, %d paid, %d looks, outages %v, answers %v", r.ProviderCalls, r.PaidCalls, r.Looks, r.Database, r.Answers)
+	}
+	if want := len(upheld(chaosInvariants())); len(r.Checked) != want {
+		t.Errorf("%d invariants checked, want %d", len(r.Checked), want)
+	}
+	wantEmpty(t, dir)
+}
+
+func TestChaos_EndsItsProcesses(t *testing.T) {
+	t.Parallel()
+	program := buildProgram(t)
+	tests := []struct {
+		name   string
+		signal os.Signal
+		tidy   bool
+	}{
+		{"interrupted", os.Interrupt, true},
+		{"killed", syscall.SIGKILL, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := passableDir(t)
+			var stderr bytes.Buffer
+			cmd := exec.CommandContext(t.Context(), program, "chaos", "--jobs=200", "--kills=40", "--seed=1", "--dir="+dir)
+			cmd.Stderr = &stderr
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			eventually(t, "a frozen process", func() bool {
+				logs, _ := filepath.Glob(filepath.Join(dir, "nanobanana-chaos-*", "chaos.log"))
+				return len(logs) == 1 && anyFrozen(dir)
+			})
+			if err := cmd.Process.Signal(tt.signal); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ended; err == nil {
+				t.Error("an unfinished run ended with status 0")
+			}
+			eventually(t, "the end of every process", func() bool { return len(processesBelow(dir)) == 0 })
+			if tt.tidy {
+				wantEmpty(t, dir)
+				if !strings.Contains(stderr.String(), "stopped before the end") {
+					t.Errorf("standard error = %q", stderr.String())
+				}
+			}
+		})
+	}
+}
+
+// anyFrozen reports whether a process that works below dir has been stopped by a
+// signal (proc_pid_stat(5): state T).
+func anyFrozen(dir string) bool {
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	for _, link := range links {
+		cwd, err := os.Readlink(link)
+		if err != nil || !strings.HasPrefix(cwd, dir) {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join(filepath.Dir(link), "stat"))
+		if err != nil {
+			continue
+		}
+		if fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])); len(fields) > 0 && fields[0] == "T" {
+			return true
+		}
+	}
+	return false
+}
