@@ -37,6 +37,7 @@ func TestLookup(t *testing.T) {
 		"gpt-image-2":                   "gpt-image-2",
 		"gpt-image":                     "gpt-image-2.6-flare",
 		"GPT-Image-2.5-Sunburst":        "gpt-image-2.5-sunburst",
+		"gpt-image-2-2026-04-21":        "gpt-image-2",
 	} {
 		got, ok := Lookup(asked)
 		if diff := cmp.Diff(want, got.Name); diff != "" || !ok {

@@ -65,7 +65,7 @@ func New(o Options) (*Provider, error) {
 }
 
 // clientConfig chooses the backend. With Vertex it puts the authorizer over
-// o.Transport. The SDK takes nothing from the environment that is set here.
+// o.Transport. All that the SDK would else take from the environment is set.
 func clientConfig(o *Options) (*genai.ClientConfig, error) {
 	if o.Vertex == nil {
 		if o.APIKey == "" {
@@ -87,6 +87,9 @@ func clientConfig(o *Options) (*genai.ClientConfig, error) {
 	}
 	if v.Location == "" {
 		v.Location = "global"
+	}
+	if o.BaseURL == "" {
+		o.BaseURL = v.url()
 	}
 	authorizer, err := newAuthorizer(v, o.Transport)
 	if err != nil {
