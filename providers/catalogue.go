@@ -160,7 +160,7 @@ func (m Model) CostOf(req Request, u Usage) Micros {
 		size, _ := m.NativeSize(req)
 		u.ImageTokens = m.OutputTokens(size.Width, size.Height, req.Quality)
 	}
-	return m.Cost(req.Resolution, u)
+	return m.Cost(m.Fitted(req).Resolution, u)
 }
 
 // For returns the model that serves this one's requests at a provider: itself at

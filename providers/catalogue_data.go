@@ -120,6 +120,9 @@ var aliases = []Alias{
 	retired("gpt-image-1.5", currentGPTImage, day(2026, 12, 1), "gpt-image-2"),
 	retired("chatgpt-image-latest", currentGPTImage, day(2026, 12, 1), "gpt-image-2"),
 	{Name: "gpt-image", Model: currentGPTImage},
+	{Name: "gpt-image-2-2026-04-21", Model: "gpt-image-2"},
+	{Name: "gpt-image-2.5-flare-2026-09-08", Model: "gpt-image-2.5-flare"},
+	{Name: "gpt-image-2.5-sunburst-2026-09-08", Model: "gpt-image-2.5-sunburst"},
 }
 
 func retired(name, model string, shutdown *time.Time, successor string) Alias {

@@ -30,8 +30,20 @@ func (m Model) NativeSize(req Request) (Size, bool) {
 	if m.ExactSizes && (req.Width != 0 || req.Height != 0) {
 		return m.covering(req.Width, req.Height)
 	}
+	req = m.Fitted(req)
 	width, height := m.Pixels(req.AspectRatio, req.Resolution)
 	return Size{width, height}, width > 0
+}
+
+// Fitted is a request as the model is to be asked, whichever it was made for:
+// under the upstream's name and, where pixels are wanted of a model without
+// exact sizes, for the native picture that serves them best.
+func (m Model) Fitted(req Request) Request {
+	req.Model = m.Upstream
+	if !m.ExactSizes && req.Width > 0 && req.Height > 0 {
+		req.AspectRatio, req.Resolution, _ = m.Fit(req.Width, req.Height)
+	}
+	return req
 }
 
 // covering is the smallest size the model makes that reaches both sides.

@@ -30,7 +30,9 @@ func TestModel_NativeSize(t *testing.T) {
 		{"gpt-image", Request{AspectRatio: "16:9", Resolution: "4K"}, Size{}},
 		{"gpt-image", Request{AspectRatio: "8:1"}, Size{}},
 		{"gpt-image", Request{}, Size{1024, 1024}},
-		{"banana", Request{Width: 1000, Height: 900, AspectRatio: "16:9"}, Size{1376, 768}},
+		{"banana", Request{Width: 1000, Height: 900, AspectRatio: "16:9"}, Size{1024, 1024}},
+		{"banana", Request{AspectRatio: "16:9", Resolution: "4K"}, Size{5504, 3072}},
+		{"banana-lite", Request{AspectRatio: "8:1"}, Size{}},
 	} {
 		got, ok := mustLookup(t, c.model).NativeSize(c.req)
 		if !ok {
@@ -105,5 +107,28 @@ func TestModel_For(t *testing.T) {
 		if diff := cmp.Diff(c.want, got.Name); diff != "" || ok != (c.want != "") {
 			t.Errorf("%s at %s, ok %v (-want +got):\n%s", c.model, c.provider, ok, diff)
 		}
+	}
+}
+
+// TestModel_Fitted has models stand in for others.
+func TestModel_Fitted(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		model     string
+		req, want Request
+	}{
+		"ExactForGrid": {"banana", Request{Model: "x", Width: 2752, Height: 1536, Resolution: "1K"},
+			Request{Model: "gemini-nano-banana-2.1", Width: 2752, Height: 1536, AspectRatio: "16:9", Resolution: "2K"}},
+		"GridForExact": {"gpt-image-2", Request{Width: 1280, Height: 896, AspectRatio: "3:2", Resolution: "2K"},
+			Request{Model: "gpt-image-2", Width: 1280, Height: 896, AspectRatio: "3:2", Resolution: "2K"}},
+		"NoPixels": {"banana", Request{AspectRatio: "8:1", Resolution: "4K"},
+			Request{Model: "gemini-nano-banana-2.1", AspectRatio: "8:1", Resolution: "4K"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(c.want, mustLookup(t, c.model).Fitted(c.req)); diff != "" {
+				t.Errorf("request (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

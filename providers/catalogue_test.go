@@ -37,6 +37,7 @@ func TestLookup(t *testing.T) {
 		"gpt-image-2":                   "gpt-image-2",
 		"gpt-image":                     "gpt-image-2.6-flare",
 		"GPT-Image-2.5-Sunburst":        "gpt-image-2.5-sunburst",
+		"gpt-image-2-2026-04-21":        "gpt-image-2",
 	} {
 		got, ok := Lookup(asked)
 		if diff := cmp.Diff(want, got.Name); diff != "" || !ok {
@@ -82,9 +83,12 @@ func TestCatalogue_IsConsistent(t *testing.T) {
 			}
 			for _, ratio := range m.AspectRatios {
 				w, h := m.Pixels(ratio, r.Name)
-				got, res, exact := m.Fit(w, h)
-				if diff := cmp.Diff([]any{ratio, r.Name, true}, []any{got, res, exact}); w == 0 || diff != "" {
-					t.Errorf("%s: Fit(%d, %d) (-want +got):\n%s", m.Name, w, h, diff)
+				want := Request{Model: m.Upstream, Width: w, Height: h, AspectRatio: ratio, Resolution: r.Name}
+				if diff := cmp.Diff(want, m.Fitted(want)); w == 0 || diff != "" {
+					t.Errorf("%s %s %s at its own pixels (-want +got):\n%s", m.Name, r.Name, ratio, diff)
+				}
+				if size, ok := m.NativeSize(want); !ok || size != (Size{w, h}) {
+					t.Errorf("%s makes %v for %dx%d", m.Name, size, w, h)
 				}
 			}
 		}

@@ -84,7 +84,8 @@ func TestModel_CostOf(t *testing.T) {
 		"Quality":       {gpt, Request{Width: 1024, Height: 1024, Quality: "hd"}, Usage{}, 1756 * 30},
 		"Ratio":         {gpt, Request{AspectRatio: "1:1", Resolution: "2K"}, Usage{}, 892 * 30},
 		"Neither":       {gpt, Request{}, Usage{}, 439 * 30},
-		"OtherProvider": {banana, Request{Width: 64, Height: 64, Resolution: "2K", Quality: "high"}, Usage{}, 50_400},
+		"OtherPixels":   {banana, Request{Width: 2752, Height: 1536, Resolution: "1K"}, Usage{}, 50_400},
+		"OtherProvider": {banana, Request{Resolution: "2K", Quality: "high"}, Usage{}, 50_400},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -65,7 +65,7 @@ func New(o Options) (*Provider, error) {
 }
 
 // clientConfig chooses the backend. With Vertex it puts the authorizer over
-// o.Transport. The SDK takes nothing from the environment that is set here.
+// o.Transport. All that the SDK would else take from the environment is set.
 func clientConfig(o *Options) (*genai.ClientConfig, error) {
 	if o.Vertex == nil {
 		if o.APIKey == "" {
@@ -88,6 +88,9 @@ func clientConfig(o *Options) (*genai.ClientConfig, error) {
 	if v.Location == "" {
 		v.Location = "global"
 	}
+	if o.BaseURL == "" {
+		o.BaseURL = v.url()
+	}
 	authorizer, err := newAuthorizer(v, o.Transport)
 	if err != nil {
 		return nil, err
@@ -102,10 +105,14 @@ func clientConfig(o *Options) (*genai.ClientConfig, error) {
 // Name implements providers.Provider.
 func (p *Provider) Name() string { return p.name }
 
-// Generate implements providers.Provider. With less than 10 s left in ctx it
-// fails with KindDeadline without calling; with references of more than 20 MB
-// together, or a mask, with KindInvalid.
+// Generate implements providers.Provider. Where pixels are wanted, the model is
+// asked for the native picture that serves them best. With less than 10 s left in
+// ctx it fails with KindDeadline without calling; with references of more than
+// 20 MB together, or a mask, with KindInvalid.
 func (p *Provider) Generate(ctx context.Context, req providers.Request) (*providers.Result, error) {
+	if model, ok := providers.Lookup(req.Model); ok {
+		req = model.Fitted(req)
+	}
 	timeout := p.timeoutFor(req)
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)

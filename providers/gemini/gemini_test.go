@@ -141,6 +141,11 @@ func TestGenerate_Request(t *testing.T) {
 			`{"contents":[{"parts":[{"text":"an owl\n\nStyle: vivid, with saturated colours and strong contrast.\n\nAvoid: text, frames"}],"role":"user"}],
 			"generationConfig":{"imageConfig":{"aspectRatio":"16:9","imageSize":"2K"},"responseModalities":["TEXT","IMAGE"],"seed":7},"store":false}`,
 		},
+		"Pixels": {
+			providers.Request{Prompt: "an owl", Width: 2752, Height: 1536},
+			`{"contents":[{"parts":[{"text":"an owl"}],"role":"user"}],
+			"generationConfig":{"imageConfig":{"aspectRatio":"16:9","imageSize":"2K"},"responseModalities":["TEXT","IMAGE"]},"store":false}`,
+		},
 		"Least": {
 			providers.Request{Prompt: "an owl"},
 			`{"contents":[{"parts":[{"text":"an owl"}],"role":"user"}],"generationConfig":{"responseModalities":["TEXT","IMAGE"]},"store":false}`,

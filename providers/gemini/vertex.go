@@ -18,6 +18,18 @@ type Vertex struct {
 	CredentialsFile string // JSON of a service account or another principal; empty is Application Default Credentials
 }
 
+// url is where the location's models are served
+// (cloud.google.com/vertex-ai/docs/general/locations).
+func (v Vertex) url() string {
+	switch v.Location {
+	case "global":
+		return "https://aiplatform.googleapis.com/"
+	case "us", "eu":
+		return "https://aiplatform." + v.Location + ".rep.googleapis.com/"
+	}
+	return "https://" + v.Location + "-aiplatform.googleapis.com/"
+}
+
 // authorizer adds the token of a Google Cloud principal to requests.
 type authorizer struct {
 	base  http.RoundTripper

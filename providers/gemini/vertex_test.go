@@ -161,3 +161,32 @@ func TestNew_RefusesVertexMistakes(t *testing.T) {
 		}
 	}
 }
+
+func TestVertex_URL(t *testing.T) {
+	t.Parallel()
+	for location, want := range map[string]string{
+		"global":       "https://aiplatform.googleapis.com/",
+		"eu":           "https://aiplatform.eu.rep.googleapis.com/",
+		"europe-west4": "https://europe-west4-aiplatform.googleapis.com/",
+	} {
+		if diff := cmp.Diff(want, Vertex{Location: location}.url()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", location, diff)
+		}
+	}
+}
+
+// TestGenerate_VertexLeavesTheKey has the environment hold the key of another
+// route, which the SDK would take.
+func TestGenerate_VertexLeavesTheKey(t *testing.T) { //nolint:paralleltest // sets the environment
+	t.Setenv("GEMINI_API_KEY", testKey)
+	t.Setenv("GOOGLE_VERTEX_BASE_URL", "http://127.0.0.1:1/")
+	b := onVertex(t, account(t, reply(200, token)), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if diff := cmp.Diff([]string{"", "Bearer token-1"}, []string{r.Header.Get("X-Goog-Api-Key"), r.Header.Get("Authorization")}); diff != "" {
+			t.Errorf("credentials (-want +got):\n%s", diff)
+		}
+		reply(200, stop(inline("image/jpeg", jpeg(2000))))(w, r)
+	}))
+	if _, err := b.generate(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

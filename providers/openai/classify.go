@@ -34,7 +34,7 @@ type moderation struct {
 }
 
 // refusal turns an answer of another status than 200 into an error.
-func (p *Provider) refusal(status int, header http.Header, body []byte, now time.Time) *providers.Error {
+func (p *Provider) refusal(status int, header http.Header, body []byte, req providers.Request, now time.Time) *providers.Error {
 	var wire struct {
 		Error      json.RawMessage `json:"error"`
 		Moderation *moderation     `json:"moderation_details"`
@@ -50,11 +50,12 @@ func (p *Provider) refusal(status int, header http.Header, body []byte, now time
 		failure.Moderation = wire.Moderation
 	}
 	e := p.judge(status, header, failure, now)
-	e.Usage = (&answer{Usage: wire.Usage}).usage(providers.Request{})
+	e.Usage = (&answer{Usage: wire.Usage}).usage(req)
 	return e
 }
 
-// judge says what a failure that the upstream reported means.
+// judge says what a failure that the upstream reported means. A refusal for the
+// content is taken to concern the input unless it says otherwise.
 func (p *Provider) judge(status int, header http.Header, f *reportedFailure, now time.Time) *providers.Error {
 	code, _ := f.Code.(string)
 	e := &providers.Error{Provider: p.name, Status: status, Code: p.clean(code, maxCode)}
@@ -79,7 +80,9 @@ func (p *Provider) judge(status int, header http.Header, f *reportedFailure, now
 	return e
 }
 
-// kindOf goes by the code where it says more than the status.
+// kindOf goes by the code where it says more than the status: an empty account
+// is answered with 429 or 400, a retired model with 404 or 400
+// (developers.openai.com/api/docs/guides/error-codes).
 func kindOf(status int, code string, f *reportedFailure) providers.Kind {
 	switch code {
 	case "moderation_blocked", "content_policy_violation":
@@ -102,6 +105,8 @@ func kindOf(status int, code string, f *reportedFailure) providers.Kind {
 	return kindOfStatus(status)
 }
 
+// kindOfStatus is for failures without a telling code. Redirects are not
+// followed, and count as a fault of the server like statuses nobody expects.
 func kindOfStatus(status int) providers.Kind {
 	const cloudflareTimeout = 524 // api.openai.com is behind Cloudflare
 	switch status {
@@ -165,13 +170,14 @@ func waitInText(message string) time.Duration {
 }
 
 // broken covers calls without a complete answer: what was never sent, what broke
-// on the way, and answers of status 200 that nobody could read.
+// on the way, and answers of status 200 that nobody could read. Where an answer
+// began or the request went out whole, the image may have been billed.
 func (p *Provider) broken(err error, status int, header http.Header, sent bool) *providers.Error {
 	e := &providers.Error{
 		Provider: p.name, Status: status, Message: p.clean(err.Error(), maxMessage), Err: err, Ambiguous: sent || status != 0,
 	}
 	if status != 0 && status != http.StatusOK {
-		return p.refusal(status, header, nil, time.Now())
+		return p.refusal(status, header, nil, providers.Request{}, time.Now())
 	}
 	var (
 		timeout net.Error

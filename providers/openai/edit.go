@@ -66,7 +66,8 @@ func (p *Provider) edit(ctx context.Context, req providers.Request) (*http.Reque
 	return call, nil
 }
 
-// newForm lays the body out. It looks at the files but does not read them.
+// newForm lays the body out. It looks at the files but does not read them. It
+// has no moderation field, which the API knows for generations only.
 func newForm(req providers.Request) (*form, error) {
 	if len(req.References) == 0 || len(req.References) > maxReferences {
 		return nil, fmt.Errorf("%d references; an edit takes 1 to %d", len(req.References), maxReferences)
@@ -153,6 +154,7 @@ type openForm struct {
 	files []*os.File
 }
 
+// Close implements io.Closer.
 func (f *openForm) Close() error {
 	var errs []error
 	for _, file := range f.files {
@@ -168,6 +170,7 @@ type wholeFile struct {
 	left int64
 }
 
+// Read implements io.Reader.
 func (r *wholeFile) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF

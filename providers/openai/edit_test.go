@@ -254,3 +254,19 @@ func TestForm_OpensAgain(t *testing.T) {
 		t.Errorf("read %d and %d bytes, announced %d", len(bodies[0]), len(bodies[1]), call.ContentLength)
 	}
 }
+
+// TestGenerate_EditRefusedEarly has the upstream refuse before it read the
+// upload, and hang up.
+func TestGenerate_EditRefusedEarly(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	_, err := b.provider.Generate(t.Context(), providers.Request{
+		Model: "gpt-image-2", Prompt: "x", Dir: b.dir, References: []providers.File{write(t, "image/png", make([]byte, 40<<20))},
+	})
+	if diff := cmp.Diff(providers.KindAuth, providers.KindOf(err)); diff != "" {
+		t.Errorf("kind (-want +got):\n%s\n%v", diff, err)
+	}
+}

@@ -275,6 +275,19 @@ func TestGenerate_RedirectKeepsTheKey(t *testing.T) {
 	}
 }
 
+// TestGenerate_RedirectUnreadable has net/http fail although an answer came.
+func TestGenerate_RedirectUnreadable(t *testing.T) {
+	t.Parallel()
+	got := setup(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "http://%zz")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	}).fails(t.Context(), t)
+	want := &providers.Error{Kind: providers.KindServer, Status: 307, Message: "Temporary Redirect"}
+	if diff := cmp.Diff(want, got, ignoring()); diff != "" {
+		t.Errorf("error (-want +got):\n%s", diff)
+	}
+}
+
 func TestGenerate_DirectoryMissing(t *testing.T) {
 	t.Parallel()
 	for name, size := range map[string]int{"Spooled": 5000, "Inline": 50} {

@@ -28,7 +28,7 @@ func FuzzRefusal(f *testing.F) {
 		if status < 100 || status > 999 {
 			return
 		}
-		e := p.refusal(status, http.Header{"Retry-After": {wait}}, []byte(body), now)
+		e := p.refusal(status, http.Header{"Retry-After": {wait}}, []byte(body), providers.Request{}, now)
 		switch {
 		case e.Kind == "" || e.Provider != "openai" || e.Status != status || e.Message == "":
 			t.Errorf("incomplete: %+v", e)

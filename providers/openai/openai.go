@@ -99,7 +99,7 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (*provid
 	body, err := io.ReadAll(resp.Body)
 	if resp.StatusCode != http.StatusOK {
 		// Whatever of the body came will do.
-		return nil, p.refusal(resp.StatusCode, resp.Header, body, time.Now())
+		return nil, p.refusal(resp.StatusCode, resp.Header, body, req, time.Now())
 	}
 	if err == nil {
 		var a answer

@@ -49,6 +49,7 @@ func (p *Provider) request(ctx context.Context, req providers.Request) (*http.Re
 	return call, nil
 }
 
+// sign adds the credentials, and who pays.
 func (p *Provider) sign(call *http.Request) {
 	call.Header.Set("Authorization", "Bearer "+p.apiKey)
 	call.Header.Set("Accept", "application/json")
@@ -63,7 +64,8 @@ func (p *Provider) unusable(err error) *providers.Error {
 	return &providers.Error{Kind: providers.KindInvalid, Provider: p.name, Message: p.clean(err.Error(), maxMessage), Err: err}
 }
 
-// nativeSize is the pixels to ask for, by the catalogue.
+// nativeSize is the pixels to ask for: by the catalogue, since the API makes
+// multiples of 16 only, and as they are of a model it does not know.
 func nativeSize(req providers.Request) (providers.Size, bool) {
 	model, ok := providers.Lookup(req.Model)
 	if !ok {
@@ -85,6 +87,7 @@ func size(req providers.Request) string {
 	return "auto"
 }
 
+// dimensions is a size in the API's words.
 func dimensions(s providers.Size) string {
 	return strconv.Itoa(s.Width) + "x" + strconv.Itoa(s.Height)
 }

@@ -33,6 +33,7 @@ type answer struct {
 	Error   *reportedFailure `json:"error"`
 }
 
+// picture is one image of an answer.
 type picture struct {
 	Data          []byte `json:"b64_json"` // or the token of a spooled one
 	RevisedPrompt string `json:"revised_prompt"`
@@ -48,7 +49,8 @@ type reportedUsage struct {
 	} `json:"input_tokens_details"`
 }
 
-// result turns a complete answer of status 200 into the image or an error.
+// result turns a complete answer of status 200 into the image or an error. One
+// image was asked for; of several the first is taken.
 func (p *Provider) result(a *answer, req providers.Request, header http.Header, files *providers.Files) (*providers.Result, error) {
 	usage := a.usage(req)
 	i := slices.IndexFunc(a.Data, func(made picture) bool { return len(made.Data) > 0 })
