@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"image"
 	_ "image/jpeg"
-	_ "image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +52,7 @@ type genaiReport struct {
 func TestGenAI_JavaScript(t *testing.T) {
 	t.Parallel()
 	node := requireNode(t)
-	installNodeModules(t)
+	installNodeModules(t, genaiDir)
 	url := startSimulator(t)
 
 	file := filepath.Join(t.TempDir(), "image")
@@ -97,10 +96,10 @@ func wantImage(t *testing.T, file, format string, size image.Point) {
 	}
 }
 
-// requireNode returns the path of Node.js 20 or later.
+// requireNode returns the path of Node.js 22 or later.
 func requireNode(t *testing.T) string {
 	t.Helper()
-	const needed = "these tests run the official JavaScript clients and need Node.js 20 or later with npm on PATH"
+	const needed = "these tests run the official JavaScript clients and need Node.js 22 or later with npm on PATH"
 	node, err := exec.LookPath("node")
 	if err != nil {
 		t.Fatalf("%s: %v", needed, err)
@@ -111,30 +110,30 @@ func requireNode(t *testing.T) string {
 	}
 	version := strings.TrimSpace(string(out))
 	major, _, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
-	if n, err := strconv.Atoi(major); err != nil || n < 20 {
+	if n, err := strconv.Atoi(major); err != nil || n < 22 {
 		t.Fatalf("%s: %s is version %s", needed, node, version)
 	}
 	return node
 }
 
-// installNodeModules runs npm ci unless the modules of this very lock file are
-// there.
-func installNodeModules(t *testing.T) {
+// installNodeModules runs npm ci in dir unless the modules of its very lock file
+// are there.
+func installNodeModules(t *testing.T, dir string) {
 	t.Helper()
-	lock, err := os.ReadFile(filepath.Join(genaiDir, "package-lock.json"))
+	lock, err := os.ReadFile(filepath.Join(dir, "package-lock.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(lock)
 	want := hex.EncodeToString(sum[:])
-	stamp := filepath.Join(genaiDir, "node_modules", ".installed")
+	stamp := filepath.Join(dir, "node_modules", ".installed")
 	if got, err := os.ReadFile(stamp); err == nil && string(got) == want {
 		return
 	}
 	npm := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-progress")
-	npm.Dir = genaiDir
+	npm.Dir = dir
 	if out, err := npm.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci in %s: %v\n%s", genaiDir, err, out)
+		t.Fatalf("npm ci in %s: %v\n%s", dir, err, out)
 	}
 	if err := os.WriteFile(stamp, []byte(want), 0o600); err != nil {
 		t.Fatal(err)
