@@ -108,7 +108,7 @@ func routes(t *testing.T, transport http.RoundTripper, names ...string) []provid
 func callsOf(sim *simulator.Server) string {
 	var calls []string
 	for _, r := range sim.Requests() {
-		calls = append(calls, r.KeySuffix)
+		calls = append(calls, r.Route)
 	}
 	return strings.Join(calls, " ")
 }

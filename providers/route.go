@@ -80,7 +80,8 @@ func (r *route) newCall(m Model, req Request) Call {
 	if price, ok := r.opts.Prices[m.Name]; ok {
 		m.Price = price
 	}
-	req.Model, req.Quality, req.Timeout = m.Upstream, m.QualityFor(req.Quality), r.timeout(m, req.Resolution)
+	req = m.Fitted(req)
+	req.Timeout = r.timeout(m, req.Resolution)
 	return Call{
 		Route: r.opts.Name, Provider: r.provider, API: r.opts.API, Upstream: m.Upstream,
 		Model: m, Request: req, Attempt: 1, Started: r.chain.opts.Now(),
