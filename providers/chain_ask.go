@@ -24,14 +24,14 @@ type Ask struct {
 
 // A Call is one paid call to an upstream.
 type Call struct {
-	Route    string
-	Provider string // Provider.Name of the route
-	API      string // Model.Provider that the route serves
-	Upstream string // the upstream's name of the model
-	Model    Model  // that serves, maybe a substitute
-	Request  Request
-	Attempt  int       // 1 is the first call of its Ask
-	Started  time.Time // when Begin was told, and for End when the call went out
+	Route     string
+	Provider  string // Provider.Name of the route
+	API       string // Model.Provider that the route serves
+	Upstream  string // the upstream's name of the model
+	Model     Model  // that serves, maybe a substitute
+	Request   Request
+	Attempt   int       // 1 is the first call of its Ask
+	StartedAt time.Time // when Begin was told, and for End when the call went out
 }
 
 // Generate makes one image with the first route that can. The error is an *Error,

@@ -80,7 +80,7 @@ func (r *route) newCall(m Model, req Request) Call {
 	req.Model, req.Timeout = m.Upstream, r.timeout(m, req.Resolution)
 	return Call{
 		Route: r.opts.Name, Provider: r.provider, API: r.opts.API, Upstream: m.Upstream,
-		Model: m, Request: req, Attempt: 1, Started: r.chain.opts.Now(),
+		Model: m, Request: req, Attempt: 1, StartedAt: r.chain.opts.Now(),
 	}
 }
 

@@ -97,8 +97,8 @@ func (l *leg) call(exec failsafe.Execution[*Result]) (*Result, error) {
 		}
 	}
 	l.asking.calls++
-	call.Started = l.route.chain.opts.Now()
-	l.route.start(l.passage, call.Started)
+	call.StartedAt = l.route.chain.opts.Now()
+	l.route.start(l.passage, call.StartedAt)
 	result, failure := l.ask(exec.Context(), call)
 	if failure == nil {
 		l.result = result
