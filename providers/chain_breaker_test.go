@@ -113,6 +113,23 @@ func TestBreaker_OpensOnTimeouts(t *testing.T) {
 	})
 }
 
+// An upstream that was given less time than is usual has proved nothing.
+func TestBreaker_ShortDeadlines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, transport := simulate(t)
+		cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa", "bbbb")})
+		for range 6 {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			if e := cl.fails(ctx, t, "[[sim:hang]]"); e.Kind != providers.KindTimeout || !e.Ambiguous {
+				t.Errorf("error %+v, want an unknown outcome", e)
+			}
+			cancel()
+		}
+		wantText(t, "state", "closed", cl.Status()[0].Breaker)
+	})
+}
+
 // What says nothing about the upstream's health leaves the breaker as it is.
 func TestBreaker_Neutral(t *testing.T) {
 	t.Parallel()

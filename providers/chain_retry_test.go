@@ -91,6 +91,20 @@ func TestRetry_BeyondDeadline(t *testing.T) {
 	})
 }
 
+// Without a wait asked for there is nothing to wait for.
+func TestRetry_NoWaitSaid(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, transport := simulate(t)
+		cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa", "bbbb")})
+		begun := time.Now()
+		cl.fails(t.Context(), t, "[[sim:429 retry=none]]")
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("took %s, want no wait", took)
+		}
+	})
+}
+
 // The waits between repetitions are random from nothing up, and grow.
 func TestRetry_FullJitter(t *testing.T) {
 	t.Parallel()

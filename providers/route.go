@@ -42,7 +42,6 @@ type route struct {
 	enabled  bool // by the operator
 	cooldown pause
 	open     pause
-	closed   time.Time // until when the breaker that this process closed would have been open
 	stats    stats
 }
 
