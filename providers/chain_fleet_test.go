@@ -247,3 +247,26 @@ func TestApply_ReleasesGate(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// Changes are told one by one in their order, by whoever tells already.
+func TestChain_TellsInOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, transport := simulate(t)
+		hold := make(chan struct{})
+		cl := connect(t, providers.ChainOptions{
+			Routes:   routes(t, transport, "aaaa", "bbbb"),
+			OnChange: func(providers.RouteChange) { <-hold },
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = cl.generate(t.Context(), "[[sim:key route=aaaa]]") })
+		synctest.Wait()
+		if _, err := cl.generate(t.Context(), "[[sim:day route=bbbb]]"); providers.KindOf(err) != providers.KindQuota {
+			t.Errorf("error %v, want the quota", err)
+		}
+		wantText(t, "told while the first is being told", "aaaa open", cl.whatChanged())
+		close(hold)
+		wg.Wait()
+		wantText(t, "told", "aaaa open, bbbb cooldown", cl.whatChanged())
+	})
+}
