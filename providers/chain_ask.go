@@ -24,14 +24,14 @@ type Ask struct {
 
 // A Call is one paid call to an upstream.
 type Call struct {
-	Route    string
-	Provider string // Provider.Name of the route
-	API      string // Model.Provider that the route serves
-	Upstream string // the upstream's name of the model
-	Model    Model  // that serves, maybe a substitute
-	Request  Request
-	Attempt  int       // 1 is the first call of its Ask
-	Started  time.Time // when Begin was told, and for End when the call went out
+	Route     string
+	Provider  string // Provider.Name of the route
+	API       string // Model.Provider that the route serves
+	Upstream  string // the upstream's name of the model
+	Model     Model  // that serves, maybe a substitute
+	Request   Request
+	Attempt   int       // 1 is the first call of its Ask
+	StartedAt time.Time // when Begin was told, and for End when the call went out
 }
 
 // Generate makes one image with the first route that can. The error is an *Error,
@@ -110,20 +110,14 @@ func (a *asking) over(ctx context.Context) error {
 // remembers. If not, worst is what to return.
 func (a *asking) goesOn(e *Error) bool {
 	t := treatmentOf(e.Kind)
-	if !t.next {
-		a.worst = e
-		return false
-	}
-	if a.worst == nil || rank(e) < rank(a.worst) {
+	final := e.Kind == KindModeration || e.Kind == KindInvalid // about the request, whatever else went wrong
+	if a.worst == nil || final || rank(e) < rank(a.worst) {
 		a.worst = e
 	}
 	if e.Kind == KindNoImage {
 		a.barren++
-		if a.barren > 1 {
-			return false
-		}
 	}
-	return a.unknown <= a.Unknown
+	return t.next && a.barren < 2 && a.unknown <= a.Unknown
 }
 
 // verdict is the error of an Ask that no route served.

@@ -113,6 +113,23 @@ func TestBreaker_OpensOnTimeouts(t *testing.T) {
 	})
 }
 
+// An upstream that was given less time than is usual has proved nothing.
+func TestBreaker_ShortDeadlines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, transport := simulate(t)
+		cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa", "bbbb")})
+		for range 6 {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			if e := cl.fails(ctx, t, "[[sim:hang]]"); e.Kind != providers.KindTimeout || !e.Ambiguous {
+				t.Errorf("error %+v, want an unknown outcome", e)
+			}
+			cancel()
+		}
+		wantText(t, "state", "closed", cl.Status()[0].Breaker)
+	})
+}
+
 // What says nothing about the upstream's health leaves the breaker as it is.
 func TestBreaker_Neutral(t *testing.T) {
 	t.Parallel()
@@ -244,4 +261,58 @@ func TestBulkhead_Full(t *testing.T) {
 		close(hold)
 		wg.Wait()
 	})
+}
+
+// A call from before the breaker opened is not its probe, however it ends.
+func TestBreaker_Stragglers(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 503} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				refuse, release, probed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+				transport, calls := play(t, func(w http.ResponseWriter, _ *http.Request, _ string, call int) {
+					switch {
+					case call > 1 && call <= 6:
+						<-refuse
+						fail(w, 401)
+						return
+					case call > 6 && call <= 9:
+						<-release
+						if status != 200 {
+							fail(w, status)
+							return
+						}
+					case call == 10:
+						<-probed
+					}
+					draw(w)
+				})
+				cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa"), OpenFor: 5 * time.Second})
+				cl.burst(t.Context(), 1, "an owl")
+				var wg sync.WaitGroup
+				wg.Go(func() { cl.burst(t.Context(), 8, "an owl") })
+				synctest.Wait()
+				close(refuse)
+				synctest.Wait()
+				wantText(t, "state", "open", cl.Status()[0].Breaker)
+				time.Sleep(6 * time.Second)
+				wg.Go(func() {
+					if served := cl.burst(t.Context(), 1, "an owl"); served != 1 {
+						t.Error("the probe was not served")
+					}
+				})
+				synctest.Wait()
+				if s := cl.Status()[0]; s.Breaker != "half_open" || calls("aaaa") != 10 {
+					t.Fatalf("status %+v after %d calls, want a probe as the tenth", s, calls("aaaa"))
+				}
+				close(release)
+				synctest.Wait()
+				wantText(t, "state after the stragglers", "half_open", cl.Status()[0].Breaker)
+				close(probed)
+				wg.Wait()
+				wantText(t, "state after the probe", "closed", cl.Status()[0].Breaker)
+			})
+		})
+	}
 }

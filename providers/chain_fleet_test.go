@@ -197,6 +197,32 @@ func TestApply_Switch(t *testing.T) {
 	})
 }
 
+// A route that was switched on again has to prove itself anew.
+func TestApply_SwitchedOnIsUnproven(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hold := make(chan struct{})
+		transport, calls := play(t, func(w http.ResponseWriter, _ *http.Request, _ string, call int) {
+			if call > 1 {
+				<-hold
+			}
+			draw(w)
+		})
+		cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa")})
+		cl.burst(t.Context(), 1, "an owl")
+		cl.Apply(providers.RouteState{Name: "aaaa"})
+		cl.Apply(providers.RouteState{Name: "aaaa", Enabled: true})
+		var wg sync.WaitGroup
+		wg.Go(func() { cl.burst(t.Context(), 20, "an owl") })
+		synctest.Wait()
+		if calls("aaaa") != 6 {
+			t.Errorf("%d calls, want five after the first", calls("aaaa"))
+		}
+		close(hold)
+		wg.Wait()
+	})
+}
+
 // A switch reaches calls that wait at the gate.
 func TestApply_ReleasesGate(t *testing.T) {
 	t.Parallel()
@@ -219,5 +245,28 @@ func TestApply_ReleasesGate(t *testing.T) {
 		}
 		close(hold)
 		wg.Wait()
+	})
+}
+
+// Changes are told one by one in their order, by whoever tells already.
+func TestChain_TellsInOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, transport := simulate(t)
+		hold := make(chan struct{})
+		cl := connect(t, providers.ChainOptions{
+			Routes:   routes(t, transport, "aaaa", "bbbb"),
+			OnChange: func(providers.RouteChange) { <-hold },
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = cl.generate(t.Context(), "[[sim:key route=aaaa]]") })
+		synctest.Wait()
+		if _, err := cl.generate(t.Context(), "[[sim:day route=bbbb]]"); providers.KindOf(err) != providers.KindQuota {
+			t.Errorf("error %v, want the quota", err)
+		}
+		wantText(t, "told while the first is being told", "aaaa open", cl.whatChanged())
+		close(hold)
+		wg.Wait()
+		wantText(t, "told", "aaaa open, bbbb cooldown", cl.whatChanged())
 	})
 }

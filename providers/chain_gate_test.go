@@ -208,3 +208,46 @@ func TestGate_TwoProcesses(t *testing.T) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A failure makes a route that has served prove itself anew, and is forgotten
+// after a minute.
+func TestGate_AfterFailures(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		pause time.Duration
+		want  int // calls under way
+	}{
+		"Recent":    {0, 2},
+		"Forgotten": {61 * time.Second, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				hold := make(chan struct{})
+				transport, calls := play(t, func(w http.ResponseWriter, _ *http.Request, _ string, call int) {
+					switch {
+					case call == 1:
+						draw(w)
+					case call <= 4:
+						fail(w, 503)
+					default:
+						<-hold
+						draw(w)
+					}
+				})
+				cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa")})
+				cl.burst(t.Context(), 1, "an owl")
+				cl.burst(t.Context(), 1, "an owl")
+				time.Sleep(c.pause)
+				var wg sync.WaitGroup
+				wg.Go(func() { cl.burst(t.Context(), 20, "an owl") })
+				synctest.Wait()
+				if got := calls("aaaa") - 4; got != c.want {
+					t.Errorf("%d calls under way, want %d", got, c.want)
+				}
+				close(hold)
+				wg.Wait()
+			})
+		})
+	}
+}

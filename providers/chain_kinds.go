@@ -40,7 +40,7 @@ type treatment struct {
 	pause   bool // the route gets a cooldown
 	opens   bool // the breaker opens at once
 	person  bool // somebody has to act
-	rank    int  // lower is more telling
+	rank    int  // lower tells more; 0 ends the Ask
 }
 
 // treatments is the whole table; a kind that is not in it is treated as a fault

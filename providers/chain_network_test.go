@@ -77,7 +77,7 @@ func serve(t *testing.T, handler http.Handler) *http.Transport {
 // simulate serves the shipped simulator.
 func simulate(t *testing.T) (*simulator.Server, *http.Transport) {
 	t.Helper()
-	sim := simulator.New(simulator.Options{PoolBytes: 20 << 10})
+	sim := simulator.New(simulator.Options{})
 	transport := serve(t, sim)
 	t.Cleanup(func() { _ = sim.Close() })
 	return sim, transport

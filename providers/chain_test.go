@@ -319,7 +319,7 @@ func TestChain_ModelGone(t *testing.T) {
 func TestChain_ContextEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		transport, calls := play(t, func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { fail(w, 503) })
+		transport, calls := play(t, func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { fail(w, 504) })
 		cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa", "bbbb")})
 		cause := errors.New("the customer cancelled")
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -335,5 +335,27 @@ func TestChain_ContextEnds(t *testing.T) {
 		if calls("aaaa")+calls("bbbb") != 0 {
 			t.Error("a call was made")
 		}
+		// What may have been paid for is not forgotten over the cancellation.
+		ctx, cancel = context.WithCancelCause(t.Context())
+		ask := cl.ask("an owl")
+		ask.End = func(providers.Call, *providers.Result, error) { cancel(cause) }
+		_, err := cl.Generate(ctx, ask)
+		var e *providers.Error
+		if !errors.As(err, &e) || !e.Ambiguous || calls("bbbb") != 0 {
+			t.Errorf("error %v, want the unknown outcome", err)
+		}
+	})
+}
+
+// A request that two routes have no image for is not taken to a third.
+func TestChain_NoImageAnywhere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim, transport := simulate(t)
+		cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa", "bbbb", "cccc")})
+		if e := cl.fails(t.Context(), t, "[[sim:noimage]]"); e.Kind != providers.KindNoImage {
+			t.Errorf("error %v, want no image", e)
+		}
+		wantText(t, "calls", "aaaa aaaa bbbb", callsOf(sim))
 	})
 }

@@ -42,7 +42,6 @@ type route struct {
 	enabled  bool // by the operator
 	cooldown pause
 	open     pause
-	closed   time.Time // until when the breaker that this process closed would have been open
 	stats    stats
 }
 
@@ -84,7 +83,7 @@ func (r *route) newCall(m Model, req Request) Call {
 	req.Timeout = r.timeout(m, req.Resolution)
 	return Call{
 		Route: r.opts.Name, Provider: r.provider, API: r.opts.API, Upstream: m.Upstream,
-		Model: m, Request: req, Attempt: 1, Started: r.chain.opts.Now(),
+		Model: m, Request: req, Attempt: 1, StartedAt: r.chain.opts.Now(),
 	}
 }
 

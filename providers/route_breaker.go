@@ -13,8 +13,7 @@ import (
 func (r *route) record(p *passage, m mark, e *Error) {
 	closed := r.breaker.IsClosed()
 	switch {
-	case m == markFailure && !closed && !p.probe:
-		// It was made before the breaker opened.
+	case !closed && !p.probe: // it was made before the breaker opened
 	case m == markFailure && treatmentOf(e.Kind).opens:
 		r.breaker.Open()
 	case m == markFailure:
@@ -31,16 +30,17 @@ func (r *route) record(p *passage, m mark, e *Error) {
 // noteBreaker takes note of how a call changed the breaker. Hold mu.
 func (r *route) noteBreaker(before circuitbreaker.State, e *Error, now time.Time) {
 	after := r.breaker.State()
-	switch {
-	case after == before:
-	case after == circuitbreaker.OpenState:
+	if after == before {
+		return
+	}
+	switch after {
+	case circuitbreaker.OpenState:
 		until := now.Add(r.breaker.RemainingDelay()).Add(time.Millisecond - 1).Truncate(time.Millisecond).UTC()
 		r.open = pause{until: until, reason: reasonOf(e), own: true}
-		r.closed = time.Time{}
 		r.chain.opts.Logger.Warn("provider route opened its breaker", "route", r.opts.Name, "until", until, "error", e)
 		r.report(RouteChange{Route: r.opts.Name, What: ChangeOpen, Until: until, Reason: r.open.reason})
-	case after == circuitbreaker.ClosedState:
-		r.closed, r.open = r.open.until, pause{}
+	case circuitbreaker.ClosedState:
+		r.open = pause{}
 		r.chain.opts.Logger.Info("provider route closed its breaker", "route", r.opts.Name)
 		r.report(RouteChange{Route: r.opts.Name, What: ChangeClosed})
 	}
@@ -66,9 +66,8 @@ func (r *route) setOpen(until, now time.Time) {
 			r.breaker.Close()
 			r.provenAt, r.failures = time.Time{}, 0
 		}
-		r.open, r.closed = pause{}, time.Time{}
-	case !until.After(now), !until.After(r.closed):
-		// It is over, or from before this process closed it.
+		r.open = pause{}
+	case !until.After(now): // it is over
 	case until.Equal(r.open.until):
 		r.open.own = false
 	default:

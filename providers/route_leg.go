@@ -27,6 +27,7 @@ type leg struct {
 	request Request
 
 	passage *passage // of the call under way
+	short   bool     // the call has less time than is usual, since the Ask ends
 	result  *Result
 	failure *Error // of the last call; nil if none was made
 	refused error  // Begin's
@@ -81,8 +82,8 @@ func (l *leg) proof() (mark, *Error) {
 		return markHealth, nil
 	case l.refused != nil:
 		return markNothing, nil
-	case l.ctx.Err() != nil && l.failure.Kind == KindTimeout:
-		return markNothing, l.failure // it was given less time than is usual
+	case l.short && l.failure.Kind == KindTimeout && l.failure.Status == 0:
+		return markNothing, l.failure
 	}
 	return treatmentOf(l.failure.Kind).mark, l.failure
 }
@@ -97,8 +98,10 @@ func (l *leg) call(exec failsafe.Execution[*Result]) (*Result, error) {
 		}
 	}
 	l.asking.calls++
-	call.Started = l.route.chain.opts.Now()
-	l.route.start(l.passage, call.Started)
+	call.StartedAt = l.route.chain.opts.Now()
+	end, limited := l.ctx.Deadline()
+	l.short = limited && time.Until(end) < call.Request.Timeout
+	l.route.start(l.passage, call.StartedAt)
 	result, failure := l.ask(exec.Context(), call)
 	if failure == nil {
 		l.result = result
