@@ -308,7 +308,7 @@ func TestChain_ModelGone(t *testing.T) {
 		sim, transport := simulate(t)
 		cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa", "bbbb")})
 		ask := cl.ask("an owl")
-		ask.Model.Upstream = "gemini-2.5-flash-image"
+		ask.Model.Upstream = "gemini-0-image"
 		if _, err := cl.Generate(t.Context(), ask); providers.KindOf(err) != providers.KindModelGone {
 			t.Errorf("error %v, want the model gone", err)
 		}

@@ -60,7 +60,7 @@ func (c *calling) end(call providers.Call, result *providers.Result, err error) 
 	r := c.r
 	outcome := &store.AttemptOutcome{
 		GenerationID: r.claim.ID, N: c.n, Outcome: store.AttemptSucceeded,
-		StartedAt: call.Started.UTC(), FinishedAt: time.Now().UTC(),
+		StartedAt: call.StartedAt.UTC(), FinishedAt: time.Now().UTC(),
 	}
 	var usage providers.Usage
 	var failed *providers.Error
