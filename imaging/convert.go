@@ -159,7 +159,7 @@ func (o Options) completeSize(source Info, limits Limits) (Options, error) {
 	if o.Format == WebP && max(o.Width, o.Height) > maxWebPSide {
 		return o, fmt.Errorf("%w: WebP ends at %d on a side", ErrTooLarge, maxWebPSide)
 	}
-	if o.Width*100 > source.Width*(100+o.Enlarge) || o.Height*100 > source.Height*(100+o.Enlarge) {
+	if o.Width > source.Width*(100+o.Enlarge)/100 || o.Height > source.Height*(100+o.Enlarge)/100 {
 		return o, fmt.Errorf("%w: %dx%d pixels do not cover %dx%d", ErrTooSmall, source.Width, source.Height, o.Width, o.Height)
 	}
 	return o, nil
