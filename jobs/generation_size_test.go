@@ -33,7 +33,8 @@ func TestSubmit_PromisesPixels(t *testing.T) {
 		"Vertical":     {jobs.GenerationRequest{AspectRatio: "vertical"}, "768x1376 9:16 1K"},
 	} {
 		s := b.submission("")
-		c.request.Prompt, s.Request = "x", c.request
+		s.Request = c.request
+		s.Request.Prompt = "x"
 		accepted, err := b.queue.SubmitGeneration(t.Context(), s)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
