@@ -105,6 +105,7 @@ func New(opts Options) (*Worker, error) {
 	w := &Worker{opts: opts, calls: make(chan struct{}, opts.Concurrency)}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &generate{w: w})
+	river.AddWorker(workers, &deriveImages{w: w})
 	river.AddWorker(workers, &expireImages{w: w})
 	river.AddWorker(workers, &lapseKeys{w: w})
 	client, err := river.NewClient(riverpgxv5.New(opts.QueueDB.Pool()), &river.Config{
@@ -125,6 +126,7 @@ func New(opts Options) (*Worker, error) {
 		Queues: map[string]river.QueueConfig{
 			jobs.QueueGenerate:    {MaxWorkers: opts.Concurrency},
 			jobs.QueueMaintenance: {MaxWorkers: 2},
+			jobs.QueueMedia:       {MaxWorkers: 1},
 		},
 	})
 	if err != nil {
