@@ -30,8 +30,8 @@ func TestCreateGeneration_AnswersAtOnce(t *testing.T) {
 		"model_notice": "dall-e-3 was shut down by its maker on 2026-05-12; banana serves it here",
 		"provider":     "gemini", "simulated": false, "test": false, "image_errors": []any{}, "requested_n": 2.0,
 		"usage": nil, "style": "vivid", "quality": "hd", "format": "webp", "output_compression": 80.0,
-		"background": "opaque", "seed": 7.0, "size": "1280x896", "aspect_ratio": "3:2", "resolution": "1K",
-		"negative_prompt": "no text", "queue_position": nil, "eta_seconds": 12.0, "progress": 0.0, "stage": "waiting",
+		"background": "opaque", "seed": 7.0, "size": "1280x896", "aspect_ratio": "3:2", "resolution": "2K",
+		"negative_prompt": "no text", "queue_position": nil, "eta_seconds": 18.0, "progress": 0.0, "stage": "waiting",
 		"attempts": []any{}, "error": nil, "project_id": b.project.ID, "metadata": map[string]any{"order": "42"},
 		"tags": []any{"fruit"}, "started_at": nil, "completed_at": nil, "expires_at": nil, "data_removed": false,
 		"timings": map[string]any{"queue_ms": nil, "provider_ms": nil},
@@ -51,11 +51,12 @@ func TestCreateGeneration_AnswersAtOnce(t *testing.T) {
 	for i, img := range images {
 		imageID := store.ImageID(id, i)
 		wantURL := b.url + "/v1/images/" + imageID + "/content?sig=" + b.signer.Sign(imageID)
-		if diff := cmp.Diff(wantURL, img.(map[string]any)["url"]); diff != "" {
-			t.Errorf("URL of image %d (-want +got):\n%s", i, diff)
+		got := []any{img.(map[string]any)["url"], img.(map[string]any)["thumbnail_url"]}
+		if diff := cmp.Diff([]any{wantURL, wantURL + "&variant=thumbnail"}, got); diff != "" {
+			t.Errorf("URLs of image %d (-want +got):\n%s", i, diff)
 		}
 	}
-	wantHeader := []string{"/v1/generations/" + id, "12", "", "nosniff"}
+	wantHeader := []string{"/v1/generations/" + id, "18", "", "nosniff"}
 	gotHeader := []string{
 		a.header.Get("Location"), a.header.Get("Retry-After"), a.header.Get("Idempotent-Replayed"), a.header.Get("X-Content-Type-Options"),
 	}
@@ -97,9 +98,11 @@ func TestGeneration_Receipt(t *testing.T) {
 		t.Errorf("expires_at of the image is %v, of the generation %v", image["expires_at"], a.json["expires_at"])
 	}
 	delete(image, "expires_at")
+	delete(image, "thumbnail_url")
 	wantImage := map[string]any{
 		"id": store.ImageID(id, 0), "index": 0.0, "filetype": "png", "size": "1024x1024", "width": 1024.0, "height": 1024.0,
 		"bytes": 11.0, "sha256": fmt.Sprintf("%x", sha256.Sum256([]byte("image bytes"))),
+		"thumbhash": nil, "original": nil,
 	}
 	if diff := cmp.Diff(wantImage, image); diff != "" {
 		t.Errorf("image (-want +got):\n%s", diff)
