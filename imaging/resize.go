@@ -76,7 +76,7 @@ const (
 func lanes(low, high int32) int64 { return int64(low) + int64(high)<<32 }
 
 func split(v int64) (low, high int32) {
-	low = int32(v) //nolint:gosec // the low lane is meant
+	low = int32(v) // the low lane
 	return low, int32((v - int64(low)) >> 32)
 }
 

@@ -86,8 +86,8 @@ func (m Model) Pixels(ratio, resolution string) (width, height int) {
 	return 0, 0
 }
 
-// MaxEnlargement, in percent, is how much a native picture may be enlarged to
-// reach the asked pixels where the model makes none that covers them. At 8 % it
+// MaxEnlargement is by how many percent a native picture may be enlarged to reach
+// the asked pixels where the model makes none that covers them. At 8 % it
 // does not show, and every model reaches every StandardSize.
 const MaxEnlargement = 8
 
