@@ -89,29 +89,45 @@ func (s *server) getGeneration(ctx context.Context, in *getGenerationInput) (*ge
 	if err != nil {
 		return nil, err
 	}
-	out := &getGenerationOutput{Status: http.StatusOK, ETag: etagOf(g, position), CacheControl: "private, no-cache"}
+	out := &getGenerationOutput{Status: http.StatusOK, CacheControl: "private, no-cache"}
+	if g.Status.Terminal() { // a live one is shown only if it has changed
+		if out.Body, err = s.viewGeneration(ctx, g); err != nil {
+			return nil, err
+		}
+	}
+	out.ETag = etagOf(g, position, out.Body)
 	if in.IfNoneMatch != "" && matches(in.IfNoneMatch, out.ETag) {
-		out.Status = http.StatusNotModified
+		out.Status, out.Body = http.StatusNotModified, nil
 		if !g.Status.Terminal() {
 			out.RetryAfter = strconv.Itoa(retrySeconds(s.eta(g)))
 		}
 		return out, nil
 	}
-	if out.Body, err = s.viewGeneration(ctx, g); err != nil {
-		return nil, err
+	if out.Body == nil {
+		if out.Body, err = s.viewGeneration(ctx, g); err != nil {
+			return nil, err
+		}
 	}
 	out.Body.QueuePosition = position
 	out.RetryAfter, out.Cost = out.Body.retryAfter(), out.Body.costMicros()
 	return out, nil
 }
 
-// etagOf is weak: it changes when something happened, not with the clock.
-func etagOf(g *store.Generation, position *int) string {
-	ahead := 0
+// etagOf is weak: it changes when something happened, not with the clock. view is
+// nil for a generation that lives.
+func etagOf(g *store.Generation, position *int, view *generation) string {
+	ahead, placeholders := 0, 0
 	if position != nil {
 		ahead = *position
 	}
-	return fmt.Sprintf(`W/"%s.%d.%d.%d.%d.%t"`, g.Status, g.Fence, g.Tries, g.Attempts, ahead, g.RemovedAt != nil)
+	if view != nil {
+		for _, i := range view.Images {
+			if i.Thumbhash != nil { // it may be made after the end
+				placeholders++
+			}
+		}
+	}
+	return fmt.Sprintf(`W/"%s.%d.%d.%d.%d.%t.%d"`, g.Status, g.Fence, g.Tries, g.Attempts, ahead, g.RemovedAt != nil, placeholders)
 }
 
 // queuePosition is nil for a generation that no longer waits for its first run.

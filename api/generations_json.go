@@ -50,8 +50,8 @@ type generation struct {
 	URLs              generationURLs    `json:"urls"`
 }
 
-// image is one picture. While its generation is live, only id, index and url
-// are known.
+// image is one picture. While its generation is live, only id, index and the
+// URLs are known.
 type image struct {
 	ID        string     `json:"id"`
 	Index     int        `json:"index"`
@@ -63,6 +63,17 @@ type image struct {
 	Bytes     *int64     `json:"bytes"`
 	SHA256    *string    `json:"sha256"`
 	ExpiresAt *time.Time `json:"expires_at"`
+
+	ThumbnailURL string         `json:"thumbnail_url" doc:"At most 320 pixels a side. Until it is made, seconds after the image as a rule, the image stands in."`
+	Thumbhash    *string        `json:"thumbhash" doc:"A placeholder, to be decoded with ThumbHash; base64. Made together with the thumbnail."`
+	Original     *imageOriginal `json:"original" doc:"What the provider sent, byte by byte; null if the image is that itself"`
+}
+
+type imageOriginal struct {
+	URL      string `json:"url"`
+	FileType string `json:"filetype" doc:"png, jpeg or webp"`
+	Bytes    int64  `json:"bytes"`
+	SHA256   string `json:"sha256"`
 }
 
 type imageError struct {

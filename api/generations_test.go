@@ -52,8 +52,9 @@ func TestCreateGeneration_AnswersAtOnce(t *testing.T) {
 	for i, img := range images {
 		imageID := store.ImageID(id, i)
 		wantURL := b.url + "/v1/images/" + imageID + "/content?sig=" + b.signer.Sign(imageID)
-		if diff := cmp.Diff(wantURL, img.(map[string]any)["url"]); diff != "" {
-			t.Errorf("URL of image %d (-want +got):\n%s", i, diff)
+		got := []any{img.(map[string]any)["url"], img.(map[string]any)["thumbnail_url"]}
+		if diff := cmp.Diff([]any{wantURL, wantURL + "&variant=thumbnail"}, got); diff != "" {
+			t.Errorf("URLs of image %d (-want +got):\n%s", i, diff)
 		}
 	}
 	wantHeader := []string{"/v1/generations/" + id, "12", "", "nosniff"}
@@ -98,9 +99,11 @@ func TestGeneration_Receipt(t *testing.T) {
 		t.Errorf("expires_at of the image is %v, of the generation %v", image["expires_at"], a.json["expires_at"])
 	}
 	delete(image, "expires_at")
+	delete(image, "thumbnail_url")
 	wantImage := map[string]any{
 		"id": store.ImageID(id, 0), "index": 0.0, "filetype": "png", "size": "1024x1024", "width": 1024.0, "height": 1024.0,
 		"bytes": 11.0, "sha256": fmt.Sprintf("%x", sha256.Sum256([]byte("image bytes"))),
+		"thumbhash": nil, "original": nil,
 	}
 	if diff := cmp.Diff(wantImage, image); diff != "" {
 		t.Errorf("image (-want +got):\n%s", diff)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"strconv"
 	"strings"
@@ -211,7 +212,9 @@ func (s *server) viewImages(base string, g *store.Generation, rows []*store.Imag
 	if !g.Status.Terminal() {
 		for i := range g.N {
 			id := store.ImageID(g.ID, i)
-			views = append(views, image{ID: id, Index: i, URL: s.imageURL(base, id)})
+			views = append(views, image{
+				ID: id, Index: i, URL: s.imageURL(base, id), ThumbnailURL: s.variantURL(base, id, variantThumbnail),
+			})
 		}
 		return views
 	}
@@ -224,6 +227,9 @@ func (s *server) viewImages(base string, g *store.Generation, rows []*store.Imag
 		views = append(views, image{
 			ID: row.ID, Index: row.Idx, URL: s.imageURL(base, row.ID), FileType: &filetype, Size: &size,
 			Width: &row.Width, Height: &row.Height, Bytes: &row.Bytes, SHA256: &sum, ExpiresAt: utc(row.ExpiresAt),
+			ThumbnailURL: s.variantURL(base, row.ID, variantThumbnail),
+			Thumbhash:    orNil(base64.StdEncoding.EncodeToString(row.Thumbhash)),
+			Original:     s.viewOriginal(base, row),
 		})
 	}
 	return views

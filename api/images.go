@@ -23,6 +23,10 @@ const (
 	// imageCacheTime is how long an image may be kept by who fetched it. Its
 	// bytes never change; the bound is for those that are deleted.
 	imageCacheTime = 24 * time.Hour
+
+	// standInCacheTime is the same for an image that stands in for its
+	// thumbnail, which is made within seconds as a rule.
+	standInCacheTime = 10 * time.Second
 )
 
 // pendingImage answers for an image that is still being made.
@@ -36,8 +40,12 @@ type pendingImage struct {
 
 // imageContent serves an image's bytes.
 func (s *server) imageContent(c echo.Context) error {
-	known := parameters{query: []string{"sig", "wait"}, lax: true}
+	known := parameters{query: []string{"sig", "variant", "wait"}, lax: true}
 	if err := known.check(c.Request().URL.RawQuery); err != nil {
+		return err
+	}
+	variant := c.QueryParam("variant")
+	if err := checkVariant(variant); err != nil {
 		return err
 	}
 	id := c.Param("id")
@@ -70,7 +78,7 @@ func (s *server) imageContent(c echo.Context) error {
 	case img.Gone(s.opts.Now()):
 		return refuse("image_expired", "The image's retention is over; ask for it again with POST /v1/generations.")
 	}
-	return s.serveImage(c, img, shared)
+	return s.serveImage(c, img, imageFileOf(img, variant), shared)
 }
 
 // imageAccess returns the project of an image that the caller may see: by the
@@ -164,21 +172,21 @@ func (s *server) answerPending(c echo.Context, g *store.Generation, id string) e
 
 // serveImage sends the bytes, or the part or nothing that the caller's
 // conditions ask for.
-func (s *server) serveImage(c echo.Context, img *store.Image, shared bool) error {
-	content, _, err := s.opts.Blobs.Open(c.Request().Context(), img.BlobKey)
+func (s *server) serveImage(c echo.Context, img *store.Image, file imageFile, shared bool) error {
+	content, _, err := s.opts.Blobs.Open(c.Request().Context(), file.key)
 	if errors.Is(err, blobs.ErrNotFound) {
 		// Not the caller's mistake, so it must not become the 404 that a wrong id is.
-		return fmt.Errorf("image %s has a row and no blob %s", img.ID, img.BlobKey)
+		return fmt.Errorf("image %s has a row and no blob %s", img.ID, file.key)
 	}
 	if err != nil {
 		return fmt.Errorf("open image %s: %w", img.ID, err)
 	}
 	defer func() { _ = content.Close() }()
 	h := c.Response().Header()
-	h.Set("Content-Type", img.MediaType)
-	h.Set("ETag", fmt.Sprintf(`"%x"`, img.SHA256))
-	h.Set("Cache-Control", s.imageCaching(img, shared))
-	h.Set("Content-Disposition", fmt.Sprintf(`inline; filename="%s.%s"`, img.ID, extensionOf(img.MediaType)))
+	h.Set("Content-Type", file.mediaType)
+	h.Set("ETag", `"`+file.tag+`"`)
+	h.Set("Cache-Control", s.imageCaching(img, file, shared))
+	h.Set("Content-Disposition", fmt.Sprintf(`inline; filename="%s.%s"`, img.ID+file.suffix, extensionOf(file.mediaType)))
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 	w := &rangeWriter{ResponseWriter: c.Response()}
 	http.ServeContent(w, c.Request(), "", img.CreatedAt, content)
@@ -212,8 +220,11 @@ func (w *rangeWriter) Write(p []byte) (int, error) {
 // imageCaching lets a shared cache keep what a signed URL fetched, since the
 // URL alone grants the image; what a key fetched stays with its holder. Neither
 // outlives the image.
-func (s *server) imageCaching(img *store.Image, shared bool) string {
+func (s *server) imageCaching(img *store.Image, file imageFile, shared bool) string {
 	keep := imageCacheTime
+	if file.standIn {
+		keep = standInCacheTime
+	}
 	if img.ExpiresAt != nil {
 		keep = min(keep, img.ExpiresAt.Sub(s.opts.Now()))
 	}

@@ -59,6 +59,7 @@ func describePlainRoutes(doc *huma.OpenAPI) {
 		Parameters: []*huma.Param{
 			{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}},
 			{Name: "sig", In: "query", Description: "Instead of a key", Schema: &huma.Schema{Type: "string"}},
+			{Name: "variant", In: "query", Description: "thumbnail: at most 320 pixels a side, or the image itself until there is one; original: as the provider sent it", Schema: &huma.Schema{Type: "string", Enum: []any{variantThumbnail, variantOriginal}}},
 			{Name: "wait", In: "query", Description: "Seconds to wait for an image that is being made, at most 30", Schema: &huma.Schema{Type: "integer"}},
 		},
 		Responses: map[string]*huma.Response{

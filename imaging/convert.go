@@ -55,46 +55,79 @@ type Options struct {
 	Format     Format      // default is that of the source
 	Quality    int         // 1 to 100 for JPEG and WebP; default 85 and 80
 	Background color.Color // behind transparent pixels of a JPEG; default white
+
+	// Width and Height are the exact pixels to write: the picture is scaled
+	// until it just covers them, and what stands out is cut off on both sides
+	// alike. Default: those of the source.
+	Width, Height int
+	// Enlarge is by how many percent the picture may be enlarged for that.
+	Enlarge int
+
+	// Thumbnail gets a small copy of what is written, and the result its
+	// description. Default: none is made.
+	Thumbnail io.Writer
+}
+
+// A Result describes what Convert wrote.
+type Result struct {
+	Info
+	Thumbnail Thumbnail // zero if none was asked for
 }
 
 // Convert reads a picture and writes it anew, without its metadata. It returns
 // what it wrote. Transparency is kept but for JPEG, which has none. It fails with
-// one of this package's errors, or with that of r, w or ctx; then w may have
-// received a part.
-func (c *Converter) Convert(ctx context.Context, w io.Writer, r io.ReadSeeker, o Options) (Info, error) {
+// one of this package's errors, or with that of r, a writer or ctx; then the
+// writers may have received a part.
+func (c *Converter) Convert(ctx context.Context, w io.Writer, r io.ReadSeeker, o Options) (Result, error) {
+	source, err := c.probe(ctx, r)
+	if err != nil {
+		return Result{}, err
+	}
+	if o, err = o.complete(source, c.limits); err != nil {
+		return Result{}, err
+	}
+	release, err := c.acquire(ctx, workBytes(source, o))
+	if err != nil {
+		return Result{}, err
+	}
+	defer release()
+	img, err := c.decode(ctx, r, source)
+	if err != nil {
+		return Result{}, err
+	}
+	img = resize(img, cover(img.Bounds(), o.Width, o.Height), o.Width, o.Height)
+	if o.Format == JPEG {
+		img = flat(img, o.Background)
+	}
+	if err := c.encode(writer{ctx, w}, img, o.Format, o.Quality); err != nil {
+		return Result{}, fmt.Errorf("write %s: %w", o.Format, err)
+	}
+	result := Result{Info: Info{Format: o.Format, Width: o.Width, Height: o.Height, Depth: 8, Alpha: !isOpaque(img)}}
+	if o.Thumbnail != nil {
+		result.Thumbnail, err = c.writeThumbnail(writer{ctx, o.Thumbnail}, img)
+	}
+	return result, err
+}
+
+// probe reads the header of a picture and checks it against the limits.
+func (c *Converter) probe(ctx context.Context, r io.Reader) (Info, error) {
 	source, err := Probe(&reader{ctx: ctx, r: r})
 	if err != nil {
 		return Info{}, err
 	}
-	if err := c.limits.Check(source); err != nil {
-		return Info{}, err
-	}
-	if o, err = o.complete(source); err != nil {
-		return Info{}, err
-	}
-	release, err := c.acquire(ctx, source.DecodeBytes+encodeBytes(source, o.Format))
-	if err != nil {
-		return Info{}, err
-	}
-	defer release()
+	return source, c.limits.Check(source)
+}
+
+// decode decodes a picture of which the header has been read.
+func (c *Converter) decode(ctx context.Context, r io.ReadSeeker, source Info) (image.Image, error) {
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
-		return Info{}, fmt.Errorf("rewind picture: %w", err)
+		return nil, fmt.Errorf("rewind picture: %w", err)
 	}
-	img, err := decode(&reader{ctx: ctx, r: r}, source)
-	if err != nil {
-		return Info{}, err
-	}
-	if err := c.encode(writer{ctx, w}, img, o); err != nil {
-		return Info{}, fmt.Errorf("write %s: %w", o.Format, err)
-	}
-	return Info{
-		Format: o.Format, Width: source.Width, Height: source.Height, Depth: 8,
-		Alpha: o.Format != JPEG && !isOpaque(img),
-	}, nil
+	return decode(&reader{ctx: ctx, r: r}, source)
 }
 
 // complete fills in defaults and checks the rest.
-func (o Options) complete(source Info) (Options, error) {
+func (o Options) complete(source Info, limits Limits) (Options, error) {
 	if o.Format == "" {
 		o.Format = source.Format
 	}
@@ -110,8 +143,24 @@ func (o Options) complete(source Info) (Options, error) {
 	if o.Background == nil {
 		o.Background = color.White
 	}
-	if o.Format == WebP && max(source.Width, source.Height) > maxWebPSide {
+	return o.completeSize(source, limits)
+}
+
+func (o Options) completeSize(source Info, limits Limits) (Options, error) {
+	if o.Width == 0 && o.Height == 0 {
+		o.Width, o.Height = source.Width, source.Height
+	}
+	if o.Width <= 0 || o.Height <= 0 || o.Enlarge < 0 {
+		return o, fmt.Errorf("%w: %dx%d pixels, enlarged by up to %d %%", ErrBadOption, o.Width, o.Height, o.Enlarge)
+	}
+	if err := limits.Check(Info{Width: o.Width, Height: o.Height}); err != nil {
+		return o, err
+	}
+	if o.Format == WebP && max(o.Width, o.Height) > maxWebPSide {
 		return o, fmt.Errorf("%w: WebP ends at %d on a side", ErrTooLarge, maxWebPSide)
+	}
+	if o.Width > source.Width*(100+o.Enlarge)/100 || o.Height > source.Height*(100+o.Enlarge)/100 {
+		return o, fmt.Errorf("%w: %dx%d pixels do not cover %dx%d", ErrTooSmall, source.Width, source.Height, o.Width, o.Height)
 	}
 	return o, nil
 }
@@ -119,13 +168,30 @@ func (o Options) complete(source Info) (Options, error) {
 // maxWebPSide follows from the 14 bits of the format.
 const maxWebPSide = 1<<14 - 1
 
-// encodeBytes is what encoding takes beside the decoded picture: a copy in four
-// bytes a pixel, and for WebP the encoder's own copy and planes.
-func encodeBytes(source Info, to Format) int64 {
-	if to == WebP {
-		return 12 * pixels(source)
+// workBytes is what a conversion takes: the decoded picture, a copy of it with
+// straight transparency, the resized one, and what encoding takes.
+func workBytes(source Info, o Options) int64 {
+	out := Info{Width: o.Width, Height: o.Height}
+	bytes := source.DecodeBytes + encodeBytes(out, o.Format)
+	if source.Width != o.Width || source.Height != o.Height {
+		bytes += 4 * pixels(out)
+		if source.Alpha {
+			bytes += 4 * pixels(source)
+		}
 	}
-	return 4 * pixels(source)
+	if o.Thumbnail != nil {
+		bytes += thumbnailBytes
+	}
+	return bytes
+}
+
+// encodeBytes is what encoding takes beside the picture: a copy in four bytes a
+// pixel, and for WebP the encoder's own copy and planes.
+func encodeBytes(picture Info, to Format) int64 {
+	if to == WebP {
+		return 12 * pixels(picture)
+	}
+	return 4 * pixels(picture)
 }
 
 func (c *Converter) acquire(ctx context.Context, memory int64) (release func(), err error) {

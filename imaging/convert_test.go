@@ -34,7 +34,7 @@ func convert(t *testing.T, data []byte, o Options) (image.Image, Info) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return img, said
+	return img, said.Info
 }
 
 // distance is the largest difference of a channel between two pictures of equal

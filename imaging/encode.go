@@ -9,12 +9,13 @@ import (
 	"io"
 )
 
-func (c *Converter) encode(w io.Writer, img image.Image, o Options) error {
-	switch o.Format {
+// encode writes a picture, which for JPEG must be opaque.
+func (c *Converter) encode(w io.Writer, img image.Image, format Format, quality int) error {
+	switch format {
 	case JPEG:
-		return jpeg.Encode(w, flat(img, o.Background), &jpeg.Options{Quality: o.Quality})
+		return jpeg.Encode(w, img, &jpeg.Options{Quality: quality})
 	case WebP:
-		return encodeWebP(w, straight(img), o.Quality)
+		return encodeWebP(w, straight(img), quality)
 	default:
 		// Twice as fast as the default, for files a sixth larger.
 		enc := png.Encoder{CompressionLevel: png.BestSpeed, BufferPool: &c.rows}

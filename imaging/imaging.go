@@ -13,6 +13,7 @@ var (
 	ErrUnsupported = errors.New("not a still PNG, JPEG or WebP picture")
 	ErrInvalid     = errors.New("damaged picture")
 	ErrTooLarge    = errors.New("picture has too many pixels")
+	ErrTooSmall    = errors.New("picture has too few pixels")
 	ErrNoEncoder   = errors.New("this build cannot write the format")
 	ErrBadOption   = errors.New("conversion option out of range")
 )

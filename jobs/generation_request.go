@@ -205,8 +205,9 @@ func shorten(s string) string {
 	return string([]rune(s)[:limit]) + "…"
 }
 
-// resolveModel chooses the model and the native picture it is asked for. With an
-// unknown model, size and ratio are held against the default one.
+// resolveModel chooses the model, the native picture it is asked for, and the
+// pixels that are promised. With an unknown model, size and ratio are held
+// against the default one.
 func (r *GenerationRequest) resolveModel(out *resolved, faults *faultList) {
 	model, ok := providers.Lookup(r.Model)
 	if !ok {
@@ -223,18 +224,10 @@ func (r *GenerationRequest) resolveModel(out *resolved, faults *faultList) {
 			ratio = model.AspectRatios[0]
 		}
 		out.params.AspectRatio, out.params.Resolution = ratio, model.Resolutions[0].Name
+		out.params.Width, out.params.Height = model.Pixels(ratio, "")
 		return
 	}
-	fit, resolution, ok := fitSize(model, r.Size)
-	switch {
-	case !ok:
-		allowed := sizes(model)
-		faults.add("size", "unsupported_value", fmt.Sprintf("size %q is not one of %s's; use one of %s or leave it out", shorten(r.Size), model.Name, strings.Join(allowed, ", ")), allowed...)
-	case ratio != "" && fit != ratio:
-		faults.add("aspect_ratio", "conflict", fmt.Sprintf("size %s has aspect ratio %s, not %s; send only one of the two", r.Size, fit, r.AspectRatio))
-	default:
-		out.params.Size, out.params.AspectRatio, out.params.Resolution = r.Size, fit, resolution
-	}
+	r.resolveSize(out, model, ratio, faults)
 }
 
 // resolveRatio returns the native ratio that was asked, or "".
@@ -248,35 +241,6 @@ func (r *GenerationRequest) resolveRatio(model providers.Model, faults *faultLis
 		return ""
 	}
 	return ratio
-}
-
-// fitSize returns the native picture for a size the model offers: one of the
-// standard sizes or a native one.
-func fitSize(model providers.Model, size string) (ratio, resolution string, ok bool) {
-	w, h, found := strings.Cut(size, "x")
-	width, errW := strconv.Atoi(w)
-	height, errH := strconv.Atoi(h)
-	if !found || errW != nil || errH != nil || width <= 0 || height <= 0 || size != fmt.Sprintf("%dx%d", width, height) {
-		return "", "", false
-	}
-	ratio, resolution, exact := model.Fit(width, height)
-	return ratio, resolution, exact || slices.Contains(providers.StandardSizes(), providers.Size{Width: width, Height: height})
-}
-
-// sizes lists what fitSize accepts: the standard sizes, then the native ones of
-// the model's default resolution.
-func sizes(model providers.Model) []string {
-	var list []string
-	for _, s := range providers.StandardSizes() {
-		list = append(list, fmt.Sprintf("%dx%d", s.Width, s.Height))
-	}
-	for _, ratio := range model.AspectRatios {
-		width, height := model.Pixels(ratio, "")
-		if size := fmt.Sprintf("%dx%d", width, height); !slices.Contains(list, size) {
-			list = append(list, size)
-		}
-	}
-	return list
 }
 
 func aspectRatios(model providers.Model) []string {

@@ -10,7 +10,7 @@ import (
 type Size struct{ Width, Height int }
 
 // StandardSizes are the sizes that the API offers by name. Every model serves
-// them at its 1K resolution.
+// them.
 func StandardSizes() []Size {
 	return []Size{{1024, 1024}, {1280, 896}, {896, 1280}, {1408, 768}, {768, 1408}}
 }
@@ -86,44 +86,53 @@ func (m Model) Pixels(ratio, resolution string) (width, height int) {
 	return 0, 0
 }
 
-// enlargement, in percent, is how much a native picture may be enlarged to reach
-// the asked pixels before the next resolution is bought. At 8 % it does not
-// show, and every StandardSize costs one 1K image.
-const enlargement = 8
+// MaxEnlargement is by how many percent a native picture may be enlarged to reach
+// the asked pixels where the model makes none that covers them. At 8 % it
+// does not show, and every model reaches every StandardSize.
+const MaxEnlargement = 8
 
-// Fit finds the native picture that serves a size best: the cheapest resolution
-// that reaches the size with at most 8 % enlargement, and there the ratio that
-// loses least to cropping. A size beyond every resolution gets the highest one.
-// exact reports that the native picture has just these pixels. A size that is
-// not positive gets the model's defaults.
-func (m Model) Fit(width, height int) (ratio, resolution string, exact bool) {
-	if width <= 0 || height <= 0 || len(m.Resolutions) == 0 || len(m.AspectRatios) == 0 {
-		r, _ := m.Resolution("")
-		if len(m.AspectRatios) > 0 {
-			ratio = m.AspectRatios[0]
-		}
-		return ratio, r.Name, false
+// Fit finds the native picture to ask for so that it can be brought to a size:
+// the cheapest resolution at which one covers the size, and there the ratio that
+// loses least to cropping. Only where no resolution covers it, one is taken that
+// does when enlarged by at most MaxEnlargement. ok reports that there is one. A
+// size beyond every resolution gets the highest one's nearest ratio, a size that
+// is not positive the model's defaults. A model with exact sizes needs no ratio:
+// then ok says whether it makes the size itself.
+func (m Model) Fit(width, height int) (ratio, resolution string, ok bool) {
+	if len(m.Resolutions) > 0 {
+		resolution = m.Resolutions[0].Name
 	}
-	for _, res := range m.Resolutions {
-		if ratio, exact := m.closest(width, height, res.Name, true); ratio != "" {
-			return ratio, res.Name, exact
+	if m.ExactSizes {
+		return "", resolution, m.makes(width, height)
+	}
+	if len(m.Resolutions) == 0 || len(m.AspectRatios) == 0 {
+		return "", resolution, false
+	}
+	if width <= 0 || height <= 0 {
+		return m.AspectRatios[0], resolution, false
+	}
+	for _, enlarge := range []int{0, MaxEnlargement} {
+		for _, res := range m.Resolutions {
+			if ratio := m.closest(width, height, res.Name, enlarge); ratio != "" {
+				return ratio, res.Name, true
+			}
 		}
 	}
 	resolution = m.Resolutions[len(m.Resolutions)-1].Name
-	ratio, _ = m.closest(width, height, resolution, false)
-	return ratio, resolution, false
+	return m.closest(width, height, resolution, math.MaxInt32), resolution, false
 }
 
-// closest finds the ratio nearest to width:height at one resolution, if asked
-// only among those whose picture covers the size. It is "" where none does.
-func (m Model) closest(width, height int, resolution string, cover bool) (ratio string, exact bool) {
+// closest finds the ratio nearest to width:height at one resolution among those
+// whose picture, enlarged by at most so many percent, covers the size. It is ""
+// where none does.
+func (m Model) closest(width, height int, resolution string, enlarge int) (ratio string) {
 	best := math.Inf(1)
 	for _, name := range m.AspectRatios {
 		w, h := m.Pixels(name, resolution)
 		if w == width && h == height {
-			return name, true
+			return name
 		}
-		if cover && (width*100 > w*(100+enlargement) || height*100 > h*(100+enlargement)) {
+		if width > w*(100+enlarge)/100 || height > h*(100+enlarge)/100 {
 			continue
 		}
 		loss := math.Abs(math.Log(float64(w) * float64(height) / (float64(h) * float64(width))))
@@ -131,5 +140,5 @@ func (m Model) closest(width, height int, resolution string, cover bool) (ratio 
 			best, ratio = loss, name
 		}
 	}
-	return ratio, false
+	return ratio
 }

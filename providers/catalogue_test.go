@@ -156,35 +156,55 @@ func TestModel_Fit(t *testing.T) {
 		want          string
 	}{
 		{"banana", 1024, 1024, "1:1 1K true"},
-		{"banana", 1280, 896, "3:2 1K false"},
-		{"banana", 896, 1280, "2:3 1K false"},
-		{"banana", 1408, 768, "16:9 1K false"},
-		{"banana", 768, 1408, "9:16 1K false"},
-		{"banana", 64, 64, "1:1 1K false"},
+		{"banana", 1280, 896, "3:2 2K true"},
+		{"banana", 896, 1280, "2:3 2K true"},
+		{"banana", 1408, 768, "16:9 2K true"},
+		{"banana", 768, 1408, "9:16 2K true"},
+		{"banana-lite", 1280, 896, "3:2 1K true"},
+		{"banana-lite", 768, 1408, "9:16 1K true"},
+		{"banana", 64, 64, "1:1 1K true"},
 		{"banana", 1376, 768, "16:9 1K true"},
-		{"banana", 1600, 1200, "4:3 2K false"},
-		{"banana", 2000, 500, "4:1 1K false"},
-		{"banana", 3840, 2160, "16:9 4K false"},
+		{"banana", 1600, 1200, "4:3 2K true"},
+		{"banana", 2000, 500, "4:1 1K true"},
+		{"banana", 3840, 2160, "16:9 4K true"},
+		{"banana", 4200, 4200, "1:1 4K true"},
 		{"banana", 9000, 9000, "1:1 4K false"},
-		{"banana-pro", 2000, 500, "21:9 2K false"},
+		{"banana-pro", 2000, 500, "21:9 2K true"},
 		{"banana-lite", 1600, 1200, "4:3 1K false"},
 		{"banana-lite", 0, 10, "1:1 1K false"},
 	} {
-		ratio, resolution, exact := mustLookup(t, c.model).Fit(c.width, c.height)
-		if diff := cmp.Diff(c.want, fmt.Sprint(ratio, " ", resolution, " ", exact)); diff != "" {
+		ratio, resolution, ok := mustLookup(t, c.model).Fit(c.width, c.height)
+		if diff := cmp.Diff(c.want, fmt.Sprint(ratio, " ", resolution, " ", ok)); diff != "" {
 			t.Errorf("%s Fit(%d, %d) (-want +got):\n%s", c.model, c.width, c.height, diff)
 		}
 	}
 }
 
-func TestModel_Fit_StandardSizesCostOneImage(t *testing.T) {
+func TestModel_Fit_CoversTheStandardSizes(t *testing.T) {
 	t.Parallel()
 	for _, m := range Models() {
 		for _, s := range StandardSizes() {
-			if _, resolution, _ := m.Fit(s.Width, s.Height); resolution != "1K" {
-				t.Errorf("%s serves %dx%d at %s, want 1K", m.Name, s.Width, s.Height, resolution)
+			ratio, resolution, ok := m.Fit(s.Width, s.Height)
+			width, height := m.Pixels(ratio, resolution)
+			if len(m.Resolutions) == 1 { // nothing larger to choose
+				width, height = width*108/100, height*108/100
+			}
+			if covers := width >= s.Width && height >= s.Height; !ok || !covers && !m.ExactSizes {
+				t.Errorf("%s makes %dx%d of %s %s", m.Name, s.Width, s.Height, ratio, resolution)
 			}
 		}
+	}
+}
+
+func TestModel_Fit_ExactSizes(t *testing.T) {
+	t.Parallel()
+	m := Model{ExactSizes: true, Resolutions: []Resolution{{Name: "1K", Scale: 1}}, AspectRatios: commonRatios}
+	ratio, resolution, ok := m.Fit(1280, 896)
+	if diff := cmp.Diff(" 1K true", fmt.Sprint(ratio, " ", resolution, " ", ok)); diff != "" {
+		t.Errorf("fit (-want +got):\n%s", diff)
+	}
+	if _, _, ok := m.Fit(0, 896); ok {
+		t.Error("a picture without width was accepted")
 	}
 }
 

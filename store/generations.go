@@ -66,6 +66,8 @@ type Params struct {
 	Size           string `json:"size,omitempty"`         // as asked: "1024x1024"
 	AspectRatio    string `json:"aspect_ratio,omitempty"` // of the model: "16:9"
 	Resolution     string `json:"resolution,omitempty"`   // of the model: "1K", "2K", "4K"
+	Width          int    `json:"width,omitempty"`        // pixels promised, whoever makes the image; 0: as the provider sends it
+	Height         int    `json:"height,omitempty"`
 	Style          string `json:"style,omitempty"`
 	NegativePrompt string `json:"negative_prompt,omitempty"`
 	Quality        string `json:"quality,omitempty"`

@@ -35,6 +35,14 @@ type NewImage struct {
 	Width        int    `json:"width"`
 	Height       int    `json:"height"`
 	SHA256       Bytes  `json:"sha256"`
+
+	// What was stored beside the image, as Image has it. An image without a
+	// ThumbHash is due for ClaimDerivations.
+	Thumbhash      *Bytes  `json:"thumbhash"`
+	ThumbnailType  *string `json:"thumbnail_type"`
+	OriginalType   *string `json:"original_type"`
+	OriginalBytes  *int64  `json:"original_bytes"`
+	OriginalSHA256 *Bytes  `json:"original_sha256"`
 }
 
 // FinishGenerations writes the outcomes of several runs, all or none: states,
@@ -65,9 +73,12 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 			RETURNING g.id, g.org_id, g.project_id, g.status
 		), stored AS (
 			INSERT INTO image (id, generation_id, org_id, project_id, idx, blob_key, media_type,
-				bytes, width, height, sha256, created_at, expires_at)
+				bytes, width, height, sha256, created_at, expires_at,
+				thumbhash, thumbnail_type, original_type, original_bytes, original_sha256, derive_at)
 			SELECT i.id, f.id, f.org_id, f.project_id, i.idx, i.blob_key, i.media_type,
-				i.bytes, i.width, i.height, i.sha256, now(), now() + make_interval(days => org.retention_days)
+				i.bytes, i.width, i.height, i.sha256, now(), now() + make_interval(days => org.retention_days),
+				i.thumbhash, i.thumbnail_type, i.original_type, i.original_bytes, i.original_sha256,
+				CASE WHEN i.thumbhash IS NULL THEN now() END
 			FROM json_populate_recordset(NULL::image, @images) AS i
 			JOIN finished AS f ON f.id = i.generation_id
 			JOIN org ON org.id = f.org_id

@@ -24,7 +24,26 @@ type Image struct {
 	CreatedAt    time.Time
 	ExpiresAt    *time.Time // nil: kept for good
 	DeletedAt    *time.Time
-	PurgedAt     *time.Time // the blob is gone
+	PurgedAt     *time.Time // the blobs are gone
+
+	Thumbhash      []byte  // the ThumbHash of the pixels; nil: not made, or can not be
+	ThumbnailType  *string // media type of the thumbnail beside the blob; nil: there is none
+	OriginalType   *string // media type of what the provider sent, where that is another blob; nil: the image is that
+	OriginalBytes  *int64  // of it
+	OriginalSHA256 []byte  // of it
+}
+
+// Suffixes of an image's blob key that lead to what is stored beside it. The image
+// itself is stored last: once it is there, so is the provider's original, unless
+// it is that itself.
+const (
+	OriginalSuffix  = ".original"
+	ThumbnailSuffix = ".thumbnail"
+)
+
+// BlobKeys are the keys of all that may be stored of an image whose key is given.
+func BlobKeys(key string) []string {
+	return []string{key, key + OriginalSuffix, key + ThumbnailSuffix}
 }
 
 // Gone reports whether the image may no longer be served at the time given.
@@ -108,11 +127,12 @@ func (db *DB) ExpiredImages(ctx context.Context, limit int) ([]*Image, error) {
 	return images, nil
 }
 
-// MarkImagesPurged records that the blobs of images of any project are gone.
+// MarkImagesPurged records that the blobs of images of any project are gone, and
+// forgets what the images looked like.
 func (db *DB) MarkImagesPurged(ctx context.Context, ids []string) error {
 	_, err := db.q.Exec(ctx, `
 		UPDATE image
-		SET purged_at = now()
+		SET purged_at = now(), thumbhash = NULL, thumbnail_type = NULL
 		WHERE id = ANY(@ids) AND purged_at IS NULL`,
 		pgx.NamedArgs{"ids": ids})
 	if err != nil {

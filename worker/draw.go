@@ -61,7 +61,9 @@ func (r *run) request(index int) providers.Request {
 		AspectRatio: p.AspectRatio, Resolution: p.Resolution, Quality: p.Quality, Background: p.Background,
 		Seed: r.seed(index), Dir: r.w.opts.SpoolDir,
 	}
-	req.Width, req.Height = r.model.Pixels(p.AspectRatio, p.Resolution)
+	if req.Width, req.Height = p.Width, p.Height; req.Width == 0 { // of an older version
+		req.Width, req.Height = r.model.Pixels(p.AspectRatio, p.Resolution)
+	}
 	return req
 }
 

@@ -58,8 +58,8 @@ func (e *expireImages) sweepExpired(ctx context.Context) (int, error) {
 	var errs []error
 	ids := make([]string, 0, len(images))
 	for _, image := range images {
-		if err := e.w.opts.Blobs.Delete(ctx, image.BlobKey); err != nil {
-			errs = append(errs, fmt.Errorf("delete blob of %s: %w", image.ID, err))
+		if err := e.w.deleteBlobs(ctx, image.BlobKey); err != nil {
+			errs = append(errs, fmt.Errorf("delete blobs of %s: %w", image.ID, err))
 			continue
 		}
 		ids = append(ids, image.ID)
@@ -89,12 +89,22 @@ func (e *expireImages) purgeOne(ctx context.Context, p *store.Purge) error {
 		if kept[store.ImageID(p.ID, i)] {
 			continue
 		}
-		if err := e.w.opts.Blobs.Delete(ctx, blobKey(p.ProjectID, p.ID, i)); err != nil {
-			return fmt.Errorf("delete blob %d of %s: %w", i, p.ID, err)
+		if err := e.w.deleteBlobs(ctx, blobKey(p.ProjectID, p.ID, i)); err != nil {
+			return fmt.Errorf("delete blobs %d of %s: %w", i, p.ID, err)
 		}
 	}
 	e.w.forget(p.ID, p.N)
 	return e.w.opts.DB.MarkPurgeDone(ctx, p)
+}
+
+// deleteBlobs deletes an image's blob and all that may be stored beside it.
+func (w *Worker) deleteBlobs(ctx context.Context, key string) error {
+	for _, k := range store.BlobKeys(key) {
+		if err := w.opts.Blobs.Delete(ctx, k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // blobKey is where an image of a generation is stored. It depends on ids alone:

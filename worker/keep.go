@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -148,20 +149,14 @@ func (r *run) store(ctx context.Context, index int, picture providers.Image) err
 	}
 }
 
-// storeOnce brings a picture to the promised format and stores it.
+// storeOnce brings a picture to the promised form and stores it.
 func (r *run) storeOnce(ctx context.Context, index int, picture providers.Image) error {
-	file, err := r.convert(ctx, picture)
+	made, err := r.render(ctx, picture)
 	if err != nil {
 		return err
 	}
-	if file.Path != picture.Path {
-		defer func() { _ = os.Remove(file.Path) }() // a leftover is swept with its directory
-	}
-	image, err := describe(r.claim, index, file)
-	if err != nil {
-		return err
-	}
-	err = r.w.opts.Blobs.Put(ctx, image.BlobKey, file.Path, blobs.PutOptions{ContentType: file.MediaType})
+	defer made.remove()
+	image, err := r.put(ctx, index, made)
 	if errors.Is(err, blobs.ErrExists) {
 		// An earlier run got this far: its picture is the image.
 		image, err = r.adopt(ctx, index)
@@ -179,92 +174,68 @@ func (r *run) add(image *store.NewImage) {
 	r.images = append(r.images, image)
 }
 
-// describe reads what the image's row says of its file.
-func describe(c *store.Claim, index int, file providers.Image) (*store.NewImage, error) {
-	f, err := os.Open(file.Path)
-	if err != nil {
-		return nil, fmt.Errorf("open image: %w", err)
-	}
-	defer func() { _ = f.Close() }() // only read
-	info, err := imaging.Probe(f)
-	if err == nil {
-		err = limits.Check(info)
-	}
-	if err != nil {
-		return nil, unusable(err)
-	}
-	return &store.NewImage{
-		ID: store.ImageID(c.ID, index), GenerationID: c.ID, Index: index,
-		BlobKey:   blobKey(c.ProjectID, c.ID, index),
-		MediaType: file.MediaType, Bytes: file.Bytes, SHA256: file.SHA256[:],
-		Width: info.Width, Height: info.Height,
-	}, nil
-}
-
-// limits bound what providers may send. The longest native picture is 8:1 at 4K.
-var limits = imaging.Limits{MaxSide: 12_288}
-
-// unusable is final: another picture of the same request would be paid for.
-func unusable(err error) error {
-	return &finalError{code: "provider_error", message: "the provider's image could not be used: " + err.Error()}
-}
-
-// unfit reports an error of the picture itself, rather than of this machine.
-func unfit(err error) bool {
-	return errors.Is(err, imaging.ErrInvalid) || errors.Is(err, imaging.ErrUnsupported) || errors.Is(err, imaging.ErrTooLarge) ||
-		errors.Is(err, imaging.ErrNoEncoder) || errors.Is(err, imaging.ErrBadOption)
-}
-
-// convert brings the file to the format and compression that were asked, if it
-// has others. Both files are the caller's to remove.
-func (r *run) convert(ctx context.Context, file providers.Image) (providers.Image, error) {
-	want := r.claim.Params.Format
-	if want == "" || "image/"+want == file.MediaType && r.claim.Params.Compression == nil {
-		return file, nil
-	}
-	in, err := os.Open(file.Path)
-	if err != nil {
-		return file, fmt.Errorf("open image: %w", err)
-	}
-	defer func() { _ = in.Close() }() // only read
-	out, err := os.CreateTemp(r.w.opts.SpoolDir, "convert-*")
-	if err != nil {
-		return file, fmt.Errorf("create image: %w", err)
-	}
-	hash := sha256.New()
-	count := &counter{w: io.MultiWriter(out, hash)}
-	opts := imaging.Options{Format: imaging.Format(want)}
-	if c := r.claim.Params.Compression; c != nil {
-		opts.Quality = max(*c, 1)
-	}
-	_, err = r.w.opts.Imaging.Convert(ctx, count, in, opts)
-	err = errors.Join(err, out.Close())
-	if err != nil {
-		_ = os.Remove(out.Name()) // a leftover is swept with its directory
-		if unfit(err) {
-			return file, unusable(err)
+// put stores what the provider sent, if the image is made of it, and the image
+// last. It returns blobs.ErrExists if another run's picture is there already.
+func (r *run) put(ctx context.Context, index int, made *rendition) (*store.NewImage, error) {
+	key := blobKey(r.claim.ProjectID, r.claim.ID, index)
+	if o := made.original; o != nil {
+		if err := r.w.putFile(ctx, key+store.OriginalSuffix, *o); err != nil {
+			return nil, err
 		}
-		return file, fmt.Errorf("convert image to %s: %w", want, err)
 	}
-	converted := providers.Image{Path: out.Name(), MediaType: "image/" + want, Bytes: count.n}
-	hash.Sum(converted.SHA256[:0])
-	return converted, nil
+	return r.putFinal(ctx, index, made)
 }
 
-// counter counts what is written through it.
-type counter struct {
-	w io.Writer
-	n int64
+// putFinal stores an image whose original is stored.
+func (r *run) putFinal(ctx context.Context, index int, made *rendition) (*store.NewImage, error) {
+	key := blobKey(r.claim.ProjectID, r.claim.ID, index)
+	if t := made.thumbnail; t != nil {
+		err := r.w.putFile(ctx, key+store.ThumbnailSuffix, *t)
+		if err != nil && !errors.Is(err, blobs.ErrExists) { // made of the same original
+			return nil, err
+		}
+	}
+	if err := r.w.putFile(ctx, key, made.final); err != nil {
+		return nil, err
+	}
+	return made.row(r.claim, index), nil
 }
 
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
+func (w *Worker) putFile(ctx context.Context, key string, file providers.Image) error {
+	return w.opts.Blobs.Put(ctx, key, file.Path, blobs.PutOptions{ContentType: file.MediaType})
 }
 
-// adopt describes an image from its stored blob.
+// adopt makes an image of what earlier runs have stored: the image, or the
+// original that one was to be made of. It returns blobs.ErrNotFound if there is
+// neither.
 func (r *run) adopt(ctx context.Context, index int) (*store.NewImage, error) {
+	original, err := r.fetchOriginal(ctx, index)
+	if errors.Is(err, blobs.ErrNotFound) {
+		return r.adoptFinal(ctx, index)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.Remove(original.Path) }() // a leftover is swept with its directory
+	made, err := r.render(ctx, original)
+	if err != nil {
+		return nil, err
+	}
+	defer made.remove()
+	image, err := r.putFinal(ctx, index, made)
+	if !errors.Is(err, blobs.ErrExists) {
+		return image, err
+	}
+	found, err := r.adoptFinal(ctx, index)
+	if err == nil && bytes.Equal(found.SHA256, made.final.SHA256[:]) {
+		return made.row(r.claim, index), nil
+	}
+	// The image is that of a run whose picture needed no change.
+	return found, err
+}
+
+// adoptFinal describes an image from its stored blob.
+func (r *run) adoptFinal(ctx context.Context, index int) (*store.NewImage, error) {
 	key := blobKey(r.claim.ProjectID, r.claim.ID, index)
 	blob, info, err := r.w.opts.Blobs.Open(ctx, key)
 	if err != nil {
@@ -282,9 +253,34 @@ func (r *run) adopt(ctx context.Context, index int) (*store.NewImage, error) {
 	if _, err := io.Copy(hash, blob); err != nil {
 		return nil, fmt.Errorf("read stored image %s: %w", key, err)
 	}
-	return &store.NewImage{
-		ID: store.ImageID(r.claim.ID, index), GenerationID: r.claim.ID, Index: index, BlobKey: key,
-		MediaType: pixels.Format.MediaType(), Bytes: info.Bytes, SHA256: hash.Sum(nil),
-		Width: pixels.Width, Height: pixels.Height,
-	}, nil
+	file := providers.Image{MediaType: pixels.Format.MediaType(), Bytes: info.Bytes}
+	hash.Sum(file.SHA256[:0])
+	return (&rendition{final: file, width: pixels.Width, height: pixels.Height}).row(r.claim, index), nil
+}
+
+// fetchOriginal copies the stored original of an image to a file, which is the
+// caller's to remove.
+func (r *run) fetchOriginal(ctx context.Context, index int) (providers.Image, error) {
+	key := blobKey(r.claim.ProjectID, r.claim.ID, index) + store.OriginalSuffix
+	blob, _, err := r.w.opts.Blobs.Open(ctx, key)
+	if err != nil {
+		return providers.Image{}, err
+	}
+	defer func() { _ = blob.Close() }() // only read
+	f, err := createSpool(r.w.opts.SpoolDir, "original-*")
+	if err != nil {
+		return providers.Image{}, err
+	}
+	pixels, err := imaging.Probe(blob)
+	if err == nil {
+		_, err = blob.Seek(0, io.SeekStart)
+	}
+	if err == nil {
+		_, err = io.Copy(f, blob)
+	}
+	file, err := f.finish(pixels.Format.MediaType(), err)
+	if err != nil {
+		return providers.Image{}, fmt.Errorf("read stored original %s: %w", key, err)
+	}
+	return file, nil
 }

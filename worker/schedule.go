@@ -13,6 +13,7 @@ import (
 // fleet inserts them; the period makes a second leader's insert a duplicate.
 func schedule() []*river.PeriodicJob {
 	return []*river.PeriodicJob{
+		every(5*time.Second, jobs.DeriveImagesArgs{}),
 		every(time.Minute, jobs.ExpireImagesArgs{}),
 		every(time.Minute, jobs.ReconcileArgs{}),
 		every(10*time.Minute, jobs.LapseKeysArgs{}),

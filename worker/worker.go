@@ -130,6 +130,7 @@ func New(opts Options) (*Worker, error) {
 	}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &generate{w: w})
+	river.AddWorker(workers, &deriveImages{w: w})
 	river.AddWorker(workers, &expireImages{w: w})
 	river.AddWorker(workers, &lapseKeys{w: w})
 	river.AddWorker(workers, &reconcile{w: w})
@@ -152,6 +153,7 @@ func New(opts Options) (*Worker, error) {
 			store.QueueGenerate:   {MaxWorkers: opts.Concurrency},
 			store.QueueBatch:      {MaxWorkers: opts.BatchConcurrency},
 			jobs.QueueMaintenance: {MaxWorkers: 2},
+			jobs.QueueMedia:       {MaxWorkers: 1},
 		},
 	})
 	if err != nil {

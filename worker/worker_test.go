@@ -205,11 +205,19 @@ func (b *bundle) decode(t *testing.T, i *store.Image) (format string, width, hei
 	return format, picture.Bounds().Dx(), picture.Bounds().Dy()
 }
 
-// wantNoSpool checks that no temporary file is left.
+// wantNoSpool waits until no temporary file is left: thumbnails are made in the
+// background.
 func (b *bundle) wantNoSpool(t *testing.T) {
 	t.Helper()
-	left, err := filepath.Glob(filepath.Join(b.blobs.TempDir(), "*"))
-	if err != nil || len(left) != 0 {
-		t.Errorf("temporary files are left: %v, %v", left, err)
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		left, err := filepath.Glob(filepath.Join(b.blobs.TempDir(), "*"))
+		if err == nil && len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("temporary files are left: %v, %v", left, err)
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }

@@ -50,7 +50,7 @@ func TestSubmit_ToAnotherService(t *testing.T) {
 func TestGeneration_NullsAndRaw(t *testing.T) {
 	t.Parallel()
 	const body = `{"id":"gen_1","status":"queued","images":[{"id":"img_1","index":0,"url":"http://x/i","filetype":null,"size":null,` +
-		`"width":null,"height":null,"bytes":null,"sha256":null,"expires_at":null}],"usage":null,"style":null,"seed":null,` +
+		`"width":null,"height":null,"bytes":null,"sha256":null,"expires_at":null,"thumbnail_url":"http://x/t","thumbhash":null,"original":null}],"usage":null,"style":null,"seed":null,` +
 		`"queue_position":3,"eta_seconds":6,"error":null,"created_at":"2025-01-27T12:00:00Z","deadline_at":"2025-01-27T13:00:00Z",` +
 		`"attempts":[{"provider":"gemini","ms":null,"outcome":null,"error":null,"started_at":"2025-01-27T12:00:00Z"}],"novelty":1}`
 	b := setup(t, answer(200, body))
@@ -61,12 +61,29 @@ func TestGeneration_NullsAndRaw(t *testing.T) {
 	created := time.Date(2025, 1, 27, 12, 0, 0, 0, time.UTC)
 	deadline := created.Add(time.Hour)
 	want := &client.Generation{
-		ID: "gen_1", Status: client.StatusQueued, Images: []client.Image{{ID: "img_1", URL: "http://x/i"}},
+		ID: "gen_1", Status: client.StatusQueued, Images: []client.Image{{ID: "img_1", URL: "http://x/i", ThumbnailURL: "http://x/t"}},
 		QueuePosition: 3, ETASeconds: 6, CreatedAt: created, DeadlineAt: &deadline,
 		Attempts: []client.Attempt{{Provider: "gemini", StartedAt: created}}, Raw: []byte(body),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("generation (-want +got):\n%s", diff)
+	}
+}
+
+func TestGeneration_WhatIsBesideAnImage(t *testing.T) {
+	t.Parallel()
+	b := setup(t, answer(200, `{"id":"gen_1","images":[{"id":"img_1","thumbhash":"3wcKPxpw",`+
+		`"original":{"url":"http://x/o","filetype":"jpeg","bytes":12,"sha256":"ab"}}]}`))
+	got, err := b.Get(t.Context(), "gen_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []client.Image{{
+		ID: "img_1", Thumbhash: []byte{0xdf, 0x07, 0x0a, 0x3f, 0x1a, 0x70},
+		Original: &client.Original{URL: "http://x/o", FileType: "jpeg", Bytes: 12, SHA256: "ab"},
+	}}
+	if diff := cmp.Diff(want, got.Images); diff != "" {
+		t.Errorf("images (-want +got):\n%s", diff)
 	}
 }
 

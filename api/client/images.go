@@ -24,7 +24,7 @@ const stallTimeout = 30 * time.Second
 var ErrCorrupt = errors.New("the bytes received are not the image's")
 
 // An Image is one picture. Until its generation has succeeded, only ID, Index
-// and URL are known.
+// and the URLs are known.
 type Image struct {
 	ID        string     `json:"id"`
 	Index     int        `json:"index"`
@@ -36,6 +36,19 @@ type Image struct {
 	Bytes     int64      `json:"bytes"`
 	SHA256    string     `json:"sha256"` // in hexadecimal
 	ExpiresAt *time.Time `json:"expires_at"`
+
+	ThumbnailURL string    `json:"thumbnail_url"` // at most 320 pixels a side, for anyone who has it
+	Thumbhash    []byte    `json:"thumbhash"`     // placeholder (ThumbHash); nil until it is made
+	Original     *Original `json:"original"`      // nil: the image is what the provider sent
+}
+
+// An Original is what the provider sent, byte by byte, where the image has been
+// brought to another format or other pixels.
+type Original struct {
+	URL      string `json:"url"`      // for anyone who has it
+	FileType string `json:"filetype"` // "png", "jpeg" or "webp"
+	Bytes    int64  `json:"bytes"`
+	SHA256   string `json:"sha256"` // in hexadecimal
 }
 
 // Download writes an image's bytes to w as they come, and checks their number
