@@ -71,6 +71,7 @@ func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, 
 		Tags:       s.Request.Tags,
 		CreatedAt:  now,
 		DeadlineAt: now.Add(plan.deadline),
+		Queue:      plan.queue,
 	}
 	done, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, now)})
 	if err == nil {
@@ -167,26 +168,22 @@ func (q *Queue) submitSome(ctx context.Context, batch []*submission, places []in
 			return err
 		}
 		var rows []*store.NewGeneration
-		var ids []string
-		for i, s := range some {
-			results[places[i]] = submitted{err: ErrIdempotencyKeyReused}
-			if s.key == nil || first[keyOf(s)].GenerationID == s.row.ID {
-				rows, ids = append(rows, s.row), append(ids, s.row.ID)
-				results[places[i]] = submitted{accepted: &Accepted{Generation: s.row.Row()}}
+		for _, s := range some {
+			if s.first(first) {
+				rows = append(rows, s.row)
 			}
 		}
 		if len(rows) > 0 {
 			if err := tx.InsertGenerations(ctx, rows); err != nil {
 				return err
 			}
-			if err := q.insertTickets(ctx, tx, ids); err != nil {
-				return err
-			}
 		}
 		for i, s := range some {
-			if results[places[i]].accepted != nil {
+			if s.first(first) {
+				results[places[i]] = submitted{accepted: &Accepted{Generation: s.row.Row()}}
 				continue
 			}
+			results[places[i]] = submitted{err: ErrIdempotencyKeyReused}
 			if err := replay(ctx, tx, s, first[keyOf(s)], &results[places[i]]); err != nil {
 				return err
 			}
@@ -203,6 +200,12 @@ type ident struct {
 
 func keyOf(s *submission) ident {
 	return ident{project: s.key.ProjectID, route: s.key.Route, key: s.key.Key, test: s.key.Test}
+}
+
+// first reports whether the submission makes a generation, given who holds the
+// keys.
+func (s *submission) first(holders map[ident]*store.IdempotencyKey) bool {
+	return s.key == nil || holders[keyOf(s)].GenerationID == s.row.ID
 }
 
 // claimKeys takes the batch's keys and returns who holds each now: the first of
@@ -259,7 +262,7 @@ func (q *Queue) CancelGeneration(ctx context.Context, projectID, id string) (*st
 			return err
 		}
 		if g.RiverJobID == nil {
-			return tx.CancelTicket(ctx, QueueGenerate, g)
+			return nil // it was held
 		}
 		_, err = q.river.JobCancelTx(ctx, tx.Tx(), *g.RiverJobID)
 		if errors.Is(err, rivertype.ErrNotFound) {

@@ -94,7 +94,7 @@ func TestSubmit_ManyAtOnceShareCommits(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	var wg sync.WaitGroup
-	for range 100 {
+	for range store.DefaultCapacity {
 		wg.Go(func() {
 			if _, err := b.queue.SubmitGeneration(t.Context(), b.submission("")); err != nil {
 				t.Error(err)
@@ -102,7 +102,7 @@ func TestSubmit_ManyAtOnceShareCommits(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	b.wantRows(t, 100)
+	b.wantRows(t, store.DefaultCapacity)
 }
 
 func TestSubmit_OneIdempotencyKeyFiftyTimesAtOnce(t *testing.T) {

@@ -27,36 +27,105 @@ type NewGeneration struct {
 	Tags       []string          `json:"tags"`
 	CreatedAt  time.Time         `json:"created_at"`
 	DeadlineAt time.Time         `json:"deadline_at"`
+	Queue      string            `json:"queue,omitempty"` // default QueueGenerate
+
+	// Set by InsertGenerations.
+	Held       bool   `json:"-"` // it waits for its organization's turn
+	RiverJobID *int64 `json:"-"` // its ticket; nil while it is held
 }
 
 // Row returns the generation as it stands once inserted.
 func (n *NewGeneration) Row() *Generation {
-	return &Generation{
+	g := &Generation{
 		ID: n.ID, OrgID: n.OrgID, ProjectID: n.ProjectID, APIKeyID: n.APIKeyID, Kind: n.Kind,
 		Status: StatusQueued, Test: n.Test, Simulated: n.Simulated, Model: n.Model, ModelUsed: n.ModelUsed,
 		Prompt: n.Prompt, Params: n.Params, N: n.N, Metadata: n.Metadata, Tags: n.Tags,
-		CreatedAt: n.CreatedAt, DeadlineAt: n.DeadlineAt,
+		RiverJobID: n.RiverJobID, CreatedAt: n.CreatedAt, DeadlineAt: n.DeadlineAt, Queue: n.Queue,
 	}
+	if n.Queue == "" {
+		g.Queue = QueueGenerate
+	}
+	if n.Held {
+		g.HeldAt = &g.CreatedAt
+	}
+	return g
 }
 
-// InsertGenerations records queued generations in one statement. Each names its
-// own org and project.
+// InsertGenerations records queued generations in one statement, and queues a run
+// of each as far as its organization's cap allows; the others are held until
+// earlier ones have ended. An organization that has held ones gets the new ones
+// held too: who comes first runs first. It sets Held and RiverJobID.
+//
+// The rows of admission are what submissions of one organization wait for each
+// other at, from this statement to the end of the transaction.
 func (db *DB) InsertGenerations(ctx context.Context, rows []*NewGeneration) error {
 	text, err := json.Marshal(rows)
 	if err != nil {
 		return fmt.Errorf("insert generations: %w", err)
 	}
-	_, err = db.q.Exec(ctx, `
-		INSERT INTO generation (
-			id, org_id, project_id, api_key_id, kind, status, test, simulated, model, model_used,
-			prompt, params, n, metadata, tags, created_at, deadline_at)
-		SELECT
-			id, org_id, project_id, api_key_id, kind, 'queued', test, simulated, model, model_used,
-			prompt, params, n, metadata, tags, created_at, deadline_at
-		FROM json_populate_recordset(NULL::generation, @rows)`,
-		pgx.NamedArgs{"rows": string(text)})
+	placed, err := many[placedGeneration](ctx, db, insertGenerationsSQL, db.admissionArgs(pgx.NamedArgs{"rows": string(text)}))
 	if err != nil {
 		return fmt.Errorf("insert generations: %w", err)
 	}
+	tickets := make(map[string]*int64, len(placed))
+	for _, p := range placed {
+		tickets[p.ID] = p.Ticket
+	}
+	for _, row := range rows {
+		row.RiverJobID = tickets[row.ID]
+		row.Held = row.RiverJobID == nil
+	}
 	return nil
 }
+
+type placedGeneration struct {
+	ID     string
+	Ticket *int64
+}
+
+var insertGenerationsSQL = `
+		WITH new AS MATERIALIZED (
+			SELECT *, row_number() OVER (PARTITION BY org_id, queue ORDER BY id) AS place
+			FROM (
+				SELECT id, org_id, project_id, api_key_id, kind, test, simulated, model, model_used,
+					prompt, params, n, metadata, tags, created_at, deadline_at, coalesce(queue, 'generate') AS queue
+				FROM json_populate_recordset(NULL::generation, @rows)
+			) AS r
+		), fleet AS MATERIALIZED (` + fleetSQL + `
+		), wanted AS MATERIALIZED (
+			SELECT w.org_id, w.queue, w.n, ` + capSQL + ` AS cap
+			FROM (SELECT org_id, queue, count(*)::int AS n FROM new GROUP BY org_id, queue) AS w
+			LEFT JOIN fleet ON fleet.queue = w.queue
+			LEFT JOIN org ON org.id = w.org_id
+		), counted AS (
+			INSERT INTO admission AS a (org_id, queue, running, held)
+			SELECT org_id, queue, least(n, cap), n - least(n, cap)
+			FROM wanted
+			ORDER BY org_id, queue
+			ON CONFLICT (org_id, queue) DO UPDATE
+			SET (running, held) = (
+				SELECT a.running + m.may, a.held + w.n - m.may
+				FROM wanted AS w, LATERAL (
+					SELECT CASE WHEN a.held > 0 THEN 0 ELSE greatest(0, least(w.n, w.cap - a.running)) END AS may
+				) AS m
+				WHERE (w.org_id, w.queue) = (a.org_id, a.queue)
+			)
+			RETURNING org_id, queue, held
+		), placed AS MATERIALIZED (
+			-- What this statement has held is at most what is held now.
+			SELECT new.*, place <= wanted.n - counted.held AS runs
+			FROM new JOIN wanted USING (org_id, queue) JOIN counted USING (org_id, queue)
+		), ticket AS (` + insertTickets("placed WHERE runs") + `
+		), inserted AS (
+			INSERT INTO generation (
+				id, org_id, project_id, api_key_id, kind, status, test, simulated, model, model_used,
+				prompt, params, n, metadata, tags, created_at, deadline_at, queue, held_at, river_job_id)
+			SELECT
+				p.id, org_id, project_id, api_key_id, kind, 'queued', test, simulated, model, model_used,
+				prompt, params, n, metadata, tags, created_at, deadline_at, p.queue,
+				CASE WHEN NOT runs THEN created_at END, ticket.id
+			FROM placed AS p LEFT JOIN ticket ON ticket.generation_id = p.id
+			RETURNING id, river_job_id
+		), announced AS (` + announceTickets("ticket") + `
+		)
+		SELECT inserted.id, inserted.river_job_id AS ticket FROM inserted, announced`

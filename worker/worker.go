@@ -49,11 +49,12 @@ type Options struct {
 	// end, for a worker that has a provider.
 	Live providers.Provider
 
-	Imaging     *imaging.Converter // default: a budget of 256 MiB
-	SpoolDir    string             // where images wait for storage; default os.TempDir
-	Concurrency int                // generations, and paid calls, at the same time; default 50
-	ID          string             // of this process; default host name, process and a random part
-	Logger      *slog.Logger
+	Imaging          *imaging.Converter // default: a budget of 256 MiB
+	SpoolDir         string             // where images wait for storage; default os.TempDir
+	Concurrency      int                // generations, and paid calls, at the same time; default 50
+	BatchConcurrency int                // the same for batches, beside them; default 10
+	ID               string             // of this process; default host name, process and a random part
+	Logger           *slog.Logger
 
 	// DrainTimeout is how long Stop lets runs finish before it hands them
 	// back to the queue; default 25 s.
@@ -68,6 +69,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = 50
+	}
+	if o.BatchConcurrency == 0 {
+		o.BatchConcurrency = 10
 	}
 	if o.ID == "" {
 		host, _ := os.Hostname() // a name for people; the random part tells workers apart
@@ -102,7 +106,8 @@ type Worker struct {
 // New returns a Worker. Start makes it work.
 func New(opts Options) (*Worker, error) {
 	opts = opts.withDefaults()
-	w := &Worker{opts: opts, calls: make(chan struct{}, opts.Concurrency)}
+	opts.DB = opts.DB.WithCaps(jobs.Caps())
+	w := &Worker{opts: opts, calls: make(chan struct{}, opts.Concurrency+opts.BatchConcurrency)}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &generate{w: w})
 	river.AddWorker(workers, &expireImages{w: w})
@@ -124,6 +129,7 @@ func New(opts Options) (*Worker, error) {
 		ReindexerIndexNames:         []string{"river_job_prioritized_fetching_index", "river_job_state_and_finalized_at_index"},
 		Queues: map[string]river.QueueConfig{
 			jobs.QueueGenerate:    {MaxWorkers: opts.Concurrency},
+			jobs.QueueBatch:       {MaxWorkers: opts.BatchConcurrency},
 			jobs.QueueMaintenance: {MaxWorkers: 2},
 		},
 	})
