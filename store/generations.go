@@ -61,6 +61,9 @@ type Generation struct {
 	HeldAt      *time.Time // since when it waits for its organization's turn, without a ticket
 }
 
+// Held reports whether the generation waits for its organization's turn.
+func (g *Generation) Held() bool { return g.HeldAt != nil && !g.Status.Terminal() }
+
 // Params are the choices of a request beside prompt, model and count.
 type Params struct {
 	Size           string `json:"size,omitempty"`         // as asked: "1024x1024"
@@ -199,7 +202,7 @@ func (db *DB) QueuePosition(ctx context.Context, g *Generation) (int, error) {
 				AND (scheduled_at, id) < (SELECT scheduled_at, id FROM ` + RiverSchema + `.river_job WHERE id = @ticket)
 			LIMIT 1000
 		) AS ahead`
-	if g.HeldAt != nil {
+	if g.Held() {
 		sql = `
 			SELECT (SELECT count(*) FROM (` + tickets + ` LIMIT 1000) AS ahead)
 				+ (SELECT count(*) FROM (
