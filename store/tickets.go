@@ -36,7 +36,7 @@ func insertTickets(from string) string {
 // in from, a relation with queue. It has one row.
 func announceTickets(from string) string {
 	return `
-		SELECT count(pg_notify('` + RiverSchema + `.river_insert', json_build_object('queue', queue)::text))
+		SELECT count(pg_notify('` + RiverSchema + `.river_insert', jsonb_build_object('queue', queue)::text))
 		FROM (SELECT DISTINCT queue FROM ` + from + `) AS q`
 }
 
