@@ -122,6 +122,7 @@ type fray struct {
 	mu        sync.Mutex
 	submitted []string
 	over      int // the most that ran beyond a cap
+	held      int // the most that were held at the same time
 }
 
 // capacity of the fleet in a fray, more than the free plan's cap of 5.
@@ -170,7 +171,7 @@ func (f *fray) run(t *testing.T, seed uint64) {
 			submitters.Go(func() { f.submitAll(t, org, priority, random) })
 		}
 	}
-	for i := range 6 {
+	for i := range 2 {
 		random := rand.New(rand.NewPCG(seed, uint64(100+i)))
 		others.Go(func() { f.until(ctx, t, func() error { return f.work(t.Context(), random) }) })
 	}
@@ -278,15 +279,15 @@ func (f *fray) cancelOne(ctx context.Context, random *rand.Rand) error {
 	return err
 }
 
-// measure notes how far an organization is beyond its cap.
+// measure notes how far an organization is beyond its cap, and how many it holds.
 func (f *fray) measure(ctx context.Context) error {
-	var over int
+	var over, held int
 	err := f.db.Pool().QueryRow(ctx, `
-		SELECT coalesce(max(a.running - CASE org.plan WHEN 'free' THEN 5 ELSE $1 END), 0)
-		FROM admission AS a JOIN org ON org.id = a.org_id`, capacity).Scan(&over)
+		SELECT coalesce(max(a.running - CASE org.plan WHEN 'free' THEN 5 ELSE $1 END), 0), coalesce(max(held), 0)
+		FROM admission AS a JOIN org ON org.id = a.org_id`, capacity).Scan(&over, &held)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.over = max(f.over, over)
+	f.over, f.held = max(f.over, over), max(f.held, held)
 	return err
 }
 
@@ -336,8 +337,8 @@ func (f *fray) check(t *testing.T) {
 			t.Errorf("%d %s", n, what)
 		}
 	}
-	if n := f.count(t, `SELECT count(*) FROM generation WHERE held_at IS NOT NULL OR status = 'expired'`); n == 0 {
-		t.Error("none was held and none expired: the test tests nothing")
+	if f.held < 3 {
+		t.Errorf("at most %d were held at the same time: the test tests nothing", f.held)
 	}
 }
 
