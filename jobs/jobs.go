@@ -23,9 +23,8 @@ const (
 	QueueMaintenance = "maintenance" // nobody waits
 )
 
-// FetchCooldown is River's shortest time between two fetches of a queue, and
-// between two notifications of an inserting client. Its default of 100 ms caps
-// throughput and strands the last job of a burst until the next poll.
+// FetchCooldown is River's shortest time between two fetches of a queue. Its
+// default of 100 ms caps throughput.
 const FetchCooldown = 5 * time.Millisecond
 
 // A Queue accepts work. It performs none.
@@ -60,9 +59,8 @@ func NewQueue(opts Options) (*Queue, error) {
 		opts.IdempotencyTTL = 24 * time.Hour
 	}
 	client, err := river.NewClient(riverpgxv5.New(opts.DB.Pool()), &river.Config{
-		FetchCooldown: FetchCooldown,
-		Logger:        slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Schema:        store.RiverSchema,
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Schema: store.RiverSchema,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make queue client: %w", err)

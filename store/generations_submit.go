@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -55,18 +54,46 @@ func (n *NewGeneration) Row() *Generation {
 // of each as far as its organization's cap allows; the others are held until
 // earlier ones have ended. An organization that has held ones gets the new ones
 // held too: who comes first runs first. It sets Held and RiverJobID.
-//
-// The rows of admission are what submissions of one organization wait for each
-// other at, from this statement to the end of the transaction.
 func (db *DB) InsertGenerations(ctx context.Context, rows []*NewGeneration) error {
-	text, err := json.Marshal(rows)
+	_, err := db.SubmitGenerations(ctx, nil, rows)
+	return err
+}
+
+// SubmitGenerations takes the keys as ClaimIdempotencyKeys does and inserts the
+// generations as InsertGenerations does, but for those whose key someone holds
+// already: it returns these keys, as they are held. All of it happens or none.
+//
+// It takes one round trip with no BEGIN before and no COMMIT after it. Submissions
+// of one organization wait for each other at its row of admission, and a process
+// that is frozen between two round trips would hold up all of them.
+func (db *DB) SubmitGenerations(ctx context.Context, keys []*IdempotencyKey, rows []*NewGeneration) ([]*IdempotencyKey, error) {
+	args, err := jsonArgs(map[string]any{"rows": rows, "keys": keys})
 	if err != nil {
-		return fmt.Errorf("insert generations: %w", err)
+		return nil, fmt.Errorf("submit generations: %w", err)
 	}
-	placed, err := many[placedGeneration](ctx, db, insertGenerationsSQL, db.admissionArgs(pgx.NamedArgs{"rows": string(text)}))
+	var held []*IdempotencyKey
+	var placed []*placedGeneration
+	var batch pgx.Batch
+	if len(keys) > 0 {
+		claimKeys(&batch, args["keys"].(string), &held)
+	}
+	batch.Queue(insertGenerationsSQL, db.admissionArgs(args)).Query(func(rows pgx.Rows) error {
+		placed, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[placedGeneration])
+		return err
+	})
+	err = db.q.SendBatch(ctx, &batch).Close()
+	if isLockTimeout(err) && len(keys) > 0 && len(held) == 0 {
+		err = ErrKeyBusy
+	}
 	if err != nil {
-		return fmt.Errorf("insert generations: %w", err)
+		return nil, fmt.Errorf("submit generations: %w", err)
 	}
+	place(rows, placed)
+	return othersKeys(keys, held), nil
+}
+
+// place tells generations what their insertion made of them.
+func place(rows []*NewGeneration, placed []*placedGeneration) {
 	tickets := make(map[string]*int64, len(placed))
 	for _, p := range placed {
 		tickets[p.ID] = p.Ticket
@@ -75,7 +102,6 @@ func (db *DB) InsertGenerations(ctx context.Context, rows []*NewGeneration) erro
 		row.RiverJobID = tickets[row.ID]
 		row.Held = row.RiverJobID == nil
 	}
-	return nil
 }
 
 type placedGeneration struct {
@@ -91,6 +117,12 @@ var insertGenerationsSQL = `
 					prompt, params, n, metadata, tags, created_at, deadline_at, coalesce(queue, 'generate') AS queue
 				FROM json_populate_recordset(NULL::generation, @rows)
 			) AS r
+			WHERE NOT EXISTS (
+				SELECT FROM json_populate_recordset(NULL::idempotency_key, @keys) AS mine
+				JOIN idempotency_key AS k
+					ON (k.project_id, k.test, k.route, k.key) = (mine.project_id, mine.test, mine.route, mine.key)
+				WHERE mine.generation_id = r.id AND k.generation_id <> r.id
+			)
 		), fleet AS MATERIALIZED (` + fleetSQL + `
 		), wanted AS MATERIALIZED (
 			SELECT w.org_id, w.queue, w.n, ` + capSQL + ` AS cap
