@@ -137,7 +137,7 @@ func (s *server) queuePosition(ctx context.Context, g *store.Generation) (*int, 
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	position, err := s.db.QueuePosition(ctx, jobs.QueueGenerate, g.CreatedAt)
+	position, err := s.db.QueuePosition(ctx, g)
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ type generationBody struct {
 	Tags              []string          `json:"tags,omitempty" nullable:"false" doc:"Up to 20 of your own, each of 64 characters"`
 	User              string            `json:"user,omitempty" maxLength:"256" doc:"Accepted for clients of the OpenAI API; not kept"`
 	DeadlineSeconds   int               `json:"deadline_seconds,omitempty" minimum:"1" maximum:"86400" doc:"How long it may wait to begin before it expires; default 3600"`
+	Priority          string            `json:"priority,omitempty" enum:"standard,batch" doc:"batch waits apart from what people wait for, and runs on places of its own; default standard"`
 	Wait              int               `json:"wait,omitempty" minimum:"0" maximum:"120" doc:"Seconds to wait for the end before answering, like the header Prefer: wait=n"`
 }
 
@@ -43,6 +44,7 @@ func (b *generationBody) request() jobs.GenerationRequest {
 		Prompt: b.Prompt, Model: b.Model, N: b.N, Size: b.Size, AspectRatio: b.AspectRatio, Style: b.Style,
 		NegativePrompt: b.NegativePrompt, Quality: b.Quality, Format: format, Compression: b.OutputCompression,
 		Background: b.Background, Seed: b.Seed, Metadata: b.Metadata, Tags: b.Tags, DeadlineSeconds: b.DeadlineSeconds,
+		Priority: b.Priority,
 	}
 }
 

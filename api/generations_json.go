@@ -32,6 +32,7 @@ type generation struct {
 	AspectRatio       *string           `json:"aspect_ratio" doc:"Of the picture the model is asked for"`
 	Resolution        *string           `json:"resolution" doc:"Of the picture the model is asked for"`
 	NegativePrompt    *string           `json:"negative_prompt"`
+	Priority          string            `json:"priority" enum:"standard,batch"`
 	QueuePosition     *int              `json:"queue_position" doc:"1 is next; only while queued"`
 	ETASeconds        *int              `json:"eta_seconds" doc:"A guess at the time to the end, from what the model usually takes"`
 	Progress          float64           `json:"progress" minimum:"0" maximum:"1" doc:"A guess, until it is 1"`

@@ -20,7 +20,7 @@ func TestCreateGeneration_AnswersAtOnce(t *testing.T) {
 	a := b.do(b.live, "POST", "/v1/generations", `{
 		"prompt": "a <banana> & a moon", "model": "dall-e-3", "n": 2, "size": "1280x896", "style": "vivid", "quality": "hd",
 		"output_format": "webp", "output_compression": 80, "background": "opaque", "seed": 7, "negative_prompt": "no text",
-		"metadata": {"order": "42"}, "tags": ["fruit"], "user": "u1", "deadline_seconds": 60}`)
+		"metadata": {"order": "42"}, "tags": ["fruit"], "user": "u1", "deadline_seconds": 60, "priority": "batch"}`)
 	if a.status != http.StatusAccepted {
 		t.Fatalf("status %d, %s", a.status, a.body)
 	}
@@ -32,7 +32,7 @@ func TestCreateGeneration_AnswersAtOnce(t *testing.T) {
 		"provider":     "gemini", "simulated": false, "test": false, "image_errors": []any{}, "requested_n": 2.0,
 		"usage": nil, "style": "vivid", "quality": "hd", "format": "webp", "output_compression": 80.0,
 		"background": "opaque", "seed": 7.0, "size": "1280x896", "aspect_ratio": nil, "resolution": "1K",
-		"negative_prompt": "no text", "queue_position": nil, "eta_seconds": 12.0, "progress": 0.0, "stage": "waiting",
+		"negative_prompt": "no text", "priority": "batch", "queue_position": nil, "eta_seconds": 12.0, "progress": 0.0, "stage": "waiting",
 		"attempts": []any{}, "error": nil, "project_id": b.project.ID, "metadata": map[string]any{"order": "42"},
 		"tags": []any{"fruit"}, "started_at": nil, "completed_at": nil, "expires_at": nil, "data_removed": false,
 		"timings": map[string]any{"queue_ms": nil, "provider_ms": nil, "upload_ms": nil},
@@ -176,6 +176,32 @@ func TestGetGeneration_ETag(t *testing.T) {
 	b.finish(b.claim(id), []byte("x"))
 	if changed := b.do(b.live, "GET", path, "", "If-None-Match: "+tag); changed.status != 200 || changed.header.Get("ETag") == tag {
 		t.Errorf("changed: status %d, ETag %s", changed.status, changed.header.Get("ETag"))
+	}
+}
+
+func TestGetGeneration_QueuePositionBehindTheCap(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	_, err := b.db.Pool().Exec(t.Context(), `INSERT INTO worker (id, slots, batch_slots, seen_at) VALUES ('w', 1, 0, 'infinity')`)
+	b.must(err)
+	ids := []string{b.submit(b.live, `{"prompt":"x"}`), b.submit(b.live, `{"prompt":"x"}`), b.submit(b.live, `{"prompt":"x"}`)}
+	ids = append(ids, b.submit(b.live, `{"prompt":"x","priority":"batch"}`))
+	positions := func() []any {
+		var list []any
+		for _, id := range ids {
+			a := b.do(b.live, "GET", "/v1/generations/"+id, "")
+			list = append(list, a.json["status"], a.json["priority"], a.json["queue_position"])
+		}
+		return list
+	}
+	want := []any{"queued", "standard", 1.0, "queued", "standard", 2.0, "queued", "standard", 3.0, "queued", "batch", 1.0}
+	if diff := cmp.Diff(want, positions()); diff != "" {
+		t.Errorf("status, priority and position of each (-want +got):\n%s", diff)
+	}
+	b.do(b.live, "POST", "/v1/generations/"+ids[0]+"/cancel", "")
+	want = []any{"canceled", "standard", nil, "queued", "standard", 1.0, "queued", "standard", 2.0, "queued", "batch", 1.0}
+	if diff := cmp.Diff(want, positions()); diff != "" {
+		t.Errorf("after the first was canceled (-want +got):\n%s", diff)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/providers"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -86,6 +87,10 @@ func (s *server) view(base string, g *store.Generation, images []*store.Image, a
 		Metadata: g.Metadata, Tags: g.Tags, StartedAt: utc(g.StartedAt), CompletedAt: utc(g.FinishedAt),
 		DataRemoved: g.RemovedAt != nil, Timings: timingsOf(g, attempts),
 		URLs: generationURLs{Self: self, Cancel: self + "/cancel"},
+	}
+	v.Priority = jobs.PriorityStandard
+	if g.Queue == store.QueueBatch {
+		v.Priority = jobs.PriorityBatch
 	}
 	if v.Metadata == nil {
 		v.Metadata = map[string]string{}

@@ -6,16 +6,19 @@ type Plan struct {
 	Name string
 	// RetentionDays is how long images are kept; nil keeps them for good.
 	RetentionDays *int
+	// Concurrency is how many generations may run at the same time, and apart
+	// from them how many of batches; 0 is as many as the service can.
+	Concurrency int
 }
 
 // Plans lists every plan, the one of a new organization first.
 func Plans() []Plan {
 	month := 30
 	return []Plan{
-		{Name: "free", RetentionDays: &month},
-		{Name: "hobby"},
-		{Name: "pro"},
-		{Name: "pay_as_you_go"},
+		{Name: "free", RetentionDays: &month, Concurrency: 5},
+		{Name: "hobby", Concurrency: 10},
+		{Name: "pro", Concurrency: 25},
+		{Name: "pay_as_you_go", Concurrency: 50},
 		{Name: "unlimited", RetentionDays: &month}, // operators and development
 	}
 }

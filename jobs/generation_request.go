@@ -29,6 +29,12 @@ const (
 	DefaultDeadline = time.Hour
 )
 
+// Priorities of a request.
+const (
+	PriorityStandard = "standard" // the default
+	PriorityBatch    = "batch"    // nobody waits for it: it runs on places of its own
+)
+
 // A GenerationRequest is what a caller asks for. Zero fields leave the choice
 // to the service.
 type GenerationRequest struct {
@@ -47,6 +53,7 @@ type GenerationRequest struct {
 	Metadata        map[string]string `json:"metadata,omitempty"`
 	Tags            []string          `json:"tags,omitempty"`
 	DeadlineSeconds int               `json:"deadline_seconds,omitempty"`
+	Priority        string            `json:"priority,omitempty"` // "standard" or "batch"
 }
 
 // A Fault is one thing wrong with a request and what would be right.
@@ -74,6 +81,7 @@ type resolved struct {
 	n                int
 	params           store.Params
 	deadline         time.Duration
+	queue            string
 }
 
 // Faults returns everything that is wrong with the request.
@@ -116,7 +124,10 @@ func (r *GenerationRequest) resolve() (*resolved, []Fault) {
 	var faults faultList
 	r.checkText(&faults)
 	r.checkLabels(&faults)
-	out := &resolved{n: max(r.N, 1), deadline: DefaultDeadline}
+	out := &resolved{n: max(r.N, 1), deadline: DefaultDeadline, queue: QueueGenerate}
+	if r.Priority == PriorityBatch {
+		out.queue = QueueBatch
+	}
 	if r.N < 0 || r.N > store.MaxImages {
 		faults.add("n", "out_of_range", fmt.Sprintf("n must be 1 to %d", store.MaxImages))
 	}
@@ -130,6 +141,7 @@ func (r *GenerationRequest) resolve() (*resolved, []Fault) {
 	} else if r.Compression != nil && r.Format != "jpeg" && r.Format != "webp" {
 		faults.add("output_compression", "conflict", "output_compression needs format jpeg or webp")
 	}
+	faults.oneOf("priority", r.Priority, PriorityStandard, PriorityBatch)
 	faults.oneOf("style", r.Style, "natural", "artistic", "vivid")
 	faults.oneOf("quality", r.Quality, "auto", "low", "medium", "high", "standard", "hd")
 	faults.oneOf("format", r.Format, "png", "jpeg", "webp")

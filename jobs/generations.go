@@ -71,6 +71,7 @@ func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, 
 		Tags:       s.Request.Tags,
 		CreatedAt:  now,
 		DeadlineAt: now.Add(plan.deadline),
+		Queue:      plan.queue,
 	}
 	done, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, now)})
 	if err == nil {
@@ -161,38 +162,35 @@ func (q *Queue) submitSome(ctx context.Context, batch []*submission, places []in
 	for i, place := range places {
 		some[i] = batch[place]
 	}
-	return q.db.Transact(ctx, func(tx *store.DB) error {
-		first, err := claimKeys(ctx, tx, some)
-		if err != nil {
-			return err
-		}
-		var rows []*store.NewGeneration
-		var ids []string
-		for i, s := range some {
-			results[places[i]] = submitted{err: ErrIdempotencyKeyReused}
-			if s.key == nil || first[keyOf(s)].GenerationID == s.row.ID {
-				rows, ids = append(rows, s.row), append(ids, s.row.ID)
-				results[places[i]] = submitted{accepted: &Accepted{Generation: s.row.Row()}}
-			}
-		}
-		if len(rows) > 0 {
-			if err := tx.InsertGenerations(ctx, rows); err != nil {
-				return err
-			}
-			if err := q.insertTickets(ctx, tx, ids); err != nil {
-				return err
-			}
-		}
-		for i, s := range some {
-			if results[places[i]].accepted != nil {
+	holders := map[ident]*store.IdempotencyKey{}
+	var keys []*store.IdempotencyKey
+	var rows []*store.NewGeneration
+	for _, s := range some {
+		if s.key != nil {
+			if holders[keyOf(s)] != nil {
 				continue
 			}
-			if err := replay(ctx, tx, s, first[keyOf(s)], &results[places[i]]); err != nil {
-				return err
-			}
+			holders[keyOf(s)] = s.key
+			keys = append(keys, s.key)
 		}
-		return nil
-	})
+		rows = append(rows, s.row)
+	}
+	held, err := q.db.SubmitGenerations(ctx, keys, rows)
+	if err != nil {
+		return err
+	}
+	for _, k := range held {
+		holders[ident{project: k.ProjectID, route: k.Route, key: k.Key, test: k.Test}] = k
+	}
+	// What follows fails for one submission alone: the others are committed.
+	for i, s := range some {
+		if s.key != nil && holders[keyOf(s)].GenerationID != s.row.ID {
+			results[places[i]] = q.replay(ctx, s, holders[keyOf(s)])
+			continue
+		}
+		results[places[i]] = submitted{accepted: &Accepted{Generation: s.row.Row()}}
+	}
+	return nil
 }
 
 // ident is what makes two idempotency keys the same.
@@ -205,43 +203,17 @@ func keyOf(s *submission) ident {
 	return ident{project: s.key.ProjectID, route: s.key.Route, key: s.key.Key, test: s.key.Test}
 }
 
-// claimKeys takes the batch's keys and returns who holds each now: the first of
-// the batch, or whoever took it before.
-func claimKeys(ctx context.Context, tx *store.DB, batch []*submission) (map[ident]*store.IdempotencyKey, error) {
-	first := map[ident]*store.IdempotencyKey{}
-	var keys []*store.IdempotencyKey
-	for _, s := range batch {
-		if s.key == nil || first[keyOf(s)] != nil {
-			continue
-		}
-		first[keyOf(s)] = s.key
-		keys = append(keys, s.key)
-	}
-	if len(keys) == 0 {
-		return first, nil
-	}
-	taken, err := tx.ClaimIdempotencyKeys(ctx, keys)
-	if err != nil {
-		return nil, err
-	}
-	for _, k := range taken {
-		first[ident{project: k.ProjectID, route: k.Route, key: k.Key, test: k.Test}] = k
-	}
-	return first, nil
-}
-
 // replay gives a submission that came second the generation of the first, if it
 // asks for the same.
-func replay(ctx context.Context, tx *store.DB, s *submission, holder *store.IdempotencyKey, result *submitted) error {
+func (q *Queue) replay(ctx context.Context, s *submission, holder *store.IdempotencyKey) submitted {
 	if !bytes.Equal(holder.Fingerprint, s.key.Fingerprint) {
-		return nil
+		return submitted{err: ErrIdempotencyKeyReused}
 	}
-	g, err := tx.Generation(ctx, s.row.ProjectID, holder.GenerationID)
+	g, err := q.db.Generation(ctx, s.row.ProjectID, holder.GenerationID)
 	if err != nil {
-		return err
+		return submitted{err: err}
 	}
-	*result = submitted{accepted: &Accepted{Generation: g, Replayed: true}}
-	return nil
+	return submitted{accepted: &Accepted{Generation: g, Replayed: true}}
 }
 
 // CancelGeneration ends a live generation of a project and stops the run that
@@ -259,7 +231,7 @@ func (q *Queue) CancelGeneration(ctx context.Context, projectID, id string) (*st
 			return err
 		}
 		if g.RiverJobID == nil {
-			return tx.CancelTicket(ctx, QueueGenerate, g)
+			return nil // it was held
 		}
 		_, err = q.river.JobCancelTx(ctx, tx.Tx(), *g.RiverJobID)
 		if errors.Is(err, rivertype.ErrNotFound) {

@@ -94,7 +94,7 @@ func TestSubmit_ManyAtOnceShareCommits(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	var wg sync.WaitGroup
-	for range 100 {
+	for range store.DefaultCapacity {
 		wg.Go(func() {
 			if _, err := b.queue.SubmitGeneration(t.Context(), b.submission("")); err != nil {
 				t.Error(err)
@@ -102,7 +102,7 @@ func TestSubmit_ManyAtOnceShareCommits(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	b.wantRows(t, 100)
+	b.wantRows(t, store.DefaultCapacity)
 }
 
 func TestSubmit_OneIdempotencyKeyFiftyTimesAtOnce(t *testing.T) {
@@ -267,6 +267,8 @@ func TestGenerationRequest_Faults(t *testing.T) {
 		"compression":           {jobs.GenerationRequest{Prompt: "x", Compression: new(-1)}, []string{"output_compression out_of_range"}},
 		"compressed png":        {jobs.GenerationRequest{Prompt: "x", Compression: new(80), Format: "png"}, []string{"output_compression conflict"}},
 		"compressed webp":       {jobs.GenerationRequest{Prompt: "x", Compression: new(80), Format: "webp"}, nil},
+		"batch":                 {jobs.GenerationRequest{Prompt: "x", Priority: "batch"}, nil},
+		"urgent":                {jobs.GenerationRequest{Prompt: "x", Priority: "urgent"}, []string{"priority unsupported_value"}},
 		"transparent":           {jobs.GenerationRequest{Prompt: "x", Background: "transparent"}, []string{"background unsupported_value"}},
 		"too many tags":         {jobs.GenerationRequest{Prompt: "x", Tags: make([]string, 21)}, []string{"tags too_long"}},
 		"metadata key too long": {jobs.GenerationRequest{Prompt: "x", Metadata: map[string]string{strings.Repeat("k", 65): ""}}, []string{"metadata." + strings.Repeat("k", 40) + "… too_long"}},

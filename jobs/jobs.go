@@ -3,7 +3,6 @@
 package jobs
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,23 +12,20 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
+	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/store"
 )
 
 // River queues. None belongs to a tenant.
 const (
-	QueueGenerate    = "generate"    // one person waits for each
+	QueueGenerate    = store.QueueGenerate
+	QueueBatch       = store.QueueBatch
 	QueueMaintenance = "maintenance" // nobody waits
 )
 
-// FetchCooldown is River's shortest time between two fetches of a queue, and
-// between two notifications of an inserting client. Its default of 100 ms caps
-// throughput and strands the last job of a burst until the next poll.
+// FetchCooldown is River's shortest time between two fetches of a queue. Its
+// default of 100 ms caps throughput.
 const FetchCooldown = 5 * time.Millisecond
-
-// neverDiscard is more attempts than any job's own budget allows: River tells
-// nobody when it discards a job.
-const neverDiscard = 1000
 
 // A Queue accepts work. It performs none.
 type Queue struct {
@@ -63,14 +59,13 @@ func NewQueue(opts Options) (*Queue, error) {
 		opts.IdempotencyTTL = 24 * time.Hour
 	}
 	client, err := river.NewClient(riverpgxv5.New(opts.DB.Pool()), &river.Config{
-		FetchCooldown: FetchCooldown,
-		Logger:        slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Schema:        store.RiverSchema,
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Schema: store.RiverSchema,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make queue client: %w", err)
 	}
-	q := &Queue{db: opts.DB, river: client, opts: opts}
+	q := &Queue{db: opts.DB.WithCaps(Caps()), river: client, opts: opts}
 	// One lane: a second one halves the batches and gains nothing.
 	q.submits = store.NewCommitter(store.CommitterOptions{}, q.submitBatch)
 	return q, nil
@@ -86,21 +81,19 @@ type GenerateArgs struct {
 }
 
 // Kind names the job to River.
-func (GenerateArgs) Kind() string { return "generate" }
+func (GenerateArgs) Kind() string { return store.TicketKind }
 
-// InsertOpts choose the queue.
+// InsertOpts are those of the tickets that the store makes.
 func (GenerateArgs) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{Queue: QueueGenerate, MaxAttempts: neverDiscard}
+	return river.InsertOpts{Queue: QueueGenerate, MaxAttempts: store.TicketAttempts}
 }
 
-// insertTickets queues one run for each generation.
-func (q *Queue) insertTickets(ctx context.Context, tx *store.DB, ids []string) error {
-	params := make([]river.InsertManyParams, len(ids))
-	for i, id := range ids {
-		params[i].Args = GenerateArgs{GenerationID: id}
+// Caps is how many generations an organization of each plan may have running in
+// a queue, for store.DB's WithCaps.
+func Caps() map[string]int {
+	caps := map[string]int{}
+	for _, p := range billing.Plans() {
+		caps[p.Name] = p.Concurrency
 	}
-	if _, err := q.river.InsertManyFastTx(ctx, tx.Tx(), params); err != nil {
-		return fmt.Errorf("queue generations: %w", err)
-	}
-	return nil
+	return caps
 }

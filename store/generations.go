@@ -49,7 +49,7 @@ type Generation struct {
 	Tries       int // runs that ended in a fault which counts
 	Attempts    int // paid calls begun
 	Worker      *string
-	RiverJobID  *int64
+	RiverJobID  *int64 // the ticket to run it; nil while it is held
 	Error       *GenerationError
 	ImageErrors []ImageError
 	CreatedAt   time.Time
@@ -60,6 +60,9 @@ type Generation struct {
 	Queue       string     // QueueGenerate or QueueBatch
 	HeldAt      *time.Time // since when it waits for its organization's turn, without a ticket
 }
+
+// Held reports whether the generation waits for its organization's turn.
+func (g *Generation) Held() bool { return g.HeldAt != nil && !g.Status.Terminal() }
 
 // Params are the choices of a request beside prompt, model and count.
 type Params struct {
@@ -188,16 +191,30 @@ func (db *DB) Generations(ctx context.Context, projectID string, f GenerationFil
 	return page, nil
 }
 
-// QueuePosition returns how many tickets of a queue are ahead of a generation
-// that was queued at the time given, 1 being next. It counts at most 1,000.
-func (db *DB) QueuePosition(ctx context.Context, queue string, queuedAt time.Time) (int, error) {
-	rows, err := db.q.Query(ctx, `
-		SELECT count(*) FROM (
-			SELECT FROM `+RiverSchema+`.river_job
-			WHERE state = 'available' AND queue = @queue AND priority = 1 AND scheduled_at < @queued_at
+// QueuePosition returns the place in line of a generation that waits for its
+// first run, 1 being next: behind the tickets of its queue that are ahead of its
+// own, or while it is held behind all of them and its organization's earlier held
+// ones. It counts at most 1,000 of either.
+func (db *DB) QueuePosition(ctx context.Context, g *Generation) (int, error) {
+	const tickets = `
+		SELECT FROM ` + RiverSchema + `.river_job
+		WHERE state = 'available' AND queue = @queue AND priority = 1`
+	sql := `
+		SELECT count(*) FROM (` + tickets + `
+				AND (scheduled_at, id) < (SELECT scheduled_at, id FROM ` + RiverSchema + `.river_job WHERE id = @ticket)
 			LIMIT 1000
-		) AS ahead`,
-		pgx.NamedArgs{"queue": queue, "queued_at": queuedAt})
+		) AS ahead`
+	if g.Held() {
+		sql = `
+			SELECT (SELECT count(*) FROM (` + tickets + ` LIMIT 1000) AS ahead)
+				+ (SELECT count(*) FROM (
+					SELECT FROM generation
+					WHERE org_id = @org_id AND queue = @queue AND finished_at IS NULL AND held_at IS NOT NULL AND id < @id
+					LIMIT 1000
+				) AS held)`
+	}
+	rows, err := db.q.Query(ctx, sql,
+		pgx.NamedArgs{"queue": g.Queue, "ticket": g.RiverJobID, "org_id": g.OrgID, "id": g.ID})
 	if err != nil {
 		return 0, fmt.Errorf("queue position: %w", err)
 	}

@@ -8,9 +8,9 @@ import (
 )
 
 // CancelGeneration ends a live generation of a project and fences off the run
-// that may be under way. It returns the generation as it was left, and whether
-// this call ended it: false if it had ended before. It returns ErrNotFound for
-// an unknown one.
+// that may be under way; its place goes to its organization's next. It returns
+// the generation as it was left, and whether this call ended it: false if it had
+// ended before. It returns ErrNotFound for an unknown one.
 func (db *DB) CancelGeneration(ctx context.Context, projectID, id string) (g *Generation, ended bool, err error) {
 	canceled, err := many[Generation](ctx, db, `
 		WITH canceled AS (
@@ -24,6 +24,7 @@ func (db *DB) CancelGeneration(ctx context.Context, projectID, id string) (g *Ge
 			SET outcome = 'canceled', finished_at = now()
 			FROM canceled
 			WHERE a.generation_id = canceled.id AND a.outcome IS NULL
+		), freed AS (`+leaveSQL("canceled")+`
 		), told AS (
 			SELECT pg_notify(@channel, id) FROM canceled
 		)
@@ -33,27 +34,10 @@ func (db *DB) CancelGeneration(ctx context.Context, projectID, id string) (g *Ge
 		return nil, false, fmt.Errorf("cancel %s: %w", id, err)
 	}
 	if len(canceled) == 1 {
-		return canceled[0], true, nil
+		return canceled[0], true, db.admitNext(ctx, []string{id})
 	}
 	g, err = db.Generation(ctx, projectID, id)
 	return g, false, err
-}
-
-// CancelTicket ends the ticket of a generation that no run has claimed. It looks
-// among those queued within seconds of the generation: tickets are not indexed
-// by what they carry. One that it does not find finds nothing to run.
-func (db *DB) CancelTicket(ctx context.Context, queue string, g *Generation) error {
-	_, err := db.q.Exec(ctx, `
-		UPDATE `+RiverSchema+`.river_job
-		SET state = 'cancelled', finalized_at = now()
-		WHERE state = 'available' AND queue = @queue AND priority = 1
-			AND scheduled_at BETWEEN @created_at::timestamptz - interval '5 seconds' AND @created_at::timestamptz + interval '30 seconds'
-			AND args ->> 'id' = @id`,
-		pgx.NamedArgs{"queue": queue, "created_at": g.CreatedAt, "id": g.ID})
-	if err != nil {
-		return fmt.Errorf("cancel ticket of %s: %w", g.ID, err)
-	}
-	return nil
 }
 
 // RemoveGeneration takes what a person entered or received out of an ended

@@ -40,12 +40,12 @@ func CallKey(simulated bool, model string) string {
 
 // ClaimGenerations gives each ticket's generation a new fence and marks it
 // processing, in one statement. A generation whose deadline passed before it
-// began is expired instead. The first claim also records one attempt per image,
+// began is expired instead, and its place goes to its organization's next. The first claim also records one attempt per image,
 // numbered index+1; the runs before a later claim leave unfinished attempts,
 // which become ambiguous.
 //
 // The result has one entry per ticket, nil where there is nothing to run: the
-// generation has ended or is unknown. An expired one is returned as it is.
+// generation has ended, is held or is unknown. An expired one is returned as it is.
 func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket) ([]*Claim, error) {
 	ids, jobs := make([]string, len(tickets)), make([]int64, len(tickets))
 	for i, t := range tickets {
@@ -62,6 +62,7 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 			UPDATE generation AS g
 			SET status = CASE WHEN late THEN 'expired' ELSE 'processing' END,
 				finished_at = CASE WHEN late THEN now() END,
+				error = CASE WHEN late THEN @expired::jsonb ELSE g.error END,
 				started_at = CASE WHEN late THEN NULL ELSE coalesce(g.started_at, now()) END,
 				attempts = g.attempts + CASE WHEN late OR g.fence > 0 THEN 0 ELSE g.n END,
 				fence = g.fence + 1,
@@ -71,7 +72,7 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 				SELECT ticket.*, old.started_at IS NULL AND old.deadline_at <= now() AS late
 				FROM ticket JOIN generation AS old USING (id)
 			) AS t
-			WHERE g.id = t.id AND g.status IN ('queued', 'processing')
+			WHERE g.id = t.id AND g.status IN ('queued', 'processing') AND g.held_at IS NULL
 			RETURNING `+columns[Generation]("g")+`
 		), begun AS (
 			INSERT INTO attempt (generation_id, n, org_id, project_id, fence, image_index, route, provider, model, started_at)
@@ -86,6 +87,7 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 			FROM claimed
 			WHERE claimed.fence > 1 AND a.generation_id = claimed.id AND a.outcome IS NULL
 			RETURNING a.generation_id, a.image_index
+		), freed AS (`+leaveSQL("claimed WHERE status = 'expired'")+`
 		), told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM claimed
 			WHERE status = 'expired' HAVING count(*) > 0
@@ -99,12 +101,28 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 		FROM claimed LEFT JOIN told ON true`,
 		pgx.NamedArgs{
 			"ids": ids, "jobs": jobs, "worker": by.Worker,
-			"calls": string(calls), "channel": channelGeneration,
+			"calls": string(calls), "channel": channelGeneration, "expired": expiredError(),
 		})
 	if err != nil {
 		return nil, fmt.Errorf("claim generations: %w", err)
 	}
+	db.admitAfter(ctx, claimed)
 	return byTicket(tickets, claimed), nil
+}
+
+// admitAfter fills the places of those that a claim has expired, in a transaction
+// of its own, which nearly no claim needs. The claims stand without it, and
+// AdmitHeld makes its failure good.
+func (db *DB) admitAfter(ctx context.Context, claimed []*Claim) {
+	var ids []string
+	for _, c := range claimed {
+		if c.Status == StatusExpired {
+			ids = append(ids, c.ID)
+		}
+	}
+	if len(ids) > 0 {
+		_ = db.admitNext(ctx, ids)
+	}
 }
 
 // byTicket puts claims in the order of the tickets. A second ticket for one

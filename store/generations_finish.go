@@ -46,7 +46,8 @@ type NewImage struct {
 }
 
 // FinishGenerations writes the outcomes of several runs, all or none: states,
-// images, attempts, and the news of it. It returns for each whether the run
+// images, attempts, the news of it, and the runs of those whose turn it now is: an
+// organization's next held ones take the places of its ended ones. It returns for each whether the run
 // still had the right to write; where it had not, nothing was written. It refuses
 // two outcomes of one generation: only one of them can be the rightful one's.
 func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]bool, error) {
@@ -54,7 +55,9 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 	if err != nil {
 		return nil, fmt.Errorf("finish generations: %w", err)
 	}
-	rows, err := db.q.Query(ctx, `
+	var finished []string
+	var batch pgx.Batch // one transaction, one round trip
+	batch.Queue(`
 		WITH outcome AS (
 			SELECT * FROM json_to_recordset(@outcomes) AS o (
 				id text, fence int, status text, error jsonb, image_errors jsonb, counts_try boolean, orphans boolean,
@@ -70,7 +73,7 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 				purge_at = CASE WHEN o.orphans THEN now() + @purge_after ELSE g.purge_at END
 			FROM outcome AS o
 			WHERE g.id = o.id AND g.fence = o.fence AND g.status = 'processing'
-			RETURNING g.id, g.org_id, g.project_id, g.status
+			RETURNING g.id, g.org_id, g.project_id, g.status, g.queue, g.held_at
 		), stored AS (
 			INSERT INTO image (id, generation_id, org_id, project_id, idx, blob_key, media_type,
 				bytes, width, height, sha256, created_at, expires_at,
@@ -97,16 +100,17 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 			FROM json_populate_recordset(NULL::attempt, @attempts) AS e
 			JOIN finished AS f ON f.id = e.generation_id
 			WHERE a.generation_id = e.generation_id AND a.n = e.n
+		), freed AS (`+leaveSQL("finished WHERE status <> 'queued'")+`
 		), told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM finished
 			WHERE status <> 'queued' HAVING count(*) > 0
 		)
-		SELECT id FROM finished LEFT JOIN told ON true`, args)
-	if err != nil {
-		return nil, fmt.Errorf("finish generations: %w", err)
-	}
-	finished, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
+		SELECT id FROM finished LEFT JOIN told ON true`, args).Query(func(rows pgx.Rows) error {
+		finished, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	batch.Queue(admitNextSQL, db.admitNextArgs(terminal(outcomes)))
+	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("finish generations: %w", err)
 	}
 	return matches(outcomes, finished), nil
@@ -148,6 +152,17 @@ func (db *DB) Finished(ctx context.Context, o *Outcome) (bool, error) {
 		return false, fmt.Errorf("look up outcome of %s: %w", o.GenerationID, err)
 	}
 	return found, nil
+}
+
+// terminal returns the generations that are to end.
+func terminal(outcomes []*Outcome) []string {
+	var ids []string
+	for _, o := range outcomes {
+		if o.Status.Terminal() {
+			ids = append(ids, o.GenerationID)
+		}
+	}
+	return ids
 }
 
 // matches reports for each outcome whether its generation is among the finished.

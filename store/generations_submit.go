@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -27,36 +26,138 @@ type NewGeneration struct {
 	Tags       []string          `json:"tags"`
 	CreatedAt  time.Time         `json:"created_at"`
 	DeadlineAt time.Time         `json:"deadline_at"`
+	Queue      string            `json:"queue,omitempty"` // default QueueGenerate
+
+	// Set by InsertGenerations.
+	Held       bool   `json:"-"` // it waits for its organization's turn
+	RiverJobID *int64 `json:"-"` // its ticket; nil while it is held
 }
 
 // Row returns the generation as it stands once inserted.
 func (n *NewGeneration) Row() *Generation {
-	return &Generation{
+	g := &Generation{
 		ID: n.ID, OrgID: n.OrgID, ProjectID: n.ProjectID, APIKeyID: n.APIKeyID, Kind: n.Kind,
 		Status: StatusQueued, Test: n.Test, Simulated: n.Simulated, Model: n.Model, ModelUsed: n.ModelUsed,
 		Prompt: n.Prompt, Params: n.Params, N: n.N, Metadata: n.Metadata, Tags: n.Tags,
-		CreatedAt: n.CreatedAt, DeadlineAt: n.DeadlineAt,
+		RiverJobID: n.RiverJobID, CreatedAt: n.CreatedAt, DeadlineAt: n.DeadlineAt, Queue: n.Queue,
+	}
+	if n.Queue == "" {
+		g.Queue = QueueGenerate
+	}
+	if n.Held {
+		g.HeldAt = &g.CreatedAt
+	}
+	return g
+}
+
+// InsertGenerations records queued generations in one statement, and queues a run
+// of each as far as its organization's cap allows; the others are held until
+// earlier ones have ended. An organization that has held ones gets the new ones
+// held too: who comes first runs first. It sets Held and RiverJobID.
+func (db *DB) InsertGenerations(ctx context.Context, rows []*NewGeneration) error {
+	_, err := db.SubmitGenerations(ctx, nil, rows)
+	return err
+}
+
+// SubmitGenerations takes the keys as ClaimIdempotencyKeys does and inserts the
+// generations as InsertGenerations does, but for those whose key someone holds
+// already: it returns these keys, as they are held. All of it happens or none.
+//
+// It takes one round trip with no BEGIN before and no COMMIT after it. Submissions
+// of one organization wait for each other at its row of admission, and a process
+// that is frozen between two round trips would hold up all of them.
+func (db *DB) SubmitGenerations(ctx context.Context, keys []*IdempotencyKey, rows []*NewGeneration) ([]*IdempotencyKey, error) {
+	args, err := jsonArgs(map[string]any{"rows": rows, "keys": keys})
+	if err != nil {
+		return nil, fmt.Errorf("submit generations: %w", err)
+	}
+	var held []*IdempotencyKey
+	var placed []*placedGeneration
+	var batch pgx.Batch
+	if len(keys) > 0 {
+		claimKeys(&batch, args["keys"].(string), &held)
+	}
+	batch.Queue(insertGenerationsSQL, db.admissionArgs(args)).Query(func(rows pgx.Rows) error {
+		placed, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[placedGeneration])
+		return err
+	})
+	err = db.q.SendBatch(ctx, &batch).Close()
+	if isLockTimeout(err) && len(keys) > 0 && len(held) == 0 {
+		err = ErrKeyBusy
+	}
+	if err != nil {
+		return nil, fmt.Errorf("submit generations: %w", err)
+	}
+	place(rows, placed)
+	return othersKeys(keys, held), nil
+}
+
+// place tells generations what their insertion made of them.
+func place(rows []*NewGeneration, placed []*placedGeneration) {
+	tickets := make(map[string]*int64, len(placed))
+	for _, p := range placed {
+		tickets[p.ID] = p.Ticket
+	}
+	for _, row := range rows {
+		row.RiverJobID = tickets[row.ID]
+		row.Held = row.RiverJobID == nil
 	}
 }
 
-// InsertGenerations records queued generations in one statement. Each names its
-// own org and project.
-func (db *DB) InsertGenerations(ctx context.Context, rows []*NewGeneration) error {
-	text, err := json.Marshal(rows)
-	if err != nil {
-		return fmt.Errorf("insert generations: %w", err)
-	}
-	_, err = db.q.Exec(ctx, `
-		INSERT INTO generation (
-			id, org_id, project_id, api_key_id, kind, status, test, simulated, model, model_used,
-			prompt, params, n, metadata, tags, created_at, deadline_at)
-		SELECT
-			id, org_id, project_id, api_key_id, kind, 'queued', test, simulated, model, model_used,
-			prompt, params, n, metadata, tags, created_at, deadline_at
-		FROM json_populate_recordset(NULL::generation, @rows)`,
-		pgx.NamedArgs{"rows": string(text)})
-	if err != nil {
-		return fmt.Errorf("insert generations: %w", err)
-	}
-	return nil
+type placedGeneration struct {
+	ID     string
+	Ticket *int64
 }
+
+var insertGenerationsSQL = `
+		WITH new AS MATERIALIZED (
+			SELECT *, row_number() OVER (PARTITION BY org_id, queue ORDER BY id) AS place
+			FROM (
+				SELECT id, org_id, project_id, api_key_id, kind, test, simulated, model, model_used,
+					prompt, params, n, metadata, tags, created_at, deadline_at, coalesce(queue, 'generate') AS queue
+				FROM json_populate_recordset(NULL::generation, @rows)
+			) AS r
+			WHERE NOT EXISTS (
+				SELECT FROM json_populate_recordset(NULL::idempotency_key, @keys) AS mine
+				JOIN idempotency_key AS k
+					ON (k.project_id, k.test, k.route, k.key) = (mine.project_id, mine.test, mine.route, mine.key)
+				WHERE mine.generation_id = r.id AND k.generation_id <> r.id
+			)
+		), fleet AS MATERIALIZED (` + fleetSQL + `
+		), wanted AS MATERIALIZED (
+			SELECT w.org_id, w.queue, w.n, ` + capSQL + ` AS cap
+			FROM (SELECT org_id, queue, count(*)::int AS n FROM new GROUP BY org_id, queue) AS w
+			LEFT JOIN fleet ON fleet.queue = w.queue
+			LEFT JOIN org ON org.id = w.org_id
+		), counted AS (
+			INSERT INTO admission AS a (org_id, queue, running, held)
+			SELECT org_id, queue, least(n, cap), n - least(n, cap)
+			FROM wanted
+			ORDER BY org_id, queue
+			ON CONFLICT (org_id, queue) DO UPDATE
+			SET (running, held) = (
+				SELECT a.running + m.may, a.held + w.n - m.may
+				FROM wanted AS w, LATERAL (
+					SELECT CASE WHEN a.held > 0 THEN 0 ELSE greatest(0, least(w.n, w.cap - a.running)) END AS may
+				) AS m
+				WHERE (w.org_id, w.queue) = (a.org_id, a.queue)
+			)
+			RETURNING org_id, queue, held
+		), placed AS MATERIALIZED (
+			-- What this statement has held is at most what is held now.
+			SELECT new.*, place <= wanted.n - counted.held AS runs
+			FROM new JOIN wanted USING (org_id, queue) JOIN counted USING (org_id, queue)
+		), ticket AS (` + insertTickets("placed WHERE runs") + `
+		), inserted AS (
+			INSERT INTO generation (
+				id, org_id, project_id, api_key_id, kind, status, test, simulated, model, model_used,
+				prompt, params, n, metadata, tags, created_at, deadline_at, queue, held_at, river_job_id)
+			SELECT
+				p.id, org_id, project_id, api_key_id, kind, 'queued', test, simulated, model, model_used,
+				prompt, params, n, metadata, tags, created_at, deadline_at, p.queue,
+				CASE WHEN NOT runs THEN created_at END, ticket.id
+			FROM placed AS p LEFT JOIN ticket ON ticket.generation_id = p.id
+			RETURNING id, river_job_id
+		), announced AS (` + announceTickets("ticket") + `
+		)
+		SELECT inserted.id, inserted.river_job_id AS ticket FROM inserted, announced`

@@ -36,9 +36,8 @@ func setup(t *testing.T) *bundle {
 	return &bundle{DB: db, project: project}
 }
 
-// queued inserts a generation and returns it.
-func (b *bundle) queued(t *testing.T, change func(*store.NewGeneration)) *store.NewGeneration {
-	t.Helper()
+// unqueued makes a generation that is not inserted.
+func (b *bundle) unqueued(change func(*store.NewGeneration)) *store.NewGeneration {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	g := &store.NewGeneration{
 		ID: store.NewGenerationID(), OrgID: b.project.OrgID, ProjectID: b.project.ID, APIKeyID: "key_1",
@@ -48,6 +47,13 @@ func (b *bundle) queued(t *testing.T, change func(*store.NewGeneration)) *store.
 	if change != nil {
 		change(g)
 	}
+	return g
+}
+
+// queued inserts a generation and returns it.
+func (b *bundle) queued(t *testing.T, change func(*store.NewGeneration)) *store.NewGeneration {
+	t.Helper()
+	g := b.unqueued(change)
 	if err := b.InsertGenerations(t.Context(), []*store.NewGeneration{g}); err != nil {
 		t.Fatal(err)
 	}
@@ -419,16 +425,21 @@ func TestGenerations_Filters(t *testing.T) {
 	}
 }
 
+// runLive runs live until the function it returns is called.
+func runLive(t *testing.T, live *store.Live) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); live.Run(ctx) }()
+	return func() { cancel(); <-ended }
+}
+
 func TestLive_WakesWaitersOfTheEnded(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	g, other := b.queued(t, nil), b.queued(t, nil)
 	keys := make(chan []string, 10)
 	live := store.NewLive(store.LiveOptions{URL: storetest.URL(b.DB), OnKeys: func(ids []string) { keys <- ids }})
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); live.Run(ctx) }()
-	defer func() { stop(); <-ended }()
+	defer runLive(t, live)()
 	if first := <-keys; first != nil {
 		t.Fatalf("on connecting keys %v changed, want nil for all", first)
 	}

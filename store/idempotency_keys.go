@@ -41,13 +41,31 @@ var ErrKeyBusy = errors.New("the idempotency key is being taken")
 // lest one stalled process hold up everyone's submissions. It must run in a
 // transaction.
 func (db *DB) ClaimIdempotencyKeys(ctx context.Context, keys []*IdempotencyKey) ([]*IdempotencyKey, error) {
+	var held []*IdempotencyKey
+	var batch pgx.Batch
 	text, err := json.Marshal(keys)
 	if err != nil {
 		return nil, fmt.Errorf("claim idempotency keys: %w", err)
 	}
-	args := pgx.NamedArgs{"keys": string(text)}
-	var batch pgx.Batch
-	batch.Queue(`SET LOCAL lock_timeout = '250ms'`)
+	claimKeys(&batch, string(text), &held)
+	err = db.q.SendBatch(ctx, &batch).Close()
+	if isLockTimeout(err) {
+		err = ErrKeyBusy
+	}
+	if err != nil {
+		return nil, fmt.Errorf("claim idempotency keys: %w", err)
+	}
+	return othersKeys(keys, held), nil
+}
+
+// claimKeys queues the statements that take the keys, given as JSON. Those that
+// someone holds already, and those that were taken, go to held.
+func claimKeys(batch *pgx.Batch, keys string, held *[]*IdempotencyKey) {
+	args := pgx.NamedArgs{"keys": keys}
+	// SET LOCAL would do, and warn outside BEGIN and COMMIT.
+	batch.Queue(`
+		SELECT set_config('nanobanana.lock_timeout', current_setting('lock_timeout'), true),
+			set_config('lock_timeout', '250ms', true)`)
 	batch.Queue(`
 		DELETE FROM idempotency_key AS k
 		USING json_populate_recordset(NULL::idempotency_key, @keys) AS mine
@@ -59,7 +77,6 @@ func (db *DB) ClaimIdempotencyKeys(ctx context.Context, keys []*IdempotencyKey) 
 	// Sorted, so that two transactions wait for each other in one direction
 	// only. A key that is held is updated to what it was: that locks and
 	// returns it, so that nobody can free it before this transaction has ended.
-	var held []*IdempotencyKey
 	batch.Queue(`
 		INSERT INTO idempotency_key (project_id, test, route, key, org_id, fingerprint, generation_id, expires_at)
 		SELECT project_id, test, route, key, org_id, fingerprint, generation_id, expires_at
@@ -68,23 +85,24 @@ func (db *DB) ClaimIdempotencyKeys(ctx context.Context, keys []*IdempotencyKey) 
 		ON CONFLICT (project_id, test, route, key) DO UPDATE SET key = EXCLUDED.key
 		RETURNING `+columns[IdempotencyKey]("idempotency_key"), args).Query(func(rows pgx.Rows) error {
 		var err error
-		held, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[IdempotencyKey])
+		*held, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[IdempotencyKey])
 		return err
 	})
-	batch.Queue(`SET LOCAL lock_timeout = DEFAULT`)
-	err = db.q.SendBatch(ctx, &batch).Close()
+	batch.Queue(`SELECT set_config('lock_timeout', current_setting('nanobanana.lock_timeout'), true)`)
+}
+
+func isLockTimeout(err error) bool {
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == codeLockTimeout {
-		err = ErrKeyBusy
+	return errors.As(err, &pg) && pg.Code == codeLockTimeout
+}
+
+// othersKeys returns those of the held keys that name none of mine's generations.
+func othersKeys(mine, held []*IdempotencyKey) []*IdempotencyKey {
+	own := make(map[string]bool, len(mine))
+	for _, k := range mine {
+		own[k.GenerationID] = true
 	}
-	if err != nil {
-		return nil, fmt.Errorf("claim idempotency keys: %w", err)
-	}
-	mine := make(map[string]bool, len(keys))
-	for _, k := range keys {
-		mine[k.GenerationID] = true
-	}
-	return slices.DeleteFunc(held, func(k *IdempotencyKey) bool { return mine[k.GenerationID] }), nil
+	return slices.DeleteFunc(held, func(k *IdempotencyKey) bool { return own[k.GenerationID] })
 }
 
 // LapseIdempotencyKeys forgets up to limit keys past their time whose

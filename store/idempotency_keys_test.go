@@ -45,6 +45,77 @@ func TestClaimIdempotencyKeys_OnePastItsTimeIsFreeOnceItsGenerationHasEnded(t *t
 	}
 }
 
+func TestSubmitGenerations_SkipsWhatAKeyHasMade(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, again, other, bare := b.unqueued(nil), b.unqueued(nil), b.unqueued(nil), b.unqueued(nil)
+	if held, err := b.SubmitGenerations(t.Context(), []*store.IdempotencyKey{b.idempotencyKey("a", first.ID)}, []*store.NewGeneration{first}); err != nil || len(held) != 0 {
+		t.Fatal(held, err)
+	}
+	keys := []*store.IdempotencyKey{b.idempotencyKey("a", again.ID), b.idempotencyKey("b", other.ID)}
+	held, err := b.SubmitGenerations(t.Context(), keys, []*store.NewGeneration{again, other, bare})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(held) != 1 || held[0].Key != "a" || held[0].GenerationID != first.ID {
+		t.Errorf("held are %+v, want key a with the first generation", held)
+	}
+	b.wantTickets(t, first, other, bare)
+	b.wantCounts(t, b.project.OrgID, "3 running, 0 held")
+}
+
+func TestSubmitGenerations_AllOrNone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	good, bad := b.unqueued(nil), b.unqueued(func(g *store.NewGeneration) { g.Queue = "express" })
+	keys := []*store.IdempotencyKey{b.idempotencyKey("a", good.ID)}
+	if _, err := b.SubmitGenerations(t.Context(), keys, []*store.NewGeneration{good, bad}); !store.IsRejected(err) {
+		t.Fatalf("got %v, want a rejection", err)
+	}
+	var left int
+	var timeout string
+	err := b.Pool().QueryRow(t.Context(), `
+		SELECT (SELECT count(*) FROM idempotency_key) + (SELECT count(*) FROM generation) + (SELECT count(*) FROM admission)
+			+ (SELECT count(*) FROM river.river_job), current_setting('lock_timeout')`).Scan(&left, &timeout)
+	if err != nil || left != 0 || timeout != "8s" {
+		t.Errorf("%d rows are left, and locks are waited for %s, %v; want none and 8s", left, timeout, err)
+	}
+}
+
+// Waiting for a row of admission is not waiting for a key.
+func TestSubmitGenerations_WaitsForAdmissionLongerThanForKeys(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.queued(t, nil)
+	g := b.unqueued(nil)
+	submitted := make(chan error, 1)
+	err := b.Transact(t.Context(), func(tx *store.DB) error {
+		if err := tx.InsertGenerations(t.Context(), []*store.NewGeneration{b.unqueued(nil)}); err != nil {
+			return err
+		}
+		go func() {
+			_, err := b.SubmitGenerations(t.Context(), []*store.IdempotencyKey{b.idempotencyKey("a", g.ID)}, []*store.NewGeneration{g})
+			submitted <- err
+		}()
+		if err := b.awaitLockWait(t); err != nil {
+			return err
+		}
+		select {
+		case err := <-submitted:
+			t.Errorf("it gave up with %v", err)
+		case <-time.After(400 * time.Millisecond): // more than a key is waited for
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-submitted; err != nil {
+		t.Error(err)
+	}
+	b.wantCounts(t, b.project.OrgID, "3 running, 0 held")
+}
+
 func TestClaimIdempotencyKeys_DoesNotWaitForAStalledProcess(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

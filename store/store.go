@@ -29,6 +29,7 @@ type DB struct {
 	pool *pgxpool.Pool
 	tx   pgx.Tx
 	q    querier
+	caps string // of WithCaps, as JSON
 }
 
 // Options tune the connections of a DB. The zero value suits the application.
@@ -109,7 +110,7 @@ func (db *DB) Transact(ctx context.Context, fn func(tx *DB) error) error {
 	// It does nothing after Commit; after a failure it frees the connection
 	// whether or not ctx still lives.
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if err := fn(&DB{pool: db.pool, tx: tx, q: tx}); err != nil {
+	if err := fn(&DB{pool: db.pool, tx: tx, q: tx, caps: db.caps}); err != nil {
 		return err
 	}
 	return tx.Commit(ctx)

@@ -192,9 +192,3 @@ func (db *DB) SetTickets(ctx context.Context, stranded []*Stranded, tickets []in
 	}
 	return nil
 }
-
-// TEMP
-const (
-	QueueGenerate = "generate"
-	QueueBatch    = "batch"
-)

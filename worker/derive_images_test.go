@@ -128,7 +128,9 @@ func (b *bundle) due(t *testing.T, images []*store.Image) (n int) {
 func TestExpireImages_LeavesNothing(t *testing.T) {
 	t.Parallel()
 	b := setupIdle(t)
-	w := b.start(t, func(o *worker.Options) { o.Simulator.Routes[0].Provider = sending(t, jpegOf(t, drawing(1040, 1040, 9))) })
+	w := b.start(t, func(o *worker.Options) {
+		o.Simulator.Routes[0].Provider = sending(t, jpegOf(t, drawing(1040, 1040, 9)))
+	})
 	expired := b.images(t, b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: "x"}).ID))[0]
 	if err := w.Stop(t.Context()); err != nil {
 		t.Fatal(err)

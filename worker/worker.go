@@ -118,11 +118,12 @@ type Worker struct {
 // New returns a Worker. Start makes it work.
 func New(opts Options) (*Worker, error) {
 	opts = opts.withDefaults()
+	opts.DB = opts.DB.WithCaps(jobs.Caps())
 	w := &Worker{
 		opts: opts, roll: roll{tickets: map[int64]*active{}}, news: news{wake: make(chan struct{}, 1)},
 		calls: map[string]chan struct{}{
-			store.QueueGenerate: make(chan struct{}, opts.Concurrency),
-			store.QueueBatch:    make(chan struct{}, opts.BatchConcurrency),
+			jobs.QueueGenerate: make(chan struct{}, opts.Concurrency),
+			jobs.QueueBatch:    make(chan struct{}, opts.BatchConcurrency),
 		},
 	}
 	if err := w.makeChains(); err != nil {
@@ -150,8 +151,8 @@ func New(opts Options) (*Worker, error) {
 		DiscardedJobRetentionPeriod: 30 * 24 * time.Hour,
 		ReindexerIndexNames:         []string{"river_job_prioritized_fetching_index", "river_job_state_and_finalized_at_index"},
 		Queues: map[string]river.QueueConfig{
-			store.QueueGenerate:   {MaxWorkers: opts.Concurrency},
-			store.QueueBatch:      {MaxWorkers: opts.BatchConcurrency},
+			jobs.QueueGenerate:    {MaxWorkers: opts.Concurrency},
+			jobs.QueueBatch:       {MaxWorkers: opts.BatchConcurrency},
 			jobs.QueueMaintenance: {MaxWorkers: 2},
 			jobs.QueueMedia:       {MaxWorkers: 1},
 		},

@@ -24,6 +24,7 @@ type GenerateRequest struct {
 	Metadata       map[string]string `json:"metadata,omitempty"`         // up to 16 pairs of your own
 	Tags           []string          `json:"tags,omitempty"`             // up to 20 of your own
 	Deadline       int               `json:"deadline_seconds,omitempty"` // seconds it may wait to begin; default 3600
+	Priority       string            `json:"priority,omitempty"`         // "standard" (the default), or "batch" for what nobody waits for
 
 	// IdempotencyKey makes two submissions with the same key one generation,
 	// for 24 hours; 1 to 255 visible ASCII characters. Default: a new UUIDv7,
@@ -73,6 +74,7 @@ type Generation struct {
 	Quality       string            `json:"quality"`
 	Format        string            `json:"format"`
 	Seed          *int32            `json:"seed"`
+	Priority      string            `json:"priority"`       // "standard" or "batch"
 	QueuePosition int               `json:"queue_position"` // 1 is next; 0 when not queued or not told
 	ETASeconds    int               `json:"eta_seconds"`    // a guess at the time to the end
 	Progress      float64           `json:"progress"`       // a guess from 0 to 1

@@ -171,31 +171,20 @@ func plainRiver(ctx context.Context, db *store.DB, n int) (float64, error) {
 	return perSecond(n, time.Since(began)), context.Cause(ctx)
 }
 
-// ownCommits submits with the service's own statements, one job and one commit
-// to a transaction, and nothing around them.
+// ownCommits submits with the service's own statement, one job and one commit to
+// a transaction, and nothing around them. Each job has an organization of its own:
+// the submissions of one would wait for each other.
 func ownCommits(ctx context.Context, db *store.DB, opts limitOptions) (float64, error) {
-	client, err := river.NewClient(riverpgxv5.New(db.Pool()), &river.Config{
-		Schema: store.RiverSchema, Logger: silent(), FetchCooldown: jobs.FetchCooldown,
-	})
-	if err != nil {
-		return 0, err
-	}
 	return loop(ctx, opts, func(ctx context.Context, i int64) error {
 		now := time.Now()
 		row := &store.NewGeneration{
-			ID: store.NewGenerationID(), OrgID: "org_bench", ProjectID: "proj_bench", APIKeyID: "key_bench",
+			ID: store.NewGenerationID(), OrgID: fmt.Sprintf("org_bench_%d", i), ProjectID: "proj_bench", APIKeyID: "key_bench",
 			Kind: store.KindGenerate, Test: true, Simulated: true, Model: "banana", ModelUsed: "banana",
 			Prompt: fmt.Sprintf("a studio photo of a ceramic owl bench-limit-%d", i), N: 1,
 			Params:    store.Params{AspectRatio: "1:1", Resolution: "1K"},
 			CreatedAt: now, DeadlineAt: now.Add(time.Hour),
 		}
-		return db.Transact(ctx, func(tx *store.DB) error {
-			if err := tx.InsertGenerations(ctx, []*store.NewGeneration{row}); err != nil {
-				return err
-			}
-			_, err := client.InsertTx(ctx, tx.Tx(), jobs.GenerateArgs{GenerationID: row.ID}, nil)
-			return err
-		})
+		return db.InsertGenerations(ctx, []*store.NewGeneration{row})
 	})
 }
 

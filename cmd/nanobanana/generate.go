@@ -33,6 +33,7 @@ type generateCmd struct {
 	Tag            []string          `sep:"none" placeholder:"TEXT" help:"Tag of your own; may be repeated."`
 	Metadata       map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Pair of your own; may be repeated."`
 	Deadline       time.Duration     `placeholder:"TIME" help:"How long it may wait on the server to begin, such as 90s. Default: the server's."`
+	Priority       string            `placeholder:"NAME" help:"standard, or batch for what nobody waits for."`
 	Timeout        time.Duration     `default:"10m" placeholder:"TIME" help:"How long to wait for it here; then it is canceled. 0 is as long as it takes. Default: 10m."`
 	JSON           bool              `name:"json" help:"Print the finished generation on standard output as JSON, and nothing else."`
 	Quiet          bool              `short:"q" help:"Show no progress."`
@@ -125,7 +126,7 @@ func (c *generateCmd) request(format string) *client.GenerateRequest {
 	return &client.GenerateRequest{
 		Prompt: c.Prompt, Model: c.Model, N: c.N, Size: c.Size, AspectRatio: c.AspectRatio, Style: c.Style,
 		NegativePrompt: c.NegativePrompt, Quality: c.Quality, Format: format, Seed: c.Seed,
-		Metadata: c.Metadata, Tags: c.Tag, Deadline: int(math.Ceil(c.Deadline.Seconds())),
+		Metadata: c.Metadata, Tags: c.Tag, Deadline: int(math.Ceil(c.Deadline.Seconds())), Priority: c.Priority,
 	}
 }
 

@@ -111,12 +111,12 @@ func TestGenerate_Request(t *testing.T) {
 	p := newGeneratePeer(t, nil)
 	got := p.run(t.Context(), t, "a banana", "-o", "DIR/b.JPG", "--model=banana-pro", "--size=1024x1024", "--aspect-ratio=square",
 		"--style=vivid", "--quality=high", "--negative-prompt=text, logos", "--seed=-1", "--tag=a,b", "--tag=c",
-		"--metadata=k=v;w", "--metadata=l=m", "--deadline=1500ms")
+		"--metadata=k=v;w", "--metadata=l=m", "--deadline=1500ms", "--priority=batch")
 	if got.Status != 0 {
 		t.Fatalf("status %d: %s", got.Status, got.Errors)
 	}
 	want := `{"prompt":"a banana","model":"banana-pro","n":1,"size":"1024x1024","aspect_ratio":"square","style":"vivid",` +
-		`"negative_prompt":"text, logos","quality":"high","format":"jpeg","seed":-1,"metadata":{"k":"v;w","l":"m"},"tags":["a,b","c"],"deadline_seconds":2}`
+		`"negative_prompt":"text, logos","quality":"high","format":"jpeg","seed":-1,"metadata":{"k":"v;w","l":"m"},"tags":["a,b","c"],"deadline_seconds":2,"priority":"batch"}`
 	if diff := cmp.Diff(want, p.bodies[0]); diff != "" {
 		t.Errorf("body (-want +got):\n%s", diff)
 	}

@@ -20,7 +20,7 @@ var allowed = map[string][]string{
 	"api/client":            {},
 	"billing":               {},
 	"imaging":               {},
-	"jobs":                  {"providers", "store"},
+	"jobs":                  {"billing", "providers", "store"},
 	"migrations":            {},
 	"providers":             {},
 	"providers/gemini":      {"providers"},

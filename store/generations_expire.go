@@ -1,0 +1,73 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// expiredError says why a generation has expired.
+func expiredError() GenerationError {
+	return GenerationError{Code: "deadline_exceeded", Message: "it had not begun by its deadline", Retryable: true}
+}
+
+// expireLock lets one process at a time look for what is overdue: "nbexpire" in
+// ASCII.
+const expireLock = 0x6e62657870697265
+
+// ExpireOverdue ends up to limit generations, held or with a ticket, that have
+// not begun by their deadline, and returns how many. Their tickets end with them
+// and their places go to others. Any number of processes may call it at once; one
+// that finds another at it returns 0.
+func (db *DB) ExpireOverdue(ctx context.Context, limit int) (int, error) {
+	var expired []string
+	err := db.Transact(ctx, func(tx *DB) error {
+		rows, err := tx.q.Query(ctx, `SELECT pg_try_advisory_xact_lock(@lock)`, pgx.NamedArgs{"lock": int64(expireLock)})
+		if err != nil {
+			return err
+		}
+		alone, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+		if err != nil || !alone {
+			return err
+		}
+		if expired, err = tx.expireOverdue(ctx, limit); err != nil || len(expired) == 0 {
+			return err
+		}
+		return tx.admitNext(ctx, expired)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("expire overdue generations: %w", err)
+	}
+	return len(expired), nil
+}
+
+// expireOverdue leaves out rows that someone is changing: they begin or end.
+func (db *DB) expireOverdue(ctx context.Context, limit int) ([]string, error) {
+	rows, err := db.q.Query(ctx, `
+		WITH late AS (
+			SELECT id FROM generation
+			WHERE finished_at IS NULL AND status = 'queued' AND started_at IS NULL AND deadline_at <= now()
+			LIMIT @limit
+			FOR UPDATE SKIP LOCKED
+		), expired AS (
+			UPDATE generation AS g
+			SET status = 'expired', fence = fence + 1, finished_at = now(), error = @expired
+			FROM late
+			WHERE g.id = late.id
+			RETURNING g.id, g.org_id, g.queue, g.held_at, g.river_job_id
+		), freed AS (`+leaveSQL("expired")+`
+		), ticket AS (
+			UPDATE `+RiverSchema+`.river_job
+			SET state = 'cancelled', finalized_at = now()
+			WHERE id IN (SELECT river_job_id FROM expired) AND state IN ('available', 'scheduled', 'retryable')
+		), told AS (
+			SELECT pg_notify(@channel, string_agg(id, ',')) FROM expired HAVING count(*) > 0
+		)
+		SELECT id FROM expired LEFT JOIN told ON true`,
+		pgx.NamedArgs{"limit": limit, "expired": expiredError(), "channel": channelGeneration})
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
