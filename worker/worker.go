@@ -95,6 +95,7 @@ type Worker struct {
 	calls    chan struct{} // bounds paid calls under way
 	unstored atomic.Int32  // pictures paid for that storage does not take now
 	full     atomic.Bool   // the spool directory had no room for a picture
+	stopping atomic.Bool   // work that nobody waits for is to be put off
 	claims   *store.Committer[store.Ticket, *store.Claim]
 	finishes *store.Committer[*store.Outcome, bool]
 }
@@ -176,6 +177,7 @@ func (w *Worker) Start(ctx context.Context) error {
 // Stop takes no more jobs, lets those under way finish for DrainTimeout, hands
 // the rest back to the queue, and returns when all have ended or ctx has.
 func (w *Worker) Stop(ctx context.Context) error {
+	w.stopping.Store(true)
 	err := w.river.Stop(ctx)
 	w.claims.Close()
 	w.finishes.Close()
