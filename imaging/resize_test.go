@@ -23,24 +23,29 @@ func disc(width, height int) *image.RGBA {
 	draw.Draw(img, img.Rect, image.NewUniform(color.RGBA{20, 30, 60, 255}), image.Point{}, draw.Src)
 	radius := float64(min(width, height)) / 3
 	for y := range height {
-		for x := range width {
-			if math.Hypot(float64(x)+0.5-float64(width)/2, float64(y)+0.5-float64(height)/2) < radius {
-				img.SetRGBA(x, y, color.RGBA{250, 250, 250, 255})
-			}
+		off := float64(y) + 0.5 - float64(height)/2
+		if half := math.Sqrt(radius*radius - off*off); half > 0 {
+			row := image.Rect(int(float64(width)/2-half+0.5), y, int(float64(width)/2+half+0.5), y+1)
+			draw.Draw(img, row, image.White, image.Point{}, draw.Src)
 		}
 	}
 	return img
 }
 
-// extent returns the bounds of what is white.
+// extent returns the bounds of the disc, as its middle row and column show them.
 func extent(img image.Image) image.Rectangle {
 	var found image.Rectangle
-	for y := img.Bounds().Min.Y; y < img.Bounds().Max.Y; y++ {
-		for x := img.Bounds().Min.X; x < img.Bounds().Max.X; x++ {
-			if _, g, _, _ := img.At(x, y).RGBA(); g > 0x9000 {
-				found = found.Union(image.Rect(x, y, x+1, y+1))
-			}
+	see := func(x, y int) {
+		if _, g, _, _ := img.At(x, y).RGBA(); g > 0x9000 {
+			found = found.Union(image.Rect(x, y, x+1, y+1))
 		}
+	}
+	bounds := img.Bounds()
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		see((bounds.Min.X+bounds.Max.X)/2, y)
+	}
+	for x := bounds.Min.X; x < bounds.Max.X; x++ {
+		see(x, (bounds.Min.Y+bounds.Max.Y)/2)
 	}
 	return found
 }

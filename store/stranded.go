@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -51,43 +52,65 @@ func (db *DB) tickets(ctx context.Context, sql string, args pgx.NamedArgs) ([]in
 	return ids, nil
 }
 
-// TakeTickets ends running tickets that nobody works on and returns the live
-// generations that are left without one: in the same transaction the caller
-// queues a fresh ticket for each and names it with SetTickets. The old ticket is
-// never run again, so that a worker that was only frozen writes to a ticket that
-// is over, and not to that of the run which took its place. Tickets that another
-// process is taking are left to it.
-func (db *DB) TakeTickets(ctx context.Context, tickets []int64) ([]*Stranded, error) {
-	if db.tx == nil {
-		return nil, fmt.Errorf("take tickets: %w", errNoTx)
-	}
-	// Generations are locked before tickets, as a cancel does.
-	stranded, err := many[Stranded](ctx, db, `
-		SELECT g.id, g.queue FROM `+RiverSchema+`.river_job AS j
-		JOIN generation AS g ON g.id = j.args ->> 'id'
-		WHERE j.id = ANY(@tickets) AND j.state = 'running'
-			AND g.finished_at IS NULL AND g.held_at IS NULL AND (g.river_job_id IS NULL OR g.river_job_id = j.id)
-		ORDER BY g.id
-		FOR UPDATE OF g SKIP LOCKED`,
-		pgx.NamedArgs{"tickets": tickets})
+// TakeTickets ends running tickets that nobody works on, and queues a fresh one
+// for each generation that it was to run. The old ticket is never run again, so
+// that a worker that was only frozen writes to a ticket that is over, and not to
+// that of the run which took its place. It returns how many generations got one.
+// Tickets that another process is taking are left to it.
+func (db *DB) TakeTickets(ctx context.Context, tickets []int64) (int, error) {
+	taken := 0
+	err := db.Transact(ctx, func(tx *DB) error {
+		// Generations are locked before tickets, as a cancel does.
+		stranded, err := many[Stranded](ctx, tx, `
+			SELECT g.id, g.queue FROM `+RiverSchema+`.river_job AS j
+			JOIN generation AS g ON g.id = j.args ->> 'id'
+			WHERE j.id = ANY(@tickets) AND j.state = 'running'
+				AND g.finished_at IS NULL AND g.held_at IS NULL AND (g.river_job_id IS NULL OR g.river_job_id = j.id)
+			ORDER BY g.id
+			FOR UPDATE OF g SKIP LOCKED`,
+			pgx.NamedArgs{"tickets": tickets})
+		if err != nil {
+			return err
+		}
+		ended, err := tx.endTickets(ctx, tickets, idsOf(stranded))
+		if err != nil {
+			return err
+		}
+		stranded = slices.DeleteFunc(stranded, func(s *Stranded) bool { return !ended[s.ID] })
+		taken = len(stranded)
+		return tx.freshTickets(ctx, idsOf(stranded))
+	})
 	if err != nil {
-		return nil, fmt.Errorf("take tickets: %w", err)
+		return 0, fmt.Errorf("take %d tickets: %w", len(tickets), err)
 	}
+	return taken, nil
+}
+
+func idsOf(stranded []*Stranded) []string {
 	ids := make([]string, len(stranded))
 	for i, s := range stranded {
 		ids[i] = s.ID
 	}
-	taken, err := db.endTickets(ctx, tickets, ids)
-	if err != nil {
-		return nil, fmt.Errorf("take tickets: %w", err)
+	return ids
+}
+
+// freshTickets queues a run of each generation.
+func (db *DB) freshTickets(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
 	}
-	left := stranded[:0]
-	for _, s := range stranded {
-		if taken[s.ID] {
-			left = append(left, s)
-		}
-	}
-	return left, nil
+	_, err := db.q.Exec(ctx, `
+		WITH stranded AS (
+			SELECT id, queue FROM generation WHERE id = ANY(@ids)
+		), ticket AS (`+insertTickets("stranded")+`
+		), named AS (
+			UPDATE generation AS g
+			SET river_job_id = ticket.id
+			FROM ticket
+			WHERE g.id = ticket.generation_id
+		)`+announceTickets("ticket"),
+		pgx.NamedArgs(withTickets(map[string]any{"ids": ids})))
+	return err
 }
 
 // endTickets ends the tickets of the generations given, and those whose
@@ -124,14 +147,27 @@ func (db *DB) endTickets(ctx context.Context, tickets []int64, generations []str
 	return ended, nil
 }
 
-// Ticketless locks and returns live generations that are not held and have no
-// live ticket, which no part of the service leaves behind knowingly. Within the
-// same transaction the caller queues a ticket for each. It reads every live
-// ticket, so it is for each minute.
-func (db *DB) Ticketless(ctx context.Context) ([]*Stranded, error) {
-	if db.tx == nil {
-		return nil, fmt.Errorf("find generations without a ticket: %w", errNoTx)
+// TicketTicketless queues a run of live generations that are not held and have no
+// live ticket, which no part of the service leaves behind knowingly, and returns
+// how many there were. It reads every live ticket, so it is for each minute.
+func (db *DB) TicketTicketless(ctx context.Context) (int, error) {
+	found := 0
+	err := db.Transact(ctx, func(tx *DB) error {
+		stranded, err := tx.ticketless(ctx)
+		if err != nil {
+			return err
+		}
+		found = len(stranded)
+		return tx.freshTickets(ctx, idsOf(stranded))
+	})
+	if err != nil {
+		return 0, fmt.Errorf("queue generations without a ticket: %w", err)
 	}
+	return found, nil
+}
+
+// ticketless locks and returns generations without a live ticket.
+func (db *DB) ticketless(ctx context.Context) ([]*Stranded, error) {
 	const without = `
 		g.finished_at IS NULL AND g.held_at IS NULL AND NOT EXISTS (
 			SELECT FROM ` + RiverSchema + `.river_job AS j
@@ -144,51 +180,21 @@ func (db *DB) Ticketless(ctx context.Context) ([]*Stranded, error) {
 		LIMIT @limit`,
 		pgx.NamedArgs{"limit": maxStranded})
 	if err != nil {
-		return nil, fmt.Errorf("find generations without a ticket: %w", err)
+		return nil, err
 	}
 	if len(candidates) == 0 {
 		return nil, nil
-	}
-	ids := make([]string, len(candidates))
-	for i, c := range candidates {
-		ids[i] = c.ID
 	}
 	locked, err := many[Stranded](ctx, db, `
 		SELECT id, queue FROM generation
 		WHERE id = ANY(@ids) AND finished_at IS NULL
 		ORDER BY id
-		FOR UPDATE SKIP LOCKED`, pgx.NamedArgs{"ids": ids})
+		FOR UPDATE SKIP LOCKED`, pgx.NamedArgs{"ids": idsOf(candidates)})
 	if err != nil {
-		return nil, fmt.Errorf("lock generations without a ticket: %w", err)
-	}
-	ids = ids[:0]
-	for _, l := range locked {
-		ids = append(ids, l.ID)
+		return nil, err
 	}
 	// A statement after the lock sees the tickets that came before it.
-	stranded, err := many[Stranded](ctx, db, `
+	return many[Stranded](ctx, db, `
 		SELECT g.id, g.queue FROM generation AS g
-		WHERE g.id = ANY(@ids) AND `+without, pgx.NamedArgs{"ids": ids})
-	if err != nil {
-		return nil, fmt.Errorf("find generations without a ticket: %w", err)
-	}
-	return stranded, nil
-}
-
-// SetTickets records the tickets that were queued for stranded generations.
-func (db *DB) SetTickets(ctx context.Context, stranded []*Stranded, tickets []int64) error {
-	ids := make([]string, len(stranded))
-	for i, s := range stranded {
-		ids[i] = s.ID
-	}
-	_, err := db.q.Exec(ctx, `
-		UPDATE generation AS g
-		SET river_job_id = t.ticket
-		FROM unnest(@ids::text[], @tickets::bigint[]) AS t (id, ticket)
-		WHERE g.id = t.id AND g.finished_at IS NULL`,
-		pgx.NamedArgs{"ids": ids, "tickets": tickets})
-	if err != nil {
-		return fmt.Errorf("record fresh tickets: %w", err)
-	}
-	return nil
+		WHERE g.id = ANY(@ids) AND `+without, pgx.NamedArgs{"ids": idsOf(locked)})
 }

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -188,6 +187,3 @@ func (db *DB) RemoveDeadWorkers(ctx context.Context, silence time.Duration) erro
 	}
 	return nil
 }
-
-// errNoTx reports a method that was called outside a transaction.
-var errNoTx = errors.New("it runs only in a transaction")

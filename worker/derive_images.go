@@ -32,7 +32,7 @@ type deriveImages struct {
 }
 
 func (d *deriveImages) Work(ctx context.Context, _ *river.Job[jobs.DeriveImagesArgs]) error {
-	for end := time.Now().Add(deriveShift); time.Now().Before(end); {
+	for end := time.Now().Add(deriveShift); time.Now().Before(end) && !d.w.stopping.Load(); {
 		images, err := d.w.opts.DB.ClaimDerivations(ctx, deriveBatch, deriveLease)
 		if err == nil {
 			err = d.deriveAll(ctx, images)
@@ -48,13 +48,13 @@ func (d *deriveImages) Work(ctx context.Context, _ *river.Job[jobs.DeriveImagesA
 }
 
 // deriveAll works on claimed images and writes down what came of them, together.
-// The first failure of storage puts off the rest.
+// The first failure of storage puts off the rest, and so does a stop.
 func (d *deriveImages) deriveAll(ctx context.Context, images []*store.Image) error {
 	var made []*store.Derivation
 	var purged, left []string
 	var failed error
 	for _, image := range images {
-		if failed != nil {
+		if failed != nil || d.w.stopping.Load() {
 			left = append(left, image.ID)
 			continue
 		}
@@ -82,7 +82,11 @@ func (d *deriveImages) deriveAll(ctx context.Context, images []*store.Image) err
 		failed = errors.Join(failed, db.EndDerivations(ctx, purged))
 	}
 	if len(left) > 0 {
-		failed = errors.Join(failed, db.PostponeDerivations(ctx, left, deriveRetry))
+		wait := deriveRetry
+		if failed == nil {
+			wait = 0 // another worker may go on at once
+		}
+		failed = errors.Join(failed, db.PostponeDerivations(ctx, left, wait))
 	}
 	return failed
 }
@@ -143,7 +147,7 @@ func (d *deriveImages) thumbnail(ctx context.Context, image *store.Image) (made 
 
 // rest pauses after work in the background that took so long.
 func (w *Worker) rest(ctx context.Context, took time.Duration) {
-	pause := restAfter(took, len(w.calls) > 0)
+	pause := restAfter(took, w.roll.busy())
 	if pause == 0 {
 		return
 	}

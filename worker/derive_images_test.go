@@ -97,6 +97,34 @@ func TestDeriveImages_ReplacesAForeignThumbnailAndFreesPurgedOnes(t *testing.T) 
 	}
 }
 
+// TestDeriveImages_StopsInTheMiddle stops a worker that has more thumbnails to make
+// than it could while it drains.
+func TestDeriveImages_StopsInTheMiddle(t *testing.T) {
+	t.Parallel()
+	b := setupIdle(t)
+	images := b.undone(t, jpegOf(t, drawing(1024, 1024, 9)), 1)
+	b.exec(t, `
+		INSERT INTO image (id, generation_id, org_id, project_id, idx, blob_key, media_type, bytes, width, height, sha256, created_at, derive_at)
+		SELECT 'img_' || n, generation_id, org_id, project_id, 0, blob_key, media_type, bytes, width, height, sha256, now(), now()
+		FROM image, generate_series(1, 2000) AS n`)
+	w := b.start(t, func(o *worker.Options) { o.DrainTimeout = time.Minute })
+	b.until(t, images[0].GenerationID, func(g *store.Generation) bool { return b.images(t, g)[0].Thumbhash != nil })
+	began := time.Now()
+	if err := w.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the worker took %s to stop", took)
+	}
+	var due, tried int
+	err := b.db.Pool().QueryRow(t.Context(), `
+		SELECT count(*), count(*) FILTER (WHERE derive_tries > 0) FROM image
+		WHERE derive_at IS NOT NULL`).Scan(&due, &tried)
+	if err != nil || due == 0 || tried > 0 {
+		t.Errorf("%d thumbnails are due, %d of them with a try, %v; want the rest, untried", due, tried, err)
+	}
+}
+
 // TestDeriveImages_StorageAway puts images off without taking a try from them.
 func TestDeriveImages_StorageAway(t *testing.T) {
 	t.Parallel()

@@ -74,6 +74,13 @@ func (r *roll) has(ticket int64) bool {
 	return r.tickets[ticket] != nil
 }
 
+// busy reports whether any ticket is under way.
+func (r *roll) busy() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.tickets) > 0
+}
+
 // lose ends the runs of these claims.
 func (r *roll) lose(claims []store.RunClaim, ids []string) {
 	gone := make(map[store.RunClaim]bool, len(ids))

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -19,7 +18,7 @@ func (w *Worker) keepWatch(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	orphans := map[int64]time.Time{}
-	for {
+	for turn := 0; ; turn++ {
 		select {
 		case <-ctx.Done():
 			return
@@ -31,6 +30,14 @@ func (w *Worker) keepWatch(ctx context.Context) {
 		}
 		for name, step := range map[string]func(context.Context) error{
 			"take over": func(ctx context.Context) error { return w.takeOver(ctx, orphans) },
+			"admit":     func(ctx context.Context) error { _, err := w.opts.DB.AdmitHeld(ctx); return err },
+			"expire": func(ctx context.Context) error {
+				if turn%expireTurns != 0 {
+					return nil
+				}
+				_, err := w.opts.DB.ExpireOverdue(ctx, maxOverdue)
+				return err
+			},
 		} {
 			if err := step(ctx); err != nil && ctx.Err() == nil {
 				w.opts.Logger.Warn("watch failed, trying each second", "step", name, "error", err)
@@ -38,6 +45,13 @@ func (w *Worker) keepWatch(ctx context.Context) {
 		}
 	}
 }
+
+// Looking for what is overdue reads all that waits, so it is for each fifth turn,
+// and ends so many at once.
+const (
+	expireTurns = 5
+	maxOverdue  = 500
+)
 
 // takeOver gives fresh tickets to the generations of dead workers, and to those
 // of this worker's tickets that it does not know: an answer of the queue may
@@ -55,17 +69,9 @@ func (w *Worker) takeOver(ctx context.Context, orphans map[int64]time.Time) erro
 	if len(tickets) == 0 {
 		return nil
 	}
-	var moved int
-	err = w.opts.DB.Transact(ctx, func(tx *store.DB) error {
-		stranded, err := tx.TakeTickets(ctx, tickets)
-		if err != nil {
-			return err
-		}
-		moved = len(stranded)
-		return w.ticket(ctx, tx, stranded)
-	})
+	moved, err := w.opts.DB.TakeTickets(ctx, tickets)
 	if err != nil {
-		return fmt.Errorf("hand over %d tickets: %w", len(tickets), err)
+		return err
 	}
 	w.opts.Logger.Warn("tickets of silent workers ended", "tickets", len(silent), "unknown", len(own), "generations", moved)
 	return nil
@@ -101,28 +107,6 @@ func (w *Worker) orphaned(ctx context.Context, since map[int64]time.Time) ([]int
 	return orphaned, nil
 }
 
-// ticket queues a run for each stranded generation.
-func (w *Worker) ticket(ctx context.Context, tx *store.DB, stranded []*store.Stranded) error {
-	if len(stranded) == 0 {
-		return nil
-	}
-	params := make([]river.InsertManyParams, len(stranded))
-	for i, s := range stranded {
-		opts := jobs.GenerateArgs{}.InsertOpts()
-		opts.Queue = s.Queue
-		params[i] = river.InsertManyParams{Args: jobs.GenerateArgs{GenerationID: s.ID}, InsertOpts: &opts}
-	}
-	results, err := w.river.InsertManyTx(ctx, tx.Tx(), params)
-	if err != nil {
-		return fmt.Errorf("queue generations again: %w", err)
-	}
-	tickets := make([]int64, len(results))
-	for i, r := range results {
-		tickets[i] = r.Job.ID
-	}
-	return tx.SetTickets(ctx, stranded, tickets)
-}
-
 // reconcile makes good what no part of the service should have left behind.
 type reconcile struct {
 	river.WorkerDefaults[jobs.ReconcileArgs]
@@ -132,17 +116,14 @@ type reconcile struct {
 // Work looks at the state as it is and says what it had to mend.
 func (r *reconcile) Work(ctx context.Context, _ *river.Job[jobs.ReconcileArgs]) error {
 	db, logger := r.w.opts.DB, r.w.opts.Logger
-	var mended int
-	err := db.Transact(ctx, func(tx *store.DB) error {
-		stranded, err := tx.Ticketless(ctx)
-		if err != nil {
-			return err
-		}
-		mended = len(stranded)
-		return r.w.ticket(ctx, tx, stranded)
-	})
-	if err == nil && mended > 0 {
-		logger.Error("generations had no ticket and got one", "generations", mended)
+	found, err := db.TicketTicketless(ctx)
+	if found > 0 {
+		logger.Error("generations had no ticket and got one", "generations", found)
 	}
-	return errors.Join(err, db.RemoveDeadWorkers(ctx, time.Hour))
+	recounted, countErr := db.Recount(ctx)
+	for _, c := range recounted {
+		logger.Error("generations were miscounted", "org", c.OrgID, "queue", c.Queue,
+			"was_running", c.WasRunning, "running", c.Running, "was_held", c.WasHeld, "held", c.Held)
+	}
+	return errors.Join(err, countErr, db.RemoveDeadWorkers(ctx, time.Hour))
 }

@@ -12,9 +12,8 @@ import (
 
 // Budgets of a generation.
 const (
-	maxTries     = 5 // runs that ended in a fault which counts
-	maxPaid      = 2 // calls for one image that were paid, or may have been, and left none
-	quotaPause   = 15 * time.Minute
+	maxTries     = 5   // runs that ended in a fault which counts
+	maxPaid      = 2   // calls for one image that were paid, or may have been, and left none
 	maxReference = 128 // bytes of an upstream's code or id
 )
 
@@ -113,9 +112,6 @@ func upstreamFault(index int, e *providers.Error) verdict {
 			Code: known.code, Message: known.message, Retryable: known.again,
 			Provider: e.Provider, Reason: providers.Shorten(e.Code, maxReference), Stage: e.Stage,
 		},
-	}
-	if e.Kind == providers.KindQuota {
-		v.after = max(v.after, quotaPause)
 	}
 	return v
 }

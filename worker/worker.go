@@ -107,6 +107,7 @@ type Worker struct {
 	calls    map[string]chan struct{} // by queue: bounds images under way
 	unstored atomic.Int32             // pictures paid for that storage does not take now
 	full     atomic.Bool              // the spool directory had no room for a picture
+	stopping atomic.Bool              // work that nobody waits for is to be put off
 	roll     roll
 	pulse    pulse
 	ending   context.CancelFunc // of the heartbeat and the watch
@@ -227,6 +228,7 @@ func (w *Worker) Start(ctx context.Context) error {
 // Stop takes no more jobs, lets those under way finish for DrainTimeout, hands
 // the rest back to the queue, and returns when all have ended or ctx has.
 func (w *Worker) Stop(ctx context.Context) error {
+	w.stopping.Store(true)
 	err := w.river.Stop(ctx)
 	w.claims.Close()
 	w.finishes.Close()
