@@ -172,7 +172,7 @@ func (r *chaosRun) measure() {
 	p.Kills, p.Freezes, p.UpstreamFaults = dealt[blowKill], dealt[blowFreeze], dealt[blowUpstream]
 	p.DatabaseRestarts = dealt[blowCrash] + dealt[blowRestart]
 	p.Recovery, p.Unrecovered, p.Unmeasured = r.watch.recovery.figures()
-	p.Looks, p.Answers = r.watch.looks, r.load.answers
+	p.Looks, p.MostHeld, p.Answers = r.watch.looks, r.watch.mostHeld, r.load.answers
 	p.countJobs(r.jobs)
 }
 
