@@ -53,7 +53,7 @@ const startTime = 2 * time.Second
 
 // chaosWindow is how long submissions arrive, unless the blows take longer.
 func (c *chaosCmd) chaosWindow() time.Duration {
-	return max(8*time.Second, time.Duration(c.Kills)*4*time.Second, time.Duration(c.Jobs)*60*time.Millisecond)
+	return max(4*time.Second, time.Duration(c.Kills)*4*time.Second, time.Duration(c.Jobs)*60*time.Millisecond)
 }
 
 // freezes, restarts and upstreamFaults follow the number of kills.
