@@ -51,9 +51,8 @@ var chaosPrompts = []struct {
 }
 
 // drawJobs draws the jobs of a run. Half of them come in bursts, so that
-// organizations with a cap run into it.
-func (c *chaosCmd) drawJobs(rng *rand.Rand, orgs []*chaosOrg) []*chaosJob {
-	window := c.chaosWindow()
+// organizations with a cap run into it. All are due within the window.
+func (c *chaosCmd) drawJobs(rng *rand.Rand, orgs []*chaosOrg, window time.Duration) []*chaosJob {
 	bursts := make([]time.Duration, max(2, c.Jobs/40))
 	for i := range bursts {
 		bursts[i] = time.Duration(rng.Int64N(int64(window)))

@@ -51,9 +51,9 @@ var chaosFaults = map[string][]map[string]any{
 // startTime is what a killed process needs to be up again, and more.
 const startTime = 2 * time.Second
 
-// chaosWindow is how long submissions arrive.
+// chaosWindow is how long submissions arrive, unless the blows take longer.
 func (c *chaosCmd) chaosWindow() time.Duration {
-	return max(8*time.Second, time.Duration(c.Kills)*4*time.Second, time.Duration(c.Jobs)*60*time.Millisecond)
+	return max(4*time.Second, time.Duration(c.Kills)*4*time.Second, time.Duration(c.Jobs)*60*time.Millisecond)
 }
 
 // freezes, restarts and upstreamFaults follow the number of kills.
@@ -91,6 +91,14 @@ func (c *chaosCmd) plan(rng *rand.Rand) []chaosEvent {
 	}
 	slices.SortStableFunc(p.events, func(a, b chaosEvent) int { return int(a.at - b.at) })
 	return p.events
+}
+
+// lastBlow is when the last blow of a plan falls.
+func lastBlow(plan []chaosEvent) time.Duration {
+	if len(plan) == 0 {
+		return 0
+	}
+	return plan[len(plan)-1].at
 }
 
 // chaosPlanner gathers the events of a plan.

@@ -35,7 +35,8 @@ type chaosReport struct {
 	ProviderCalls   int            `json:"provider_calls"`
 	PaidCalls       int            `json:"paid_calls"` // answered with an image
 	PaidCallsPerJob float64        `json:"paid_calls_per_job"`
-	Looks           int            `json:"looks"` // at the rows of the running service
+	Looks           int            `json:"looks"`     // at the rows of the running service
+	MostHeld        int            `json:"most_held"` // generations that waited for their organization's turn at a time
 	States          map[string]int `json:"states"`
 	Answers         map[string]int `json:"answers"` // by method and status
 	LoadSeconds     float64        `json:"load_seconds"`
@@ -118,6 +119,11 @@ func (r *chaosReport) write(w io.Writer) error {
 	t.row("processes frozen", strconv.Itoa(r.Freezes))
 	t.row("database restarts", strconv.Itoa(r.DatabaseRestarts))
 	t.row("upstream faults", strconv.Itoa(r.UpstreamFaults))
+
+	t.section("Load", "")
+	t.row("jobs accepted", strconv.Itoa(r.Accepted))
+	t.row("jobs refused or never answered", strconv.Itoa(r.Refused+r.Unanswered))
+	t.row("most held at a time", strconv.Itoa(r.MostHeld))
 
 	t.section("Harm", "")
 	t.row("lost", strconv.Itoa(r.Lost))

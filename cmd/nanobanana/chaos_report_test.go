@@ -50,7 +50,7 @@ func TestChaosReport_Table(t *testing.T) {
 	t.Parallel()
 	answer, end := 120.0, 950.0
 	r := &chaosReport{
-		Seed: 7, Jobs: 200, Workers: 3, APIs: 2, Kills: 4, Freezes: 2, DatabaseRestarts: 1, UpstreamFaults: 4, Accepted: 200,
+		Seed: 7, Jobs: 200, Workers: 3, APIs: 2, Kills: 4, Freezes: 2, DatabaseRestarts: 1, UpstreamFaults: 4, Accepted: 200, MostHeld: 12,
 		Recovery: quantiles{N: 30, P50: 5100, P95: 6000, P99: 6200, Max: 6300}, Unmeasured: 1, Unrecovered: 2,
 		Database: []chaosOutage{{FirstAnswerMS: &answer, FirstEndMS: &end}, {}}, ProviderCalls: 260, PaidCalls: 250, PaidCallsPerJob: 1.25,
 		States: map[string]int{"succeeded": 190, "failed": 10}, Answers: map[string]int{"POST 202": 200}, LoadSeconds: 20, SettleSeconds: 3.5, Seconds: 28,
@@ -63,6 +63,11 @@ Blows
   processes frozen    2
   database restarts   1
   upstream faults     4
+
+Load
+  jobs accepted                    200
+  jobs refused or never answered     0
+  most held at a time               12
 
 Harm
   lost      0

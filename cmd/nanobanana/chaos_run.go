@@ -27,43 +27,45 @@ type chaosRun struct {
 	rig    *chaosRig
 	report *chaosReport
 
-	jobs  []*chaosJob
-	load  *chaosLoad
-	watch *chaosWatch
-	blows *chaosBlows
-	looks func() // ends the watch
+	jobs     []*chaosJob
+	load     *chaosLoad
+	watch    *chaosWatch
+	blows    *chaosBlows
+	endWatch func()
 }
 
 // hurt offers the jobs and deals out the blows, and returns when customers know
 // how their jobs ended and every process is well again.
 func (r *chaosRun) hurt(ctx context.Context) (err error) {
 	c, began := r.rig.cmd, time.Now()
-	r.jobs = c.drawJobs(c.random(1), r.rig.orgs)
+	plan := c.plan(c.random(2))
+	window := max(c.chaosWindow(), lastBlow(plan))
+	r.jobs = c.drawJobs(c.random(1), r.rig.orgs, window)
 	r.load = newChaosLoad(r.rig.apis)
 	r.watch = newChaosWatch(r.rig.db, r.rig.orgs)
 	if r.blows, err = newChaosBlows(r.rig, r.watch); err != nil {
 		return err
 	}
 	r.startWatch(ctx)
-	limited, stop := context.WithTimeout(ctx, c.chaosWindow()+chaosPatience)
+	limited, stop := context.WithTimeout(ctx, window+chaosPatience)
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err = r.blows.deal(ctx, c.plan(c.random(2))); err != nil {
+		if err = r.blows.deal(ctx, plan); err != nil {
 			stop() // the customers would wait in vain
 		}
 	})
 	r.load.run(limited, r.jobs)
 	wg.Wait()
 	if err = errors.Join(err, ctx.Err()); err != nil {
-		r.looks()
+		r.endWatch()
 		return err
 	}
 	r.report.LoadSeconds = round(time.Since(began).Seconds(), 1)
 	return nil
 }
 
-// startWatch looks at the rows until looks is called.
+// startWatch looks at the rows until endWatch is called.
 func (r *chaosRun) startWatch(ctx context.Context) {
 	ctx, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -71,7 +73,7 @@ func (r *chaosRun) startWatch(ctx context.Context) {
 		defer close(done)
 		r.watch.run(ctx, r.rig.members())
 	}()
-	r.looks = sync.OnceFunc(func() {
+	r.endWatch = sync.OnceFunc(func() {
 		stop()
 		<-done
 	})
@@ -80,7 +82,7 @@ func (r *chaosRun) startWatch(ctx context.Context) {
 // settle waits until nothing is left to do, or patience is over, and a little
 // longer for what should have no effect any more.
 func (r *chaosRun) settle(ctx context.Context) error {
-	defer r.looks()
+	defer r.endWatch()
 	began := time.Now()
 	for {
 		unsettled, err := r.unsettled(ctx)
@@ -172,7 +174,7 @@ func (r *chaosRun) measure() {
 	p.Kills, p.Freezes, p.UpstreamFaults = dealt[blowKill], dealt[blowFreeze], dealt[blowUpstream]
 	p.DatabaseRestarts = dealt[blowCrash] + dealt[blowRestart]
 	p.Recovery, p.Unrecovered, p.Unmeasured = r.watch.recovery.figures()
-	p.Looks, p.Answers = r.watch.looks, r.load.answers
+	p.Looks, p.MostHeld, p.Answers = r.watch.looks, r.watch.mostHeld, r.load.answers
 	p.countJobs(r.jobs)
 }
 

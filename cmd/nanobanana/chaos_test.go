@@ -78,6 +78,32 @@ func TestChaos_Short(t *testing.T) {
 	wantEmpty(t, dir)
 }
 
+func TestChaos_KeepsLogsAndPrintsARow(t *testing.T) {
+	t.Parallel()
+	dir := passableDir(t)
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "chaos", "--jobs=3", "--kills=0", "--seed=5", "--row", "--keep", "--dir="+dir)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("chaos: %v\n%s%s", err, stderr.String(), stdout.String())
+	}
+	if !strings.HasPrefix(stdout.String(), "| 5 | 3 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | ") || strings.Count(stdout.String(), "\n") != 1 {
+		t.Errorf("standard output = %q", stdout.String())
+	}
+	_, kept, ok := strings.Cut(strings.TrimSpace(stderr.String()), "logs in ")
+	if !ok || !strings.HasPrefix(kept, dir) {
+		t.Fatalf("standard error = %q", stderr.String())
+	}
+	for _, name := range []string{"api1.log", "api2.log", "worker1.log", "worker3.log", "simulator.log", "chaos.log", "report.json"} {
+		if _, err := os.Stat(filepath.Join(kept, name)); err != nil {
+			t.Errorf("not kept: %v", err)
+		}
+	}
+	if left := processesBelow(dir); len(left) > 0 {
+		t.Errorf("processes are left in %v", left)
+	}
+}
+
 func TestChaos_EndsItsProcesses(t *testing.T) {
 	t.Parallel()
 	program := buildProgram(t)

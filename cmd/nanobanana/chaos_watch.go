@@ -48,6 +48,7 @@ type chaosWatch struct {
 	suspects map[string]time.Time           // since when a generation and its tickets disagree
 	found    map[string]map[string]struct{} // counterexamples by invariant
 	looks    int
+	mostHeld int // generations at a time
 }
 
 func newChaosWatch(db *store.DB, orgs []*chaosOrg) *chaosWatch {
@@ -218,27 +219,34 @@ func (w *chaosWatch) forgive() {
 // change in one transaction.
 func (w *chaosWatch) lookAdmission(ctx context.Context) error {
 	rows, err := w.db.Pool().Query(ctx, `
-		SELECT org_id, queue, max(running) FROM (
-			SELECT org_id, queue, count(*) AS running FROM generation
-			WHERE status IN ('queued', 'processing') AND held_at IS NULL
+		SELECT org_id, queue, max(running), max(held) FROM (
+			SELECT org_id, queue, count(*) FILTER (WHERE held_at IS NULL) AS running, count(held_at) AS held FROM generation
+			WHERE status IN ('queued', 'processing')
 			GROUP BY 1, 2
 			UNION ALL
-			SELECT org_id, queue, running FROM admission
+			SELECT org_id, queue, running, 0 FROM admission
 		) AS a
 		GROUP BY 1, 2`)
 	if err != nil {
 		return err
 	}
 	var org, queue string
-	var running int
-	_, err = pgx.ForEachRow(rows, []any{&org, &queue, &running}, func() error {
+	var running, held, allHeld int
+	_, err = pgx.ForEachRow(rows, []any{&org, &queue, &running, &held}, func() error {
+		allHeld += held
 		if most := w.caps[org]; most > 0 && running > most {
 			w.find(seenCaps, fmt.Sprintf("%s has %d generations admitted to %s, its plan allows %d", org, running, queue, most))
 		}
 		return nil
 	})
-	if err != nil || !w.counts {
+	if err != nil {
 		return err
+	}
+	w.mu.Lock()
+	w.mostHeld = max(w.mostHeld, allHeld)
+	w.mu.Unlock()
+	if !w.counts {
+		return nil
 	}
 	rows, err = w.db.Pool().Query(ctx, sqlMiscounted)
 	if err != nil {

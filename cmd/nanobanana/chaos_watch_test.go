@@ -108,6 +108,9 @@ func TestChaosWatch_FindsMoreThanAPlanAllows(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", s.name, diff)
 		}
 	}
+	if watch.mostHeld != 4 {
+		t.Errorf("at most %d were held, want all four in the end", watch.mostHeld)
+	}
 }
 
 func TestChaosWatch_FindsWrongCounts(t *testing.T) {
