@@ -50,6 +50,9 @@ func parseDirectives(prompt string) ([]Fault, error) {
 // setOption applies one name=value.
 func (f *Fault) setOption(option string) (err error) {
 	name, value, _ := strings.Cut(option, "=")
+	if value == "" {
+		return fmt.Errorf("option %q has no value", option)
+	}
 	switch name {
 	case "first":
 		f.First, err = strconv.Atoi(value)
