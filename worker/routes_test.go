@@ -173,14 +173,14 @@ func (b *bundle) wantRecord(t *testing.T, g *store.Generation, order string) {
 func TestRoutes_TheModelsOwnFirst(t *testing.T) {
 	t.Parallel()
 	b := setupLive(t, nil)
-	for prompt, c := range map[string]struct{ model, fault, order, used string }{
-		"own":        {"gpt-image", "", "o", "gpt-image"},
-		"substitute": {"gpt-image", "[[sim:key route=key-o]] ", "oa", "banana"},
+	for _, c := range []struct{ prompt, fault, order, used string }{
+		{"own", "", "o", "gpt-image"},
+		{"substitute", "[[sim:key route=key-o]] ", "oa", "banana"},
 	} {
-		g := b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: c.fault + prompt, Model: c.model}).ID)
-		order, _ := b.wire(prompt)
+		g := b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: c.fault + c.prompt, Model: "gpt-image"}).ID)
+		order, _ := b.wire(c.prompt)
 		if g.Status != store.StatusSucceeded || order != c.order || !strings.HasPrefix(g.ModelUsed, c.used) {
-			t.Errorf("%s: %s by %s after %q, %+v; want %s after %q", prompt, g.Status, g.ModelUsed, order, g.Error, c.used, c.order)
+			t.Errorf("%s: %s by %s after %q, %+v; want %s after %q", c.prompt, g.Status, g.ModelUsed, order, g.Error, c.used, c.order)
 		}
 	}
 }

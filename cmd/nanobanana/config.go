@@ -21,7 +21,7 @@ type cli struct {
 	API       apiCmd       `cmd:"" name:"api" help:"Run the REST front door."`
 	Worker    workerCmd    `cmd:"" help:"Run a worker."`
 	Migrate   migrateCmd   `cmd:"" help:"Bring the database schema up to date."`
-	Simulator simulatorCmd `cmd:"" help:"Run the provider simulator, which speaks Gemini's wire format."`
+	Simulator simulatorCmd `cmd:"" help:"Run the provider simulator, which speaks Gemini's and OpenAI's wire formats."`
 	Routes    routesCmd    `cmd:"" help:"Show the routes to the providers; drain or enable one."`
 	Keys      keysCmd      `cmd:"" help:"Create, list and revoke API keys."`
 	Generate  generateCmd  `cmd:"" help:"Generate an image with a running server."`

@@ -113,7 +113,7 @@ func TestSettings_HideSecrets(t *testing.T) {
 
 func TestRun_UsageErrors(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{}, {"fly"}, {"api", "--wings"}, {"api", "--database-url="}, {"simulator", "--speed=NaN"}, {"simulator", "--rpm=-3"}} {
+	for _, args := range [][]string{{}, {"fly"}, {"api", "--wings"}, {"api", "--database-url="}, {"simulator", "--speed=NaN"}, {"simulator", "--rpm=-3"}, {"simulator", "--fault=explode"}} {
 		var out, errs bytes.Buffer
 		if status := run(t.Context(), args, &out, &errs); status != 2 || !strings.HasPrefix(errs.String(), "nanobanana: ") {
 			t.Errorf("%v: status %d, %q; want 2 and a message", args, status, errs.String())

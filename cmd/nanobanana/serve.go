@@ -77,6 +77,7 @@ type simulatorCmd struct {
 	Latency   duration `default:"0s" placeholder:"TIME" help:"The same latency for every image, instead of the profile."`
 	PoolBytes number   `name:"pool-bytes" default:"0" placeholder:"N" help:"Serve prepared images of about N bytes instead of drawing, for load."`
 	RPM       number   `name:"rpm" default:"0" placeholder:"N" help:"Requests a minute that each key may make; 0 is any number."`
+	Fault     []string `sep:"none" placeholder:"FAULT" help:"Fault from the start, such as \"503 route=KEY p=0.3\"; may be repeated."`
 }
 
 // Validate returns every bad flag at once.
@@ -94,14 +95,30 @@ func (c *simulatorCmd) Validate() error {
 	if n, err := c.RPM.value(); err != nil || n < 0 {
 		errs = append(errs, fmt.Errorf("--rpm: %q is not a number of 0 or more", c.RPM))
 	}
+	if _, err := c.faults(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
+}
+
+// faults reads the flags of that name.
+func (c *simulatorCmd) faults() (faults []simulator.Fault, _ error) {
+	var errs []error
+	for _, text := range c.Fault {
+		f, err := simulator.ParseFault(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--fault %q: %w", text, err))
+		}
+		faults = append(faults, f)
+	}
+	return faults, errors.Join(errs...)
 }
 
 // Run serves until ctx ends.
 func (c *simulatorCmd) Run(ctx context.Context, cfg *config, con *console) error {
 	url, stop, err := startSimulator(ctx, c.Listen, simulator.Options{
 		Speed: get(c.Speed.value()), Latency: get(c.Latency.value()), PoolBytes: get(c.PoolBytes.value()),
-		RPM: get(c.RPM.value()), Logger: cfg.logger(con.err),
+		RPM: get(c.RPM.value()), Faults: get(c.faults()), Logger: cfg.logger(con.err),
 	})
 	if err != nil {
 		return err

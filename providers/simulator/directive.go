@@ -47,9 +47,14 @@ func parseDirectives(prompt string) ([]Fault, error) {
 	return faults, nil
 }
 
+const faultOptions = "first=, p=, retry=, route=, model= or ms="
+
 // setOption applies one name=value.
 func (f *Fault) setOption(option string) (err error) {
 	name, value, _ := strings.Cut(option, "=")
+	if value == "" {
+		return fmt.Errorf("option %q has no value, want %s", option, faultOptions)
+	}
 	switch name {
 	case "first":
 		f.First, err = strconv.Atoi(value)
@@ -64,7 +69,7 @@ func (f *Fault) setOption(option string) (err error) {
 	case "model":
 		f.Model = value
 	default:
-		return fmt.Errorf("unknown option %q, want first=, p=, retry=, route=, model= or ms=", option)
+		return fmt.Errorf("unknown option %q, want %s", option, faultOptions)
 	}
 	if err != nil {
 		return fmt.Errorf("option %q is not a number", option)

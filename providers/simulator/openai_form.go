@@ -20,7 +20,7 @@ func parseOpenAIForm(body io.Reader, boundary string) (*openaiRequest, error) {
 	req := new(openaiRequest)
 	for {
 		part, err := form.NextRawPart()
-		if err == io.EOF { //nolint:errorlint // NextRawPart promises io.EOF itself
+		if err == io.EOF {
 			return req, nil
 		}
 		if err != nil {

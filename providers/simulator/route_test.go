@@ -336,3 +336,16 @@ func TestCountMemoryIsBounded(t *testing.T) {
 		t.Errorf("labels are %q", got)
 	}
 }
+
+func TestParseFault(t *testing.T) {
+	t.Parallel()
+	got, err := ParseFault(" 429 retry=2s first=3 p=0.5 route=a model=b ms=4 ")
+	if diff := cmp.Diff(Fault{Kind: Kind429, First: 3, P: 0.5, Retry: "2s", Route: "a", Model: "b", Millis: 4}, got); err != nil || diff != "" {
+		t.Errorf("fault (-want +got), %v:\n%s", err, diff)
+	}
+	for _, text := range []string{"", "explode", "503 route", "503 route=", "503 often=1", "503 p=2", "429 retry=soon"} {
+		if f, err := ParseFault(text); err == nil {
+			t.Errorf("%q is %+v, want an error", text, f)
+		}
+	}
+}
