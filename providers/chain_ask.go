@@ -44,7 +44,7 @@ type Call struct {
 // else one that only takes time. After refused content or a refused request no
 // other route is asked.
 func (c *Chain) Generate(ctx context.Context, ask Ask) (*Result, error) {
-	a := &asking{Ask: ask, chain: c, candidates: c.candidates(ask.Model, ask.Request)}
+	a := &asking{Ask: ask, candidates: c.candidates(ask.Model, ask.Request)}
 	if len(a.candidates) == 0 {
 		return nil, &Error{
 			Kind: KindModelGone, Provider: ask.Model.Provider, Code: codeNoRoute, Message: "no route can serve this request",
@@ -76,7 +76,6 @@ func (c *Chain) Generate(ctx context.Context, ask Ask) (*Result, error) {
 // asking is the state of one Ask under way.
 type asking struct {
 	Ask
-	chain      *Chain
 	candidates []candidate
 
 	calls     int

@@ -13,8 +13,9 @@ import (
 // A Kind says what an upstream failure means for the job, not how it came.
 type Kind string
 
-// The kinds. Which of them is retried, cooled down or final is the worker's
-// table; which of them may already have been paid for is Error.Ambiguous.
+// The kinds. Which of them is repeated or taken to another route is the Chain's
+// table, what is left of the job afterwards the worker's; which of them may
+// already have been paid for is Error.Ambiguous.
 const (
 	KindInvalid    Kind = "invalid_request"    // the upstream will never accept this request
 	KindModeration Kind = "moderation"         // refused for its content, before or after generation

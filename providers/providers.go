@@ -1,6 +1,7 @@
 // Package providers turns prompts into images with other people's models: the
 // contract every upstream fulfils, the kinds of error it may answer with, the
-// catalogue of models, and the transport that streams images to files.
+// catalogue of models, the transport that streams images to files, and the chain
+// that calls upstreams over several routes.
 package providers
 
 import (

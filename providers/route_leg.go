@@ -67,10 +67,10 @@ func (d *door) Apply(inner func(failsafe.Execution[*Result]) *common.PolicyResul
 		if l.passage = l.route.enter(l.ctx, l.failure != nil && l.failure.Kind == KindRate); l.passage == nil {
 			return &common.PolicyResult[*Result]{Error: &Error{Kind: KindBusy, Provider: l.route.provider}, Done: true}
 		}
-		mark, failure := markNothing, (*Error)(nil)
-		defer func() { l.route.leave(l.passage, mark, failure) }()
+		proved, failure := markNothing, (*Error)(nil)
+		defer func() { l.route.leave(l.passage, proved, failure) }() // also if Begin or End panics
 		out := inner(exec)
-		mark, failure = l.proof()
+		proved, failure = l.proof()
 		return out
 	}
 }
