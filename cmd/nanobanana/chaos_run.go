@@ -127,6 +127,9 @@ var chaosToken = regexp.MustCompile(`chaos-[0-9]+-[0-9]+`)
 
 // judge gathers the evidence and checks every invariant.
 func (r *chaosRun) judge(ctx context.Context) error {
+	if err := r.watch.look(ctx, time.Now()); err != nil {
+		return fmt.Errorf("look at what is left: %w", err)
+	}
 	r.measure()
 	journal, err := readSimJournal(ctx, r.rig.sim.url)
 	if err != nil {
