@@ -152,14 +152,22 @@ func (r *run) judge(ctx context.Context, verdicts []verdict) (*store.Outcome, ti
 	return o, after
 }
 
-// wait is how long to wait before the image is tried again: what the upstream
-// asked for, at least a backoff that grows with each run, and a little more, so
-// that not all come back at once.
+// wait is how long to wait before the image is tried again, and a little more, so
+// that not all come back at once. What the upstream or its routes ask for holds
+// as it is, but for a short pause at least; otherwise the wait grows with each run
+// that failed.
 func (r *run) wait(v verdict, stopped bool) time.Duration {
-	if stopped {
+	var wait time.Duration
+	switch backoff := r.w.opts.Backoff; {
+	case stopped:
 		return 0 // handed back as it is
+	case v.counts:
+		wait = max(v.after, backoff(min(r.claim.Tries+1, 10)))
+	case v.after > 0:
+		wait = max(v.after, backoff(1))
+	default:
+		wait = backoff(min(r.claim.Fence, 10))
 	}
-	wait := max(v.after, r.w.opts.Backoff(min(r.claim.Fence, 10)))
 	return wait + rand.N(wait/5+1) //nolint:gosec // spreads retries, keeps no secret
 }
 

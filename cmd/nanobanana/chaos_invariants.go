@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -75,19 +74,6 @@ func chaosInvariants() []invariant {
 		all = append(all, invariant{s.name, "", s.promise, func(_ context.Context, e *chaosEvidence) ([]string, error) { return e.seen[s.name], nil }})
 	}
 	return all
-}
-
-// upheld leaves out the invariants of parts that are not there.
-func upheld(all []invariant) []invariant {
-	return slices.DeleteFunc(all, func(i invariant) bool {
-		switch i.name {
-		case "admission_counts", seenCounts:
-			return !chaosAdmission
-		case "workers_live":
-			return !chaosHeartbeats
-		}
-		return false
-	})
 }
 
 // rowsOf finds what a query yields, one text a row. Its arguments are @workers

@@ -88,7 +88,7 @@ func drawBody(rng *rand.Rand, token string) []byte {
 	if rng.IntN(100) < 5 {
 		body["deadline_seconds"] = 1 + rng.IntN(3)
 	}
-	if rng.IntN(100) < 15 && chaosAdmission {
+	if rng.IntN(100) < 15 {
 		body["priority"] = "batch"
 	}
 	text, err := json.Marshal(body)

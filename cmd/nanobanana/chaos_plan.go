@@ -39,7 +39,9 @@ type chaosEvent struct {
 // terms. Nil stops its process, so that every call hangs.
 var chaosFaults = map[string][]map[string]any{
 	"cut":        {{"kind": "reset"}},
-	"route dead": {{"kind": "reset", "route": chaosGeminiKey}},
+	"route dead": {{"kind": "down", "route": chaosGemini}},
+	"no Gemini":  {{"kind": "503", "route": chaosGemini}, {"kind": "key", "route": chaosGemini2}},
+	"no account": {{"kind": "429", "retry": "8s", "route": chaosGemini}, {"kind": "429", "retry": "none", "route": chaosGemini2}},
 	"truncated":  {{"kind": "truncate", "p": 0.5}},
 	"overloaded": {{"kind": "503"}},
 	"failing":    {{"kind": "500", "p": 0.5}},

@@ -14,18 +14,15 @@ import (
 	"github.com/nanobanana/nanobanana/store/localpg"
 )
 
-// What the service is expected to do. A part that is not there is neither used
-// nor checked.
-const (
-	chaosAdmission  = false // submissions beyond a plan's cap are held, and priority is accepted
-	chaosHeartbeats = false // workers keep rows of their own
-)
-
 // chaosConcurrency is how many generations a worker runs at the same time.
 const chaosConcurrency = 20
 
-// chaosGeminiKey is the key of the live route, by which faults find it.
-const chaosGeminiKey = "chaos-gemini"
+// Keys of the live routes, by which faults find them.
+const (
+	chaosGemini  = "gemini"
+	chaosGemini2 = "gemini-2"
+	chaosOpenAI  = "openai"
+)
 
 // A chaosOrg is one customer of the service under test.
 type chaosOrg struct {
@@ -115,7 +112,7 @@ func (r *chaosRig) createOrgs(ctx context.Context) error {
 
 // chaosCap is the most generations that a plan runs at the same time; 0: it has no
 // cap.
-func chaosCap(billing.Plan) int { return 0 }
+func chaosCap(p billing.Plan) int { return p.Concurrency }
 
 // env configures the APIs and workers: every provider is the simulator, under
 // another key.
@@ -125,7 +122,10 @@ func (r *chaosRig) env() []string {
 		"NANOBANANA_DATA="+filepath.Join(r.dir, "data"),
 		fmt.Sprintf("NANOBANANA_CONCURRENCY=%d", chaosConcurrency),
 		"NANOBANANA_SIMULATOR_URL="+r.sim.url,
-		"GEMINI_API_KEY="+chaosGeminiKey,
+		"GEMINI_API_KEY="+chaosGemini,
+		"NANOBANANA_GEMINI_2_API_KEY="+chaosGemini2,
+		"OPENAI_API_KEY="+chaosOpenAI,
+		"NANOBANANA_OPENAI_URL="+r.sim.url,
 		"NANOBANANA_GEMINI_URL="+r.sim.url,
 	)
 }

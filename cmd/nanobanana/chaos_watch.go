@@ -40,7 +40,6 @@ type chaosEnd struct {
 type chaosWatch struct {
 	db       *store.DB
 	caps     map[string]int // by organization
-	counts   bool           // the service counts what is admitted
 	recovery *chaosRecovery
 
 	mu       sync.Mutex
@@ -53,7 +52,7 @@ type chaosWatch struct {
 
 func newChaosWatch(db *store.DB, orgs []*chaosOrg) *chaosWatch {
 	w := &chaosWatch{
-		db: db, caps: map[string]int{}, counts: chaosAdmission, recovery: newChaosRecovery(db),
+		db: db, caps: map[string]int{}, recovery: newChaosRecovery(db),
 		ended: map[string]chaosEnd{}, suspects: map[string]time.Time{}, found: map[string]map[string]struct{}{},
 	}
 	for _, o := range orgs {
@@ -245,9 +244,6 @@ func (w *chaosWatch) lookAdmission(ctx context.Context) error {
 	w.mu.Lock()
 	w.mostHeld = max(w.mostHeld, allHeld)
 	w.mu.Unlock()
-	if !w.counts {
-		return nil
-	}
 	rows, err = w.db.Pool().Query(ctx, sqlMiscounted)
 	if err != nil {
 		return err

@@ -116,7 +116,6 @@ func TestChaosWatch_FindsMoreThanAPlanAllows(t *testing.T) {
 func TestChaosWatch_FindsWrongCounts(t *testing.T) {
 	t.Parallel()
 	w, watch := newWatched(t)
-	watch.counts = true
 	w.exec(t, revive+`; UPDATE generation SET held_at = now() WHERE id = 'gen_gone'; UPDATE admission SET running = 3, held = 1`)
 	steps := []struct {
 		name, sql string

@@ -111,7 +111,8 @@ func TestOpenAIEditShowsReference(t *testing.T) {
 		return `{"image_url":"data:image/png;base64,` + base64.StdEncoding.EncodeToString(data) + `"}`
 	}
 	body := images("a hat", `"images":[`+uri(asPNG(t, red))+`,`+uri(asPNG(t, photo(16, 16)))+`]`)
-	_, b := post(t, url+"/v1/images/edits", body, bearer("key-0001"))
+	_, fresh := serve(t, Options{}) // the same one makes no picture twice
+	_, b := post(t, fresh+"/v1/images/edits", body, bearer("key-0001"))
 	if same := decodeAnswer(t, b); len(same.Data) != 1 || !bytes.Equal(same.Data[0].B64JSON, got.Data[0].B64JSON) {
 		t.Error("the edit in JSON gave another picture")
 	}
@@ -186,4 +187,20 @@ func make17(f file) []file {
 		files[i] = file{"image[]", f.data}
 	}
 	return files
+}
+
+// A request without a seed, made again, gets another picture, as of the real one.
+func TestOpenAIMakesNoPictureTwice(t *testing.T) {
+	t.Parallel()
+	_, url := serve(t, Options{})
+	seen := map[string]bool{}
+	for range 3 {
+		_, got := ask(t, url, "key-0001", images("a banana", `"quality":"low","n":2`))
+		for _, d := range got.Data {
+			seen[string(d.B64JSON)] = true
+		}
+	}
+	if len(seen) != 6 {
+		t.Errorf("three requests for two pictures made %d different ones", len(seen))
+	}
 }

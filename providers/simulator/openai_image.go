@@ -22,6 +22,7 @@ func (c *openaiCall) generateImages(job *openaiJob) *openaiError {
 	if c.faulty(KindWrongSize) {
 		job.size = otherSize(job.size)
 	}
+	job.repeat = c.srv.repeats(job)
 	median := job.model.median(job.quality, job.size.X, job.size.Y) * time.Duration(job.n+2) / 3
 	if job.stream {
 		return c.stream(job, c.srv.latency(median))
@@ -74,8 +75,11 @@ func otherSize(asked image.Point) image.Point {
 	return image.Pt(1024, 1024)
 }
 
+// maxPictures is the most pictures of one request to the OpenAI API.
+const maxPictures = 10
+
 // sum is what decides the picture of an index: everything that is asked, except
-// how many and in which format.
+// how many and in which format, and how often it was asked before.
 func (j *openaiJob) sum(index int) (sum [32]byte) {
 	h := sha256.New()
 	for _, s := range []string{j.model.name, j.prompt, sizeText(j.size), j.quality, j.background, string(j.mask)} {
@@ -85,7 +89,7 @@ func (j *openaiJob) sum(index int) (sum [32]byte) {
 		_, _ = fmt.Fprintf(h, "%d:", len(ref))
 		_, _ = h.Write(ref) // never fails
 	}
-	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(index)))
+	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(index+j.repeat*maxPictures)))
 	h.Sum(sum[:0])
 	return sum
 }

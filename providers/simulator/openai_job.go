@@ -46,6 +46,8 @@ type openaiJob struct {
 	refSizes   []image.Point
 	mask       []byte
 
+	repeat int // how often just this was asked before
+
 	// Of decode.
 	references []image.Image // those that a picture shows
 	stencil    image.Image   // the mask

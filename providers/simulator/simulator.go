@@ -74,8 +74,9 @@ type Server struct {
 
 	requests atomic.Uint64 // of the OpenAI API, for their ids
 
-	mu  sync.Mutex // guards rng
-	rng *rand.Rand
+	mu    sync.Mutex // guards what follows
+	rng   *rand.Rand
+	drawn sightings // of requests to the OpenAI API
 
 	closeOnce sync.Once
 	closed    chan struct{}
@@ -127,12 +128,16 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// Reset forgets the journal, the faults set by SetFaults, the sightings that
+// Reset forgets the journal, the faults set by SetFaults, the sightings that tell
+// repeated requests apart and that
 // first=N counts, and the quotas' use. Options.Faults do not come back.
 func (s *Server) Reset() {
 	s.journal.reset()
 	s.faults.reset()
 	s.quota.reset()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drawn = sightings{}
 }
 
 // ServeHTTP answers one request of any of the wire formats.
@@ -194,4 +199,12 @@ func (s *Server) chance(p float64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rng.Float64() < p
+}
+
+// repeats says how often the OpenAI API was asked for just this before. It takes
+// no seed, and never makes one picture twice.
+func (s *Server) repeats(job *openaiJob) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.drawn.count(job.sum(0)) - 1
 }
