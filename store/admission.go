@@ -97,8 +97,14 @@ func admitSQL(which string) string {
 
 // admitNextSQL is the part that follows the end of generations. As a statement of
 // its own it sees those that were held by a transaction which the one before it
-// has waited for.
-var admitNextSQL = admitSQL(`(a.org_id, a.queue) IN (SELECT org_id, queue FROM generation WHERE id = ANY(@ids::text[]))`)
+// has waited for. Each is looked up by itself: a plan made while the table was
+// young would read it whole for long after.
+var admitNextSQL = admitSQL(`(a.org_id, a.queue) IN (
+				SELECT g.org_id, g.queue
+				FROM unnest(@ids::text[]) AS ended (id), LATERAL (
+					SELECT org_id, queue FROM generation WHERE id = ended.id OFFSET 0
+				) AS g
+			)`)
 
 // admitRound is how many organizations one statement serves.
 const admitRound = 100

@@ -40,12 +40,13 @@ func CallKey(simulated bool, model string) string {
 
 // ClaimGenerations gives each ticket's generation a new fence and marks it
 // processing, in one statement. A generation whose deadline passed before it
-// began is expired instead, and its place goes to its organization's next. The first claim also records one attempt per image,
-// numbered index+1; the runs before a later claim leave unfinished attempts,
-// which become ambiguous.
+// began is expired instead, and its place goes to its organization's next. The
+// first claim also records one attempt per image, numbered index+1; the runs
+// before a later claim leave unfinished attempts, which become ambiguous.
 //
 // The result has one entry per ticket, nil where there is nothing to run: the
-// generation has ended, is held or is unknown. An expired one is returned as it is.
+// generation has ended, is held or is unknown. An expired one is returned as it
+// is.
 func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket) ([]*Claim, error) {
 	ids, jobs := make([]string, len(tickets)), make([]int64, len(tickets))
 	for i, t := range tickets {

@@ -47,9 +47,10 @@ type NewImage struct {
 
 // FinishGenerations writes the outcomes of several runs, all or none: states,
 // images, attempts, the news of it, and the runs of those whose turn it now is: an
-// organization's next held ones take the places of its ended ones. It returns for each whether the run
-// still had the right to write; where it had not, nothing was written. It refuses
-// two outcomes of one generation: only one of them can be the rightful one's.
+// organization's next held ones take the places of its ended ones. It returns for
+// each whether the run still had the right to write; where it had not, nothing was
+// written. It refuses two outcomes of one generation: only one of them can be the
+// rightful one's.
 func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]bool, error) {
 	args, err := finishArgs(outcomes)
 	if err != nil {

@@ -110,19 +110,21 @@ type placedGeneration struct {
 }
 
 var insertGenerationsSQL = `
-		WITH new AS MATERIALIZED (
+		WITH taken AS MATERIALIZED (
+			-- A look-up for each: a join would read a young table whole.
+			SELECT generation_id
+			FROM json_to_recordset(@keys) AS mine (project_id text, test boolean, route text, key text, generation_id text)
+			WHERE generation_id <> (
+				SELECT generation_id FROM idempotency_key AS k
+				WHERE (k.project_id, k.test, k.route, k.key) = (mine.project_id, mine.test, mine.route, mine.key))
+		), new AS MATERIALIZED (
 			SELECT *, row_number() OVER (PARTITION BY org_id, queue ORDER BY id) AS place
 			FROM (
 				SELECT id, org_id, project_id, api_key_id, kind, test, simulated, model, model_used,
 					prompt, params, n, metadata, tags, created_at, deadline_at, coalesce(queue, 'generate') AS queue
 				FROM json_populate_recordset(NULL::generation, @rows)
 			) AS r
-			WHERE NOT EXISTS (
-				SELECT FROM json_populate_recordset(NULL::idempotency_key, @keys) AS mine
-				JOIN idempotency_key AS k
-					ON (k.project_id, k.test, k.route, k.key) = (mine.project_id, mine.test, mine.route, mine.key)
-				WHERE mine.generation_id = r.id AND k.generation_id <> r.id
-			)
+			WHERE id NOT IN (SELECT generation_id FROM taken)
 		), fleet AS MATERIALIZED (` + fleetSQL + `
 		), wanted AS MATERIALIZED (
 			SELECT w.org_id, w.queue, w.n, ` + capSQL + ` AS cap
