@@ -71,19 +71,46 @@ func (a NewAttempt) args(c *Claim) pgx.NamedArgs {
 }
 
 // BeginAttempt records a paid call that is about to be made beyond those of the
-// first claim, and returns its number. It returns ErrFenced if the run may no
-// longer make any.
-func (db *DB) BeginAttempt(ctx context.Context, c *Claim, a NewAttempt) (int, error) {
+// first claim, and returns its number. What came of the run's earlier ones is
+// recorded with it: if the run is lost now, only this one's outcome is unknown. It
+// returns ErrFenced if the run may no longer make any.
+func (db *DB) BeginAttempt(ctx context.Context, c *Claim, a NewAttempt, earlier []*AttemptOutcome) (int, error) {
+	outcomes, err := jsonArgs(map[string]any{"attempts": earlier})
+	if err != nil {
+		return 0, fmt.Errorf("begin attempt of %s: %w", c.ID, err)
+	}
+	args := a.args(c)
+	args["attempts"] = outcomes["attempts"]
 	return db.attempt(ctx, `
 		WITH own AS (
 			UPDATE generation
 			SET attempts = attempts + 1
 			WHERE id = @id AND project_id = @project_id AND fence = @fence AND status = 'processing'
 			RETURNING id, attempts, org_id, project_id, fence
+		), ended AS (`+endAttempts("own")+`
 		)
 		INSERT INTO attempt (generation_id, n, org_id, project_id, fence, image_index, route, provider, model, started_at)
 		SELECT id, attempts, org_id, project_id, fence, @image_index, @route, @provider, @model, now() FROM own
-		RETURNING n`, c, a.args(c))
+		RETURNING n`, c, args)
+}
+
+// endAttempts returns the statement that writes the outcomes in @attempts, of
+// generations in from.
+func endAttempts(from string) string {
+	return `
+			UPDATE attempt AS a
+			SET outcome = e.outcome,
+				code = e.code,
+				started_at = CASE WHEN e.started_at > '0001-01-02' THEN e.started_at ELSE a.started_at END,
+				finished_at = e.finished_at,
+				prompt_tokens = e.prompt_tokens,
+				image_tokens = e.image_tokens,
+				text_tokens = e.text_tokens,
+				cost_micros = e.cost_micros,
+				request_id = e.request_id
+			FROM json_populate_recordset(NULL::attempt, @attempts) AS e
+			JOIN ` + from + ` AS f ON f.id = e.generation_id
+			WHERE a.generation_id = e.generation_id AND a.n = e.n`
 }
 
 // RerouteAttempt says of a call that the first claim has announced, and that has

@@ -87,20 +87,7 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 			JOIN finished AS f ON f.id = i.generation_id
 			JOIN org ON org.id = f.org_id
 			ON CONFLICT (id) DO NOTHING
-		), ended AS (
-			UPDATE attempt AS a
-			SET outcome = e.outcome,
-				code = e.code,
-				started_at = CASE WHEN e.started_at > '0001-01-02' THEN e.started_at ELSE a.started_at END,
-				finished_at = e.finished_at,
-				prompt_tokens = e.prompt_tokens,
-				image_tokens = e.image_tokens,
-				text_tokens = e.text_tokens,
-				cost_micros = e.cost_micros,
-				request_id = e.request_id
-			FROM json_populate_recordset(NULL::attempt, @attempts) AS e
-			JOIN finished AS f ON f.id = e.generation_id
-			WHERE a.generation_id = e.generation_id AND a.n = e.n
+		), ended AS (`+endAttempts("finished")+`
 		), freed AS (`+leaveSQL("finished WHERE status <> 'queued'")+`
 		), told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM finished

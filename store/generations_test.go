@@ -168,10 +168,10 @@ func TestClaim_FencesAndOpensAttempts(t *testing.T) {
 	if b.finish(t, succeeded(first)) {
 		t.Error("the superseded run could finish")
 	}
-	if _, err := b.BeginAttempt(t.Context(), first, store.NewAttempt{ImageIndex: 0, Route: "simulator", Provider: "simulator", Model: "m"}); !errors.Is(err, store.ErrFenced) {
+	if _, err := b.BeginAttempt(t.Context(), first, store.NewAttempt{ImageIndex: 0, Route: "simulator", Provider: "simulator", Model: "m"}, nil); !errors.Is(err, store.ErrFenced) {
 		t.Errorf("the superseded run could begin an attempt: %v", err)
 	}
-	if n, err := b.BeginAttempt(t.Context(), second, store.NewAttempt{ImageIndex: 0, Route: "simulator", Provider: "simulator", Model: "m"}); err != nil || n != 3 {
+	if n, err := b.BeginAttempt(t.Context(), second, store.NewAttempt{ImageIndex: 0, Route: "simulator", Provider: "simulator", Model: "m"}, nil); err != nil || n != 3 {
 		t.Errorf("the next attempt is %d, %v; want 3", n, err)
 	}
 	third := b.claim(t, g.ID)
@@ -464,5 +464,25 @@ func TestLive_WakesWaitersOfTheEnded(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{key.ID}, <-keys); diff != "" {
 		t.Errorf("changed keys differ (-want +got):\n%s", diff)
+	}
+}
+
+// Once a further call has begun, what came of the run's earlier ones is on record:
+// a crash leaves only the last one unknown.
+func TestBeginAttempt_RecordsWhatCameBefore(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	g := b.queued(t, nil)
+	c := b.claim(t, g.ID)
+	earlier := []*store.AttemptOutcome{{GenerationID: g.ID, N: 1, Outcome: "overloaded", Code: "UNAVAILABLE", FinishedAt: time.Now()}}
+	if n, err := b.BeginAttempt(t.Context(), c, store.NewAttempt{Route: "gemini-2", Provider: "gemini", Model: "m"}, earlier); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	if again := b.claim(t, g.ID); len(again.Paid) != 1 {
+		t.Errorf("after a crash %d calls may have been paid, want one", len(again.Paid))
+	}
+	attempts, err := b.Attempts(t.Context(), b.project.ID, []string{g.ID})
+	if err != nil || len(attempts) != 2 || *attempts[0].Outcome != "overloaded" || *attempts[1].Outcome != store.AttemptAmbiguous {
+		t.Errorf("attempts are %+v, %v", attempts, err)
 	}
 }

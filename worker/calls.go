@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/nanobanana/nanobanana/providers"
@@ -51,8 +52,15 @@ func (c *calling) begin(ctx context.Context, call providers.Call) error {
 		return r.w.opts.DB.RerouteAttempt(ctx, r.claim, c.n, attempt)
 	}
 	var err error
-	c.n, err = r.w.opts.DB.BeginAttempt(ctx, r.claim, attempt)
+	c.n, err = r.w.opts.DB.BeginAttempt(ctx, r.claim, attempt, r.ended())
 	return err
+}
+
+// ended lists the calls of the run whose outcome is known.
+func (r *run) ended() []*store.AttemptOutcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.attempts)
 }
 
 // end notes how the call ended, for the run's outcome.

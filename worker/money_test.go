@@ -26,7 +26,7 @@ func (b *bundle) die(t *testing.T, id string) {
 		t.Fatal(claims, err)
 	}
 	if claims[0].Fence > 1 {
-		if _, err := b.db.BeginAttempt(t.Context(), claims[0], store.NewAttempt{ImageIndex: 0, Route: "simulator", Provider: "simulator", Model: "m"}); err != nil {
+		if _, err := b.db.BeginAttempt(t.Context(), claims[0], store.NewAttempt{ImageIndex: 0, Route: "simulator", Provider: "simulator", Model: "m"}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
