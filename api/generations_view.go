@@ -182,7 +182,8 @@ func (s *server) providerOf(g *store.Generation, attempts []*store.Attempt) stri
 	case len(attempts) > 0:
 		return providerOfAttempt(attempts[len(attempts)-1])
 	}
-	return s.opts.LiveProvider
+	model, _ := providers.Lookup(g.ModelUsed)
+	return s.liveProvider(model)
 }
 
 // providerOfAttempt is the route's name where no provider is on record.

@@ -80,7 +80,7 @@ func (s *server) getModel(ctx context.Context, in *getModelInput) (*getModelOutp
 func (s *server) viewModel(caller *auth.Caller, m providers.Model) model {
 	v := model{
 		ID: m.Name, Object: "model", OwnedBy: m.Provider, Title: m.Title, Default: m.Name == providers.DefaultModel,
-		Provider: s.opts.LiveProvider, Capabilities: []string{store.KindGenerate}, MaxImages: store.MaxImages,
+		Provider: s.liveProvider(m), Capabilities: []string{store.KindGenerate}, MaxImages: store.MaxImages,
 		AspectRatios: m.AspectRatios, Aliases: []alias{},
 		ReleasedAt: m.ReleasedAt, DeprecatedAt: m.DeprecatedAt, ShutdownAt: m.ShutdownAt, ReplacedBy: orNil(m.ReplacedBy),
 	}
@@ -111,6 +111,23 @@ func (s *server) viewModel(caller *auth.Caller, m providers.Model) model {
 		}
 	}
 	return v
+}
+
+// liveProvider is who makes a live key's images with a model: its own provider, or
+// that of the model that stands in for it.
+func (s *server) liveProvider(m providers.Model) string {
+	if len(s.opts.LiveProviders) == 0 {
+		return simulator
+	}
+	if slices.Contains(s.opts.LiveProviders, m.Provider) {
+		return m.Provider
+	}
+	for _, name := range s.opts.LiveProviders {
+		if _, ok := m.For(name); ok {
+			return name
+		}
+	}
+	return m.Provider
 }
 
 // nativeSizes lists what the model makes at a resolution, in order of its ratios.

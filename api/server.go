@@ -39,8 +39,9 @@ type Options struct {
 	// Empty derives it from each request.
 	BaseURL string
 
-	// LiveProvider is what live keys run on: "gemini" or, the default, "simulator".
-	LiveProvider string
+	// LiveProviders are what live keys run on, "gemini" and "openai"; none: the
+	// simulator.
+	LiveProviders []string
 
 	// MaxBody is the most bytes of a request's body; default 1 MiB.
 	MaxBody int64
@@ -98,9 +99,6 @@ func New(opts Options) (http.Handler, error) {
 
 func newServer(opts Options) *server {
 	opts.BaseURL = strings.TrimSuffix(opts.BaseURL, "/")
-	if opts.LiveProvider == "" {
-		opts.LiveProvider = simulator
-	}
 	if opts.MaxBody == 0 {
 		opts.MaxBody = 1 << 20
 	}

@@ -58,7 +58,7 @@ func setup(t testing.TB, adjust func(*api.Options)) *bundle {
 	listening.Go(func() { live.Run(ctx) })
 
 	opts := api.Options{
-		DB: b.db, Queue: queue, Blobs: b.blobs, Keys: b.keys, Signer: b.signer, Live: live, LiveProvider: "gemini",
+		DB: b.db, Queue: queue, Blobs: b.blobs, Keys: b.keys, Signer: b.signer, Live: live, LiveProviders: []string{"gemini"},
 		Drain: b.drain, Logger: slog.New(slog.NewJSONHandler(b.log, nil)), Version: "test",
 	}
 	if adjust != nil {

@@ -98,8 +98,6 @@ func (r *routeSpec) check(bad func(format string, args ...any)) {
 		bad("vertex needs a project")
 	case r.Vertex == nil && r.key == "" && r.KeyEnv == "":
 		bad("it needs key_env, the name of the variable that holds its key, or vertex")
-	case r.Vertex == nil && r.key == "":
-		bad("the variable %s is not set", r.KeyEnv)
 	}
 	if u, err := url.Parse(r.URL); r.URL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 		bad("url %q is not an http:// or https:// address", r.URL)
@@ -190,17 +188,19 @@ func liveChain(cfg *config) (providers.ChainOptions, error) {
 	for capability, names := range file.Order {
 		opts.Order[providers.Capability(capability)] = names
 	}
+	var errs []error
 	for _, r := range file.Routes {
 		route, err := r.open()
 		if err != nil {
-			return opts, fmt.Errorf("route %s: %w", r.Name, err)
+			errs = append(errs, fmt.Errorf("route %q: %w", r.Name, err))
 		}
 		opts.Routes = append(opts.Routes, route)
 	}
-	return opts, nil
+	return opts, errors.Join(errs...)
 }
 
-// open makes the route's client. It calls nobody.
+// open makes the route's client. It calls nobody. Only here must the key be there:
+// a front door has no use for it.
 func (r *routeSpec) open() (providers.RouteOptions, error) {
 	opts := providers.RouteOptions{
 		Name: r.Name, API: r.API, Concurrency: r.Concurrency, Disabled: r.Disabled, Prices: r.Prices,
@@ -214,6 +214,8 @@ func (r *routeSpec) open() (providers.RouteOptions, error) {
 	}
 	var err error
 	switch {
+	case r.Vertex == nil && r.key == "":
+		err = fmt.Errorf("the variable %s is not set", r.KeyEnv)
 	case r.API == "openai":
 		opts.Provider, err = openai.New(openai.Options{APIKey: r.key, BaseURL: r.URL})
 	case r.Vertex != nil:

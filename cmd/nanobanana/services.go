@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nanobanana/nanobanana/api"
@@ -112,7 +113,7 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	if err != nil {
 		return nil, err
 	}
-	queue, err := jobs.NewQueue(jobs.Options{DB: db, LiveSimulated: cfg.liveProvider() == "simulator"})
+	queue, err := jobs.NewQueue(jobs.Options{DB: db, LiveSimulated: len(cfg.liveProviders()) == 0})
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +121,7 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	f := &front{queue: queue, live: make(chan struct{}), drain: make(chan struct{}), failed: make(chan error, 1)}
 	handler, err := api.New(api.Options{
 		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Live: live,
-		BaseURL: cfg.BaseURL, LiveProvider: cfg.liveProvider(), Logger: logger, Version: version(), Drain: f.drain,
+		BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
 	})
 	if err != nil {
 		queue.Close()
@@ -159,13 +160,19 @@ func (f *front) stop(ctx context.Context) error {
 	return err
 }
 
-// liveProvider names what live keys' images are made by.
-func (c *config) liveProvider() string {
+// liveProviders names those that make live keys' images; none: the simulator does.
+func (c *config) liveProviders() []string {
 	file, err := c.routes()
-	if err != nil || len(file.Routes) == 0 {
-		return "simulator"
+	if err != nil {
+		return nil // check has said so
 	}
-	return file.Routes[0].API
+	var names []string
+	for _, r := range file.Routes {
+		if !slices.Contains(names, r.API) {
+			names = append(names, r.API)
+		}
+	}
+	return names
 }
 
 // startWorker starts a worker with its providers. stop ends both.
@@ -182,7 +189,7 @@ func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.St
 	}
 	opts := worker.Options{
 		DB: db, Blobs: images, SpoolDir: spool, Logger: logger,
-		Concurrency: get(cfg.Concurrency.value()), DrainTimeout: get(cfg.Drain.value()),
+		Concurrency: get(cfg.Concurrency.value()), BatchConcurrency: get(cfg.BatchConcurrency.value()), DrainTimeout: get(cfg.Drain.value()),
 	}
 	if opts.Simulator, err = simulatorChain(url); err != nil {
 		return fail(err)
