@@ -12,7 +12,7 @@ import (
 // architecture: arrows point down, and a new one is a decision.
 var allowed = map[string][]string{
 	"cmd/nanobanana": {
-		"api", "api/auth", "api/client", "billing", "jobs", "providers", "providers/gemini", "providers/simulator",
+		"api", "api/auth", "api/client", "billing", "jobs", "providers", "providers/gemini", "providers/openai", "providers/simulator",
 		"store", "store/blobs", "store/localpg", "worker",
 	},
 	"api":                   {"api/auth", "jobs", "providers", "store", "store/blobs"},
