@@ -24,25 +24,23 @@ func (w *Worker) keepWatch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if !w.pulse.mayJudge(time.Now()) {
+		if w.pulse.mayJudge(time.Now()) {
+			w.watched(ctx, "take over", w.takeOver(ctx, orphans))
+		} else {
 			clear(orphans)
-			continue
 		}
-		for name, step := range map[string]func(context.Context) error{
-			"take over": func(ctx context.Context) error { return w.takeOver(ctx, orphans) },
-			"admit":     func(ctx context.Context) error { _, err := w.opts.DB.AdmitHeld(ctx); return err },
-			"expire": func(ctx context.Context) error {
-				if turn%expireTurns != 0 {
-					return nil
-				}
-				_, err := w.opts.DB.ExpireOverdue(ctx, maxOverdue)
-				return err
-			},
-		} {
-			if err := step(ctx); err != nil && ctx.Err() == nil {
-				w.opts.Logger.Warn("watch failed, trying each second", "step", name, "error", err)
-			}
+		_, err := w.opts.DB.AdmitHeld(ctx)
+		w.watched(ctx, "admit", err)
+		if turn%expireTurns == 0 {
+			_, err := w.opts.DB.ExpireOverdue(ctx, maxOverdue)
+			w.watched(ctx, "expire", err)
 		}
+	}
+}
+
+func (w *Worker) watched(ctx context.Context, step string, err error) {
+	if err != nil && ctx.Err() == nil {
+		w.opts.Logger.Warn("watch failed, trying each second", "step", step, "error", err)
 	}
 }
 

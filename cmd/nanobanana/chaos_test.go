@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,6 +74,41 @@ func TestChaos_Short(t *testing.T) {
 		t.Errorf("%d invariants checked, want %d", len(r.Checked), want)
 	}
 	wantEmpty(t, dir)
+}
+
+// While only the database is struck, customers get an answer each time, and one to
+// wait by if it is not the one they want; all goes on within seconds.
+func TestChaos_PostgresRestartedUnderLoad(t *testing.T) {
+	t.Parallel()
+	dir := passableDir(t)
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "chaos", "--jobs=120", "--kills=4", "--seed=3",
+		"--spare=api,worker,upstream", "--json", "--dir="+dir)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("chaos: %v\n%s%s", err, stderr.String(), stdout.String())
+	}
+	var r chaosReport
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Kills != 0 || r.DatabaseRestarts != 1 || len(r.Database) != 1 || r.Lost != 0 || r.Accepted != 120 {
+		t.Errorf("dealt out: %+v", r)
+	}
+	const most = 10_000
+	for _, outage := range r.Database {
+		for _, ms := range []*float64{outage.FirstAnswerMS, outage.FirstEndMS} {
+			if ms == nil || *ms > most {
+				t.Errorf("an answer and an end after %v ms, want within %d", ms, most)
+			}
+		}
+	}
+	// 503 counts here only with Retry-After; anything else is a violation.
+	for answer := range r.Answers {
+		if !slices.Contains([]string{"GET 200", "POST 200", "POST 202", "GET 503", "POST 503"}, answer) {
+			t.Errorf("customers saw %s: %v", answer, r.Answers)
+		}
+	}
 }
 
 func TestChaos_KeepsLogsAndPrintsARow(t *testing.T) {
