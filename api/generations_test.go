@@ -141,8 +141,8 @@ func TestGeneration_ImageErrorsCountTheirAttempts(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
 	id := b.submit(b.live, `{"prompt":"x","n":2}`)
-	claim := b.claim(id) // which begins one attempt per image
-	_, err := b.db.BeginAttempt(t.Context(), claim, store.NewAttempt{ImageIndex: 1, Route: "gemini", Provider: "gemini", Model: "gemini-nano-banana-2.1"}, nil)
+	claim := b.claim(id) // which begins an attempt for the first image
+	_, err := b.db.BeginAttempt(t.Context(), claim, store.NewAttempt{ImageIndex: 1, Route: "gemini", Provider: "gemini", Model: "gemini-nano-banana-2.1"}, nil, nil)
 	b.must(err)
 	failure := store.GenerationError{Code: "provider_error", Message: "It failed."}
 	b.end(claim, &store.Outcome{
@@ -154,7 +154,7 @@ func TestGeneration_ImageErrorsCountTheirAttempts(t *testing.T) {
 	for _, e := range a.json["image_errors"].([]any) {
 		got = append(got, e.(map[string]any)["error"].(map[string]any)["attempts"])
 	}
-	if diff := cmp.Diff([]any{1.0, 2.0}, got); diff != "" {
+	if diff := cmp.Diff([]any{1.0, 1.0}, got); diff != "" {
 		t.Errorf("attempts (-want +got):\n%s\n%s", diff, a.body)
 	}
 }
@@ -255,7 +255,7 @@ func TestGeneration_ReceiptOfEveryCall(t *testing.T) {
 	b := setup(t, nil)
 	id := b.submit(b.live, `{"prompt":"x"}`)
 	claim := b.claim(id)
-	n, err := b.db.BeginAttempt(t.Context(), claim, store.NewAttempt{Route: "openai", Provider: "openai", Model: "gpt-image-2"}, nil)
+	n, err := b.db.BeginAttempt(t.Context(), claim, store.NewAttempt{Route: "openai", Provider: "openai", Model: "gpt-image-2"}, nil, nil)
 	b.must(err)
 	b.must(b.db.RerouteAttempt(t.Context(), claim, 1, store.NewAttempt{Route: "gemini-2", Provider: "gemini", Model: "gemini-nano-banana-2.1"}))
 	start := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)

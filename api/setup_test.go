@@ -188,12 +188,14 @@ func (b *bundle) submit(key, body string) string {
 // claim begins a run of a generation as a worker does.
 func (b *bundle) claim(id string) *store.Claim {
 	b.Helper()
+	var ticket int64
+	b.must(b.db.Pool().QueryRow(b.Context(), `SELECT river_job_id FROM generation WHERE id = $1`, id).Scan(&ticket))
 	claims, err := b.db.ClaimGenerations(b.Context(), store.Claimer{
 		Worker: "w", Calls: map[string]store.NewAttempt{
 			store.CallKey(false, "banana"): {Route: "gemini", Provider: "gemini", Model: "gemini-nano-banana-2.1"},
 			store.CallKey(true, "banana"):  {Route: "simulator", Provider: "simulator", Model: "gemini-nano-banana-2.1"},
 		},
-	}, []store.Ticket{{GenerationID: id, RiverJobID: 1}})
+	}, []store.Ticket{{GenerationID: id, RiverJobID: ticket}})
 	b.must(err)
 	if claims[0] == nil {
 		b.Fatalf("%s can not be claimed", id)

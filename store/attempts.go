@@ -72,19 +72,21 @@ func (a NewAttempt) args(c *Claim) pgx.NamedArgs {
 
 // BeginAttempt records a paid call that is about to be made beyond those of the
 // first claim, and returns its number. What came of the run's earlier ones is
-// recorded with it: if the run is lost now, only this one's outcome is unknown. It
-// returns ErrFenced if the run may no longer make any.
-func (db *DB) BeginAttempt(ctx context.Context, c *Claim, a NewAttempt, earlier []*AttemptOutcome) (int, error) {
-	outcomes, err := jsonArgs(map[string]any{"attempts": earlier})
+// recorded with it, and why images are missing that are not to be asked for again:
+// if the run is lost now, only this call's outcome is unknown. It returns ErrFenced
+// if the run may no longer make any.
+func (db *DB) BeginAttempt(ctx context.Context, c *Claim, a NewAttempt, earlier []*AttemptOutcome, refused []ImageError) (int, error) {
+	outcomes, err := jsonArgs(map[string]any{"attempts": earlier, "refused": refused})
 	if err != nil {
 		return 0, fmt.Errorf("begin attempt of %s: %w", c.ID, err)
 	}
 	args := a.args(c)
-	args["attempts"] = outcomes["attempts"]
+	args["attempts"], args["refused"] = outcomes["attempts"], outcomes["refused"]
 	return db.attempt(ctx, `
 		WITH own AS (
 			UPDATE generation
-			SET attempts = attempts + 1
+			SET attempts = attempts + 1,
+				image_errors = CASE WHEN @refused::jsonb = '[]' THEN image_errors ELSE @refused::jsonb END
 			WHERE id = @id AND project_id = @project_id AND fence = @fence AND status = 'processing'
 			RETURNING id, attempts, org_id, project_id, fence
 		), ended AS (`+endAttempts("own")+`

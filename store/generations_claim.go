@@ -65,7 +65,7 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 				finished_at = CASE WHEN late THEN now() END,
 				error = CASE WHEN late THEN @expired::jsonb ELSE g.error END,
 				started_at = CASE WHEN late THEN NULL ELSE coalesce(g.started_at, now()) END,
-				attempts = g.attempts + CASE WHEN late OR g.fence > 0 THEN 0 ELSE g.n END,
+				attempts = g.attempts + (NOT late AND g.fence = 0)::int,
 				fence = g.fence + 1,
 				worker = @worker,
 				river_job_id = t.job
@@ -74,12 +74,13 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 				FROM ticket JOIN generation AS old USING (id)
 			) AS t
 			WHERE g.id = t.id AND g.status IN ('queued', 'processing') AND g.held_at IS NULL
+				AND (g.river_job_id IS NULL OR g.river_job_id = t.job)
 			RETURNING `+columns[Generation]("g")+`
 		), begun AS (
 			INSERT INTO attempt (generation_id, n, org_id, project_id, fence, image_index, route, provider, model, started_at)
-			SELECT id, i + 1, org_id, project_id, fence, i,
+			SELECT id, 1, org_id, project_id, fence, 0,
 				coalesce(call ->> 'Route', 'none'), call ->> 'Provider', coalesce(call ->> 'Model', model_used), now()
-			FROM claimed, generate_series(0, n - 1) AS i,
+			FROM claimed,
 				LATERAL (SELECT @calls::jsonb -> (CASE WHEN simulated THEN 'test:' ELSE 'live:' END || model_used) AS call) AS c
 			WHERE fence = 1 AND status = 'processing'
 		), lost AS (

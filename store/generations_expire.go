@@ -16,11 +16,16 @@ func expiredError() GenerationError {
 // ASCII.
 const expireLock = 0x6e62657870697265
 
+// maxNotified is how many ids fit into the payload of one notification, which
+// Postgres bounds at 8,000 bytes.
+const maxNotified = 200
+
 // ExpireOverdue ends up to limit generations, held or with a ticket, that have
 // not begun by their deadline, and returns how many. Their tickets end with them
 // and their places go to others. Any number of processes may call it at once; one
 // that finds another at it returns 0.
 func (db *DB) ExpireOverdue(ctx context.Context, limit int) (int, error) {
+	limit = min(limit, maxNotified)
 	var expired []string
 	err := db.Transact(ctx, func(tx *DB) error {
 		rows, err := tx.q.Query(ctx, `SELECT pg_try_advisory_xact_lock(@lock)`, pgx.NamedArgs{"lock": int64(expireLock)})

@@ -20,6 +20,7 @@ type Outcome struct {
 	CountsTry    bool              `json:"counts_try"` // the run ended in a fault that uses up a try
 	Orphans      bool              `json:"orphans"`    // it may have stored blobs that have no row
 	ModelUsed    string            `json:"model_used"` // of the catalogue, where a substitute made the images
+	Unmade       bool              `json:"unmade"`     // the call that the first claim announced was never made, nor any other
 	Images       []*NewImage       `json:"-"`
 	Attempts     []*AttemptOutcome `json:"-"`
 }
@@ -62,7 +63,7 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 		WITH outcome AS (
 			SELECT * FROM json_to_recordset(@outcomes) AS o (
 				id text, fence int, status text, error jsonb, image_errors jsonb, counts_try boolean, orphans boolean,
-				model_used text)
+				model_used text, unmade boolean)
 		), finished AS (
 			UPDATE generation AS g
 			SET status = o.status,
@@ -70,11 +71,12 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 				image_errors = o.image_errors,
 				model_used = coalesce(nullif(o.model_used, ''), g.model_used),
 				tries = g.tries + o.counts_try::int,
+				attempts = g.attempts - o.unmade::int,
 				finished_at = CASE WHEN o.status <> 'queued' THEN now() END,
 				purge_at = CASE WHEN o.orphans THEN now() + @purge_after ELSE g.purge_at END
 			FROM outcome AS o
 			WHERE g.id = o.id AND g.fence = o.fence AND g.status = 'processing'
-			RETURNING g.id, g.org_id, g.project_id, g.status, g.queue, g.held_at
+			RETURNING g.id, g.org_id, g.project_id, g.status, g.queue, g.held_at, o.unmade
 		), stored AS (
 			INSERT INTO image (id, generation_id, org_id, project_id, idx, blob_key, media_type,
 				bytes, width, height, sha256, created_at, expires_at,
@@ -88,6 +90,16 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 			JOIN org ON org.id = f.org_id
 			ON CONFLICT (id) DO NOTHING
 		), ended AS (`+endAttempts("finished")+`
+		), unmade AS (
+			DELETE FROM attempt AS a
+			USING finished AS f
+			WHERE f.unmade AND a.generation_id = f.id AND a.outcome IS NULL
+		), unheard AS (
+			UPDATE attempt AS a
+			SET outcome = 'ambiguous', finished_at = now()
+			FROM finished AS f
+			WHERE f.status <> 'queued' AND NOT f.unmade AND a.generation_id = f.id AND a.outcome IS NULL
+				AND (a.generation_id, a.n) NOT IN (SELECT generation_id, n FROM json_populate_recordset(NULL::attempt, @attempts))
 		), freed AS (`+leaveSQL("finished WHERE status <> 'queued'")+`
 		), told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM finished

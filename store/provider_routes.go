@@ -32,12 +32,14 @@ func (r *ProviderRoute) Here(t *time.Time) time.Time {
 	return time.Now().Add(t.Sub(r.Now))
 }
 
+var routesSQL = `
+		SELECT ` + columns[ProviderRoute]("") + `
+		FROM (SELECT *, now() AS now FROM provider_route) AS r
+		ORDER BY name`
+
 // ProviderRoutes lists the routes that something is known of.
 func (db *DB) ProviderRoutes(ctx context.Context) ([]*ProviderRoute, error) {
-	routes, err := many[ProviderRoute](ctx, db, `
-		SELECT `+columns[ProviderRoute]("")+`
-		FROM (SELECT *, now() AS now FROM provider_route) AS r
-		ORDER BY name`, nil)
+	routes, err := many[ProviderRoute](ctx, db, routesSQL, nil)
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
@@ -52,11 +54,12 @@ type RouteNews struct {
 	Cooldown time.Duration // longer than 0: the upstream asked for this pause
 	Reason   string        // of the cooldown
 	Open     time.Duration // longer than 0: the breaker has opened for so long
-	Closed   bool          // a call succeeded: breaker and cooldown are over
+	Closed   bool          // a call succeeded: the breaker is closed
+	Age      time.Duration // since it was found out; a Closed older than the row changes nothing
 }
 
 // SaveRouteNews records what a process found out and tells the others. A cooldown
-// is never shortened, except by Closed.
+// is never shortened: it ends by itself, or by an operator.
 func (db *DB) SaveRouteNews(ctx context.Context, n RouteNews) error {
 	_, err := db.q.Exec(ctx, `
 		WITH saved AS (
@@ -67,15 +70,17 @@ func (db *DB) SaveRouteNews(ctx context.Context, n RouteNews) error {
 				CASE WHEN @open::interval > '0' THEN now() + @open END,
 				@by)
 			ON CONFLICT (name) DO UPDATE
-			SET cooldown_until = CASE WHEN NOT @closed THEN greatest(r.cooldown_until, excluded.cooldown_until) END,
-				cooldown_reason = CASE WHEN NOT @closed THEN coalesce(excluded.cooldown_reason, r.cooldown_reason) END,
-				open_until = CASE WHEN NOT @closed THEN greatest(r.open_until, excluded.open_until) END,
+			SET cooldown_until = greatest(r.cooldown_until, excluded.cooldown_until),
+				cooldown_reason = coalesce(excluded.cooldown_reason, r.cooldown_reason),
+				open_until = CASE
+					WHEN NOT @closed OR r.changed_at > now() - @age::interval THEN greatest(r.open_until, excluded.open_until)
+				END,
 				changed_at = now(), changed_by = excluded.changed_by
 			RETURNING name
 		)
 		SELECT pg_notify(@channel, name) FROM saved`,
 		pgx.NamedArgs{
-			"name": n.Name, "cooldown": n.Cooldown, "reason": n.Reason, "open": n.Open, "closed": n.Closed,
+			"name": n.Name, "cooldown": n.Cooldown, "reason": n.Reason, "open": n.Open, "closed": n.Closed, "age": n.Age,
 			"by": n.By, "channel": channelRoute,
 		})
 	if err != nil {

@@ -58,6 +58,8 @@ func Open(ctx context.Context, url string, opts Options) (*DB, error) {
 	if opts.Name == "" {
 		params["application_name"] = "nanobanana"
 	}
+	// A host that is gone must not keep its locks for as long as TCP hopes.
+	params["tcp_user_timeout"] = "15000"
 	if !opts.Queue {
 		// A stalled process must not hold rows that others wait for.
 		params["statement_timeout"] = "20s"

@@ -19,16 +19,30 @@ type Stranded struct {
 // maxStranded bounds one transaction that takes tickets back.
 const maxStranded = 500
 
-// SilentTickets returns running tickets of workers that have been silent for the
-// time given.
-func (db *DB) SilentTickets(ctx context.Context, silence time.Duration) ([]int64, error) {
+// A Silence is a worker that has not been heard of since a heartbeat.
+type Silence struct {
+	Worker string
+	SeenAt time.Time
+}
+
+// SilentTickets returns the running tickets of silent workers.
+func (db *DB) SilentTickets(ctx context.Context, silent []Silence) ([]int64, error) {
+	args := silences(silent)
+	args["limit"] = maxStranded
 	return db.tickets(ctx, `
 		SELECT j.id FROM `+RiverSchema+`.river_job AS j
-		JOIN worker AS w ON w.id = j.attempted_by[array_upper(j.attempted_by, 1)]
-		WHERE j.state = 'running' AND j.kind = 'generate' AND w.seen_at < now() - @silence::interval
+		WHERE j.state = 'running' AND j.kind = 'generate'
+			AND j.attempted_by[array_upper(j.attempted_by, 1)] = ANY(@silent::text[])
 		ORDER BY j.id
-		LIMIT @limit`,
-		pgx.NamedArgs{"silence": silence, "limit": maxStranded})
+		LIMIT @limit`, args)
+}
+
+func silences(silent []Silence) pgx.NamedArgs {
+	workers, seen := make([]string, len(silent)), make([]time.Time, len(silent))
+	for i, s := range silent {
+		workers[i], seen[i] = s.Worker, s.SeenAt
+	}
+	return pgx.NamedArgs{"silent": workers, "seen": seen}
 }
 
 // OwnTickets returns the tickets that a worker is running as far as the queue
@@ -56,10 +70,23 @@ func (db *DB) tickets(ctx context.Context, sql string, args pgx.NamedArgs) ([]in
 // for each generation that it was to run. The old ticket is never run again, so
 // that a worker that was only frozen writes to a ticket that is over, and not to
 // that of the run which took its place. It returns how many generations got one.
-// Tickets that another process is taking are left to it.
-func (db *DB) TakeTickets(ctx context.Context, tickets []int64) (int, error) {
+// Tickets that another process is taking are left to it, and so are those of a
+// worker that has been heard of after all; own are the caller's.
+func (db *DB) TakeTickets(ctx context.Context, silent []Silence, tickets, own []int64) (int, error) {
 	taken := 0
+	args := silences(silent)
+	args["tickets"] = tickets
 	err := db.Transact(ctx, func(tx *DB) error {
+		still, err := tx.tickets(ctx, `
+			SELECT j.id FROM `+RiverSchema+`.river_job AS j
+			JOIN unnest(@silent::text[], @seen::timestamptz[]) AS s (worker, seen_at)
+				ON s.worker = j.attempted_by[array_upper(j.attempted_by, 1)]
+			JOIN worker AS w ON w.id = s.worker AND w.seen_at = s.seen_at
+			WHERE j.id = ANY(@tickets) AND j.state = 'running'`, args)
+		if err != nil {
+			return err
+		}
+		tickets := append(still, own...)
 		// Generations are locked before tickets, as a cancel does.
 		stranded, err := many[Stranded](ctx, tx, `
 			SELECT g.id, g.queue FROM `+RiverSchema+`.river_job AS j

@@ -74,9 +74,16 @@ func (p *Pulse) Close(ctx context.Context) {
 	}
 }
 
-// Beat records a heartbeat and returns the ids of the runs whose claim is gone:
-// the generation has ended or another run has it.
-func (p *Pulse) Beat(ctx context.Context, h Heartbeat) (lost []string, err error) {
+// A Beaten is what a worker is told in return for its heartbeat.
+type Beaten struct {
+	// Lost are the generations of the runs whose claim is gone: the generation
+	// has ended or another run has it.
+	Lost   []string
+	Routes []*ProviderRoute // as ProviderRoutes returns them
+}
+
+// Beat records a heartbeat.
+func (p *Pulse) Beat(ctx context.Context, h Heartbeat) (told *Beaten, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	if p.conn == nil {
@@ -88,14 +95,14 @@ func (p *Pulse) Beat(ctx context.Context, h Heartbeat) (lost []string, err error
 			return nil, fmt.Errorf("listen for routes: %w", err)
 		}
 	}
-	if lost, err = p.beat(ctx, h); err != nil {
+	if told, err = p.beat(ctx, h); err != nil {
 		p.Close(ctx)
 		return nil, fmt.Errorf("heartbeat: %w", err)
 	}
-	return lost, nil
+	return told, nil
 }
 
-func (p *Pulse) beat(ctx context.Context, h Heartbeat) ([]string, error) {
+func (p *Pulse) beat(ctx context.Context, h Heartbeat) (*Beaten, error) {
 	ids, fences := make([]string, len(h.Runs)), make([]int, len(h.Runs))
 	for i, r := range h.Runs {
 		ids[i], fences[i] = r.GenerationID, r.Fence
@@ -107,7 +114,9 @@ func (p *Pulse) beat(ctx context.Context, h Heartbeat) ([]string, error) {
 	if h.Worker.Routes == nil {
 		routes = []byte("[]")
 	}
-	rows, err := p.conn.Query(ctx, `
+	var told Beaten
+	var batch pgx.Batch // one round trip
+	batch.Queue(`
 		WITH beat AS (
 			INSERT INTO worker (id, slots, batch_slots, routes)
 			VALUES (@id, @slots, @batch_slots, @routes)
@@ -122,11 +131,38 @@ func (p *Pulse) beat(ctx context.Context, h Heartbeat) ([]string, error) {
 		pgx.NamedArgs{
 			"id": h.Worker.ID, "slots": h.Worker.Slots, "batch_slots": h.Worker.BatchSlots, "routes": string(routes),
 			"ids": ids, "fences": fences,
-		})
-	if err != nil {
+		}).Query(func(rows pgx.Rows) error {
+		told.Lost, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	batch.Queue(routesSQL).Query(func(rows pgx.Rows) error {
+		told.Routes, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[ProviderRoute])
+		return err
+	})
+	if err := p.conn.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
+	return &told, nil
+}
+
+// Routes returns what the fleet knows of its routes, over the same connection.
+func (p *Pulse) Routes(ctx context.Context) ([]*ProviderRoute, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if p.conn == nil {
+		return nil, fmt.Errorf("list routes: %w", pgconn.ErrConnClosed)
+	}
+	rows, err := p.conn.Query(ctx, routesSQL)
+	if err != nil {
+		p.Close(ctx)
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	routes, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[ProviderRoute])
+	if err != nil {
+		p.Close(ctx)
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	return routes, nil
 }
 
 // Wait returns when a route may have changed, or d is over. It reports whether
@@ -162,25 +198,42 @@ func (db *DB) Workers(ctx context.Context, within time.Duration) ([]*Worker, err
 	return workers, nil
 }
 
-// RemoveWorker forgets a worker that has stopped and left nothing running.
+// Beats lists the last heartbeat of every worker on record.
+func (db *DB) Beats(ctx context.Context) ([]Silence, error) {
+	rows, err := db.q.Query(ctx, `SELECT id, seen_at FROM worker ORDER BY id`)
+	if err != nil {
+		return nil, fmt.Errorf("list heartbeats: %w", err)
+	}
+	beats, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Silence])
+	if err != nil {
+		return nil, fmt.Errorf("list heartbeats: %w", err)
+	}
+	return beats, nil
+}
+
+// RemoveWorker forgets a worker that has stopped, unless a ticket is left that it
+// is running as far as the queue knows: the row tells the others to take it.
 func (db *DB) RemoveWorker(ctx context.Context, id string) error {
-	_, err := db.q.Exec(ctx, `DELETE FROM worker WHERE id = @id`, pgx.NamedArgs{"id": id})
+	_, err := db.q.Exec(ctx, `
+		DELETE FROM worker AS w
+		WHERE w.id = @id AND `+withoutTickets, pgx.NamedArgs{"id": id})
 	if err != nil {
 		return fmt.Errorf("remove worker %s: %w", id, err)
 	}
 	return nil
 }
 
+const withoutTickets = `NOT EXISTS (
+			SELECT FROM ` + RiverSchema + `.river_job AS j
+			WHERE j.state = 'running' AND j.attempted_by[array_upper(j.attempted_by, 1)] = w.id
+		)`
+
 // RemoveDeadWorkers forgets the workers that nobody has heard of for long and
 // that have no running ticket.
 func (db *DB) RemoveDeadWorkers(ctx context.Context, silence time.Duration) error {
 	_, err := db.q.Exec(ctx, `
 		DELETE FROM worker AS w
-		WHERE w.seen_at < now() - @silence::interval
-			AND NOT EXISTS (
-				SELECT FROM `+RiverSchema+`.river_job AS j
-				WHERE j.state = 'running' AND j.attempted_by[array_upper(j.attempted_by, 1)] = w.id
-			)`,
+		WHERE w.seen_at < now() - @silence::interval AND `+withoutTickets,
 		pgx.NamedArgs{"silence": silence})
 	if err != nil {
 		return fmt.Errorf("remove dead workers: %w", err)

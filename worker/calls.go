@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -23,8 +24,8 @@ type calling struct {
 	made  bool // one has begun in this run
 }
 
-// begin records a paid call before it is made. The first claim has announced one
-// for each image; only if it takes another route is that said first. Once the
+// begin records a paid call before it is made. The first claim has announced that
+// of the first image; only if it takes another route is that said first. Once the
 // run has lost its claim, or may be about to, it makes no more calls.
 func (c *calling) begin(ctx context.Context, call providers.Call) error {
 	r := c.r
@@ -42,25 +43,35 @@ func (c *calling) begin(ctx context.Context, call providers.Call) error {
 	// the call may count as made.
 	ctx = context.WithoutCancel(ctx)
 	attempt := store.NewAttempt{ImageIndex: c.index, Route: call.Route, Provider: call.Provider, Model: call.Upstream}
-	first := !c.made && r.claim.Fence == 1
+	first := !c.made && c.index == 0 && r.claim.Fence == 1
 	c.made = true
 	if first {
-		c.n = c.index + 1
+		c.n = 1
 		if a := r.announced; a.Route == call.Route && a.Upstream == call.Upstream {
 			return nil
 		}
-		return r.w.opts.DB.RerouteAttempt(ctx, r.claim, c.n, attempt)
+		return away(r.w.opts.DB.RerouteAttempt(ctx, r.claim, c.n, attempt))
 	}
 	var err error
-	c.n, err = r.w.opts.DB.BeginAttempt(ctx, r.claim, attempt, r.ended())
+	ended, refused := r.soFar()
+	c.n, err = r.w.opts.DB.BeginAttempt(ctx, r.claim, attempt, ended, refused)
+	return away(err)
+}
+
+// away makes a database that can not be reached no fault of the run.
+func away(err error) error {
+	if store.IsUnavailable(err) {
+		return fmt.Errorf("%w: %w", errSilent, err)
+	}
 	return err
 }
 
-// ended lists the calls of the run whose outcome is known.
-func (r *run) ended() []*store.AttemptOutcome {
+// soFar lists the calls of the run whose outcome is known, and why the images are
+// missing that nobody is to be asked for again.
+func (r *run) soFar() ([]*store.AttemptOutcome, []store.ImageError) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.attempts)
+	return slices.Clone(r.attempts), slices.Clone(r.refused)
 }
 
 // end notes how the call ended, for the run's outcome.
@@ -79,8 +90,8 @@ func (c *calling) end(call providers.Call, result *providers.Result, err error) 
 	case errors.As(err, &failed):
 		usage, outcome.Outcome, outcome.Code = failed.Usage, string(failed.Kind), providers.Shorten(failed.Code, maxReference)
 		switch {
-		case failed.Kind == providers.KindCanceled:
-			outcome.Outcome = store.AttemptCanceled // by us: not the provider's doing
+		case failed.Kind == providers.KindCanceled && !failed.Ambiguous:
+			outcome.Outcome = store.AttemptCanceled // by us, before it was sent
 		case failed.Kind == providers.KindLocal:
 			r.w.full.Store(true)
 			outcome.Outcome = store.AttemptAmbiguous

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nanobanana/nanobanana/providers"
+	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
 )
 
@@ -21,9 +22,20 @@ func (r *run) drawSafely(ctx context.Context, index int) (v verdict) {
 		}
 	}()
 	if err := r.draw(ctx, index); err != nil {
-		return r.fault(index, err)
+		v = r.fault(index, err)
+		if !v.again {
+			r.refuse(v)
+		}
+		return v
 	}
 	return verdict{index: index}
+}
+
+// refuse notes an image that nobody is to be asked for again.
+func (r *run) refuse(v verdict) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused = append(r.refused, store.ImageError{Index: v.index, Error: *v.failure})
 }
 
 // draw makes one image and stores it. What an earlier run stored before it was
@@ -35,12 +47,14 @@ func (r *run) draw(ctx context.Context, index int) error {
 	if !r.w.canKeep() {
 		return errStorageAway
 	}
-	calls := r.w.calls[r.claim.Queue]
-	select {
-	case calls <- struct{}{}:
-		defer func() { <-calls }()
-	case <-ctx.Done():
-		return &providers.Error{Kind: providers.KindCanceled, Provider: r.model.Provider, Err: ctx.Err()}
+	if index != r.lead {
+		further := r.w.further[r.claim.Queue]
+		select {
+		case further <- struct{}{}:
+			defer func() { <-further }()
+		case <-ctx.Done():
+			return &providers.Error{Kind: providers.KindCanceled, Provider: r.model.Provider, Err: ctx.Err()}
+		}
 	}
 	calling := &calling{r: r, index: index}
 	result, err := r.chain.Generate(ctx, providers.Ask{
@@ -90,8 +104,7 @@ func (r *run) resume(ctx context.Context, index int) (found bool, err error) {
 	}
 	switch {
 	case r.paid(index) >= maxPaid:
-		return false, &finalError{code: "provider_error", retryable: true,
-			message: "the service lost the provider's answers; it does not ask again, since each may have been charged"}
+		return false, &finalError{code: "provider_error", retryable: true, message: lostAnswers}
 	case !time.Now().Before(r.claim.DeadlineAt):
 		return false, &finalError{code: "deadline_exceeded", retryable: true, message: "the deadline passed before the image was made"}
 	}

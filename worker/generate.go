@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,15 +29,17 @@ type run struct {
 	claim     *store.Claim
 	model     providers.Model
 	chain     *providers.Chain
-	announced providers.Call // the call that the first claim has recorded for each image
+	announced providers.Call // the call that the first claim has recorded, of image 0
 
 	earlier int // images that earlier runs have made
+	lead    int // the image whose place is the run's own
 
 	mu        sync.Mutex
 	images    []*store.NewImage
 	attempts  []*store.AttemptOutcome
-	unknown   map[int]int    // by image: calls of this run that ended nobody knows how
-	modelUsed map[int]string // by image: the model that made it
+	refused   []store.ImageError // all for which nobody is to be asked again
+	unknown   map[int]int        // by image: calls of this run that ended nobody knows how
+	modelUsed map[int]string     // by image: the model that made it
 }
 
 // NextRetry is for a run that could not begin or be written down: the database
@@ -153,6 +156,10 @@ func (r *run) drawAll(ctx context.Context) ([]verdict, error) {
 		}
 		return verdicts, nil
 	}
+	if len(missing) > 0 {
+		r.lead = missing[0]
+	}
+	r.refused = slices.Clone(r.claim.ImageErrors)
 	var wg sync.WaitGroup
 	for i, index := range missing {
 		if i > 0 {

@@ -21,12 +21,16 @@ import (
 // die claims a generation as a worker would that is killed in the middle.
 func (b *bundle) die(t *testing.T, id string) {
 	t.Helper()
-	claims, err := b.db.ClaimGenerations(t.Context(), store.Claimer{Worker: "dead"}, []store.Ticket{{GenerationID: id}})
+	g, err := b.db.Generation(t.Context(), b.project.ID, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := b.db.ClaimGenerations(t.Context(), store.Claimer{Worker: "dead"}, []store.Ticket{{GenerationID: id, RiverJobID: *g.RiverJobID}})
 	if err != nil || claims[0] == nil {
 		t.Fatal(claims, err)
 	}
 	if claims[0].Fence > 1 {
-		if _, err := b.db.BeginAttempt(t.Context(), claims[0], store.NewAttempt{ImageIndex: 0, Route: "simulator", Provider: "simulator", Model: "m"}, nil); err != nil {
+		if _, err := b.db.BeginAttempt(t.Context(), claims[0], store.NewAttempt{ImageIndex: 0, Route: "simulator", Provider: "simulator", Model: "m"}, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -73,7 +77,9 @@ func TestMoney_NothingIsBoughtAfterTheDeadline(t *testing.T) {
 	}
 }
 
-func TestMoney_TwoStopsDoNotFailIt(t *testing.T) {
+// A call that a stop cuts off may be billed like one that a crash cuts off: it is
+// made once more, and then no more.
+func TestMoney_TwoStopsPayTwiceAtMost(t *testing.T) {
 	t.Parallel()
 	b := setupIdle(t)
 	prompt := "[[sim:hang first=4]] x"
@@ -86,8 +92,9 @@ func TestMoney_TwoStopsDoNotFailIt(t *testing.T) {
 		}
 	}
 	b.start(t, nil)
-	if g := b.ended(t, id); g.Status != store.StatusSucceeded || len(b.images(t, g)) != 2 {
-		t.Errorf("after two stops the generation is %s, %+v", g.Status, g.Error)
+	g := b.ended(t, id)
+	if g.Status != store.StatusFailed || g.Error.Code != "provider_error" || !g.Error.Retryable || b.calls(prompt) != 4 {
+		t.Errorf("after two stops the generation is %s, %+v, with %d calls; want it given up after 4", g.Status, g.Error, b.calls(prompt))
 	}
 }
 

@@ -108,10 +108,16 @@ type pulse struct {
 func (p *pulse) beat(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now.Sub(p.last) > steadyGap {
+	if elapsed(p.last, now) > steadyGap {
 		p.steady = now
 	}
 	p.last = now
+}
+
+// elapsed is by whichever clock has gone further: that of the process stands still
+// while the machine is suspended.
+func elapsed(from, to time.Time) time.Duration {
+	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
 }
 
 // alive reports whether the others take this worker for alive. One that they do
@@ -120,7 +126,7 @@ func (p *pulse) beat(now time.Time) {
 func (p *pulse) alive(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return now.Sub(p.last) < store.WorkerSilence
+	return elapsed(p.last, now) < store.WorkerSilence
 }
 
 // mayJudge reports whether this worker has heard the database for so long that
@@ -128,21 +134,27 @@ func (p *pulse) alive(now time.Time) bool {
 func (p *pulse) mayJudge(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return now.Sub(p.last) <= steadyGap && now.Sub(p.steady) >= store.WorkerSilence
+	return elapsed(p.last, now) <= steadyGap && now.Sub(p.steady) >= store.WorkerSilence
 }
 
 // beatOnce records one heartbeat and ends the runs that have lost their claim.
 func (w *Worker) beatOnce(ctx context.Context, conn *store.Pulse) error {
-	claims := w.roll.claims()
-	lost, err := conn.Beat(ctx, store.Heartbeat{
-		Worker: store.Worker{ID: w.opts.ID, Slots: w.opts.Concurrency, BatchSlots: w.opts.BatchConcurrency, Routes: w.routeReports()},
+	claims, sent := w.roll.claims(), time.Now()
+	slots, batchSlots := w.opts.Concurrency, w.opts.BatchConcurrency
+	if w.stopping.Load() {
+		slots, batchSlots = 0, 0 // it takes nothing more
+	}
+	told, err := conn.Beat(ctx, store.Heartbeat{
+		Worker: store.Worker{ID: w.opts.ID, Slots: slots, BatchSlots: batchSlots, Routes: w.routeReports()},
 		Runs:   claims,
 	})
 	if err != nil {
 		return err
 	}
-	w.pulse.beat(time.Now())
-	w.roll.lose(claims, lost)
+	w.roll.lose(claims, told.Lost)
+	w.applyRoutes(told.Routes)
+	// The others count from when it was sent at the earliest.
+	w.pulse.beat(sent)
 	return nil
 }
 
@@ -154,7 +166,10 @@ func (w *Worker) keepBeating(ctx context.Context, conn *store.Pulse) {
 	for next := time.Now(); ctx.Err() == nil; {
 		if wait := time.Until(next); wait > 0 {
 			if conn.Wait(ctx, wait) {
-				w.refreshRoutes(ctx)
+				// If it fails, the next heartbeat brings them.
+				if routes, err := conn.Routes(ctx); err == nil {
+					w.applyRoutes(routes)
+				}
 			}
 			continue
 		}
@@ -162,7 +177,6 @@ func (w *Worker) keepBeating(ctx context.Context, conn *store.Pulse) {
 		err := w.beatOnce(ctx, conn)
 		switch {
 		case err == nil:
-			w.refreshRoutes(ctx) // news may have been lost
 			failing = false
 		case ctx.Err() == nil && !failing:
 			failing = true

@@ -11,68 +11,152 @@ import (
 	"github.com/nanobanana/nanobanana/store"
 )
 
-// keepWatch, each second until ctx ends, hands the tickets of dead workers to
-// the living, admits what has room and ends what came too late. Every worker
-// does it: whichever comes first has done it for all.
+// Turns of the watch.
+const (
+	watchEvery  = 500 * time.Millisecond // for dead workers
+	admitTurns  = 2
+	expireTurns = 10
+	countTurns  = 30
+	stepTime    = 4 * time.Second // longer is as good as never: the next turn does it
+)
+
+// A watch is what one worker knows of the others. It times their silence by its
+// own clock from when it saw the last heartbeat, so that no step of the database's
+// clock, and no pause in reaching it, makes a living worker look dead.
+type watch struct {
+	beats   map[string]heard // by worker
+	orphans map[int64]time.Time
+}
+
+type heard struct {
+	seenAt time.Time // on the database's clock
+	since  time.Time // here
+}
+
+// keepWatch, until ctx ends, hands the tickets of dead workers to the living. Of
+// the living one also admits what has room, ends what came too late and recounts.
 func (w *Worker) keepWatch(ctx context.Context) {
-	tick := time.NewTicker(beatEvery)
+	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	orphans := map[int64]time.Time{}
+	v := watch{beats: map[string]heard{}, orphans: map[int64]time.Time{}}
 	for turn := 0; ; turn++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if w.pulse.mayJudge(time.Now()) {
-			w.watched(ctx, "take over", w.takeOver(ctx, orphans))
-		} else {
-			clear(orphans)
+		var first bool
+		w.step(ctx, "take over", func(ctx context.Context) (err error) {
+			first, err = w.takeOver(ctx, &v)
+			return err
+		})
+		if !first {
+			continue
 		}
-		_, err := w.opts.DB.AdmitHeld(ctx)
-		w.watched(ctx, "admit", err)
+		if turn%admitTurns == 0 {
+			w.step(ctx, "admit", func(ctx context.Context) error { _, err := w.opts.DB.AdmitHeld(ctx); return err })
+		}
 		if turn%expireTurns == 0 {
-			_, err := w.opts.DB.ExpireOverdue(ctx, maxOverdue)
-			w.watched(ctx, "expire", err)
+			w.step(ctx, "expire", w.expireOverdue)
+		}
+		if turn%countTurns == 0 {
+			w.step(ctx, "count", w.recount)
 		}
 	}
 }
 
-func (w *Worker) watched(ctx context.Context, step string, err error) {
-	if err != nil && ctx.Err() == nil {
-		w.opts.Logger.Warn("watch failed, trying each second", "step", step, "error", err)
+// step gives one part of the watch its time.
+func (w *Worker) step(ctx context.Context, name string, do func(context.Context) error) {
+	stepCtx, cancel := context.WithTimeout(ctx, stepTime)
+	defer cancel()
+	if err := do(stepCtx); err != nil && ctx.Err() == nil {
+		w.opts.Logger.Warn("watch failed, trying again", "step", name, "error", err)
 	}
 }
 
-// Looking for what is overdue reads all that waits, so it is for each fifth turn,
-// and ends so many at once.
-const (
-	expireTurns = 5
-	maxOverdue  = 500
-)
+// expireOverdue ends all that is overdue, some at a time.
+func (w *Worker) expireOverdue(ctx context.Context) error {
+	const some = 200
+	for {
+		if n, err := w.opts.DB.ExpireOverdue(ctx, some); err != nil || n < some {
+			return err
+		}
+	}
+}
+
+// recount sets right what programs of an older version, which do not count, have
+// changed.
+func (w *Worker) recount(ctx context.Context) error {
+	recounted, err := w.opts.DB.Recount(ctx)
+	for _, c := range recounted {
+		w.opts.Logger.Warn("generations were miscounted", "org", c.OrgID, "queue", c.Queue,
+			"was_running", c.WasRunning, "running", c.Running, "was_held", c.WasHeld, "held", c.Held)
+	}
+	return err
+}
+
+// hear takes in the heartbeats on record and returns the workers that have been
+// silent for long, and whether this one is the first of the others.
+func (v *watch) hear(beats []store.Silence, self string, judge bool, now time.Time) (silent []store.Silence, first bool) {
+	known := make(map[string]bool, len(beats))
+	first = true
+	for _, b := range beats {
+		known[b.Worker] = true
+		h, ok := v.beats[b.Worker]
+		if !ok || !h.seenAt.Equal(b.SeenAt) || !judge {
+			h = heard{seenAt: b.SeenAt, since: now}
+			v.beats[b.Worker] = h
+		}
+		switch {
+		case b.Worker == self:
+		case now.Sub(h.since) >= store.WorkerSilence:
+			silent = append(silent, b)
+		case b.Worker < self:
+			first = false
+		}
+	}
+	for id := range v.beats {
+		if !known[id] {
+			delete(v.beats, id)
+		}
+	}
+	return silent, first
+}
 
 // takeOver gives fresh tickets to the generations of dead workers, and to those
 // of this worker's tickets that it does not know: an answer of the queue may
-// have been lost with its connection.
-func (w *Worker) takeOver(ctx context.Context, orphans map[int64]time.Time) error {
-	silent, err := w.opts.DB.SilentTickets(ctx, store.WorkerSilence)
+// have been lost with its connection. It reports whether this worker is the first
+// of the living.
+func (w *Worker) takeOver(ctx context.Context, v *watch) (first bool, err error) {
+	beats, err := w.opts.DB.Beats(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	own, err := w.orphaned(ctx, orphans)
+	judge := w.pulse.mayJudge(time.Now())
+	silent, first := v.hear(beats, w.opts.ID, judge, time.Now())
+	if !judge {
+		clear(v.orphans)
+		return first, nil
+	}
+	own, err := w.orphaned(ctx, v.orphans)
 	if err != nil {
-		return err
+		return first, err
 	}
-	tickets := append(silent, own...)
-	if len(tickets) == 0 {
-		return nil
+	var tickets []int64
+	if len(silent) > 0 {
+		if tickets, err = w.opts.DB.SilentTickets(ctx, silent); err != nil {
+			return first, err
+		}
 	}
-	moved, err := w.opts.DB.TakeTickets(ctx, tickets)
+	if len(tickets)+len(own) == 0 {
+		return first, nil
+	}
+	moved, err := w.opts.DB.TakeTickets(ctx, silent, tickets, own)
 	if err != nil {
-		return err
+		return first, err
 	}
-	w.opts.Logger.Warn("tickets of silent workers ended", "tickets", len(silent), "unknown", len(own), "generations", moved)
-	return nil
+	w.opts.Logger.Warn("tickets of silent workers ended", "tickets", len(tickets), "unknown", len(own), "generations", moved)
+	return first, nil
 }
 
 // orphaned returns this worker's tickets that have been unknown to it for longer
@@ -118,10 +202,5 @@ func (r *reconcile) Work(ctx context.Context, _ *river.Job[jobs.ReconcileArgs]) 
 	if found > 0 {
 		logger.Error("generations had no ticket and got one", "generations", found)
 	}
-	recounted, countErr := db.Recount(ctx)
-	for _, c := range recounted {
-		logger.Error("generations were miscounted", "org", c.OrgID, "queue", c.Queue,
-			"was_running", c.WasRunning, "running", c.Running, "was_held", c.WasHeld, "held", c.Held)
-	}
-	return errors.Join(err, countErr, db.RemoveDeadWorkers(ctx, time.Hour))
+	return errors.Join(err, db.RemoveDeadWorkers(ctx, time.Hour))
 }

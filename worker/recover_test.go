@@ -15,6 +15,7 @@ import (
 
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
+	"github.com/nanobanana/nanobanana/store/storetest"
 	"github.com/nanobanana/nanobanana/worker"
 )
 
@@ -100,7 +101,7 @@ func (r *record) wait(t *testing.T, text string, within time.Duration) {
 var _ io.Writer = (*record)(nil)
 
 // startFreezable starts a worker whose every connection to Postgres can be frozen.
-func (b *bundle) startFreezable(t *testing.T) (*freezer, *record) {
+func (b *bundle) startFreezable(t *testing.T, id string) (*freezer, *record) {
 	t.Helper()
 	f, log := startFreezer(t, b.db), &record{}
 	db, err := store.Open(t.Context(), f.address, store.Options{})
@@ -114,7 +115,7 @@ func (b *bundle) startFreezable(t *testing.T) (*freezer, *record) {
 	}
 	t.Cleanup(queueDB.Close)
 	b.start(t, func(o *worker.Options) {
-		o.DB, o.QueueDB, o.ID, o.Logger = db, queueDB, "frozen", slog.New(slog.NewTextHandler(log, nil))
+		o.DB, o.QueueDB, o.ID, o.Logger = db, queueDB, id, slog.New(slog.NewTextHandler(log, nil))
 	})
 	return f, log
 }
@@ -124,7 +125,7 @@ func (b *bundle) startFreezable(t *testing.T) (*freezer, *record) {
 func TestRecover_AFrozenWorkersRunGoesOnElsewhere(t *testing.T) {
 	t.Parallel()
 	b := setupIdle(t)
-	f, log := b.startFreezable(t)
+	f, log := b.startFreezable(t, "frozen")
 	prompt := "[[sim:hang first=1]] x"
 	id := b.submit(t, jobs.GenerationRequest{Prompt: prompt}).ID
 	b.until(t, id, func(*store.Generation) bool { return b.calls(prompt) == 1 })
@@ -148,6 +149,77 @@ func TestRecover_AFrozenWorkersRunGoesOnElsewhere(t *testing.T) {
 		t.Errorf("after thawing it is %+v, %d calls, %d images; want nothing changed, 2 and 1", again, b.calls(prompt), len(b.images(t, g)))
 	}
 	b.wantTickets(t, id, "cancelled", "completed")
+}
+
+// When it is the way to the database that was shut, for all of them, nobody takes
+// anything from anybody: the calls under way go on and count.
+func TestRecover_NobodyTakesOverAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	b := setupIdle(t)
+	const runs = 6
+	prompt := "[[sim:slow ms=20000]] x"
+	var ids []string
+	for range runs {
+		ids = append(ids, b.submit(t, jobs.GenerationRequest{Prompt: prompt}).ID)
+	}
+	var freezers []*freezer
+	for _, id := range []string{"one", "two"} {
+		f, _ := b.startFreezable(t, id)
+		freezers = append(freezers, f)
+	}
+	b.until(t, ids[0], func(*store.Generation) bool {
+		workers, err := b.db.Workers(t.Context(), time.Minute)
+		return err == nil && len(workers) == 2 && b.calls(prompt) == runs && workers[1].SeenAt.Sub(workers[1].StartedAt) >= store.WorkerSilence
+	})
+	for _, f := range freezers {
+		f.mu.Lock()
+	}
+	<-time.After(store.WorkerSilence + 2*time.Second) // longer than any may be silent
+	for _, f := range freezers {
+		f.mu.Unlock()
+	}
+	for _, id := range ids {
+		if g := b.ended(t, id); g.Status != store.StatusSucceeded || g.Fence != 1 {
+			t.Errorf("it is %s under fence %d, want success under the first", g.Status, g.Fence)
+		}
+	}
+	if n := b.calls(prompt); n != runs {
+		t.Errorf("%d calls were made for %d images", n, runs)
+	}
+}
+
+// A worker whose application waits for its connections is alive all the same.
+func TestRecover_ABusyPoolIsNoSilence(t *testing.T) {
+	t.Parallel()
+	b := setupIdle(t)
+	busy, err := store.Open(t.Context(), storetest.URL(b.db), store.Options{MaxConns: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(busy.Close)
+	b.start(t, func(o *worker.Options) { o.DB, o.Live = busy, b.threeRoutes(t) })
+	var sleeping sync.WaitGroup
+	for range 4 {
+		sleeping.Go(func() { _, _ = busy.Pool().Exec(t.Context(), `SELECT pg_sleep(3)`) })
+	}
+	asleep := make(chan struct{})
+	go func() { sleeping.Wait(); close(asleep) }()
+	var longest time.Duration
+	for {
+		var silence time.Duration
+		if err := b.db.Pool().QueryRow(t.Context(), `SELECT now() - seen_at FROM worker`).Scan(&silence); err != nil {
+			t.Fatal(err)
+		}
+		longest = max(longest, silence)
+		select {
+		case <-asleep:
+			if longest > 2500*time.Millisecond {
+				t.Errorf("it was silent for %s", longest)
+			}
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // wantTickets waits until the tickets of a generation, in order, have these states.
@@ -206,9 +278,13 @@ func TestRecover_LeavesAnUnknownWorkersTicket(t *testing.T) {
 	b := setupIdle(t)
 	id := b.submit(t, jobs.GenerationRequest{Prompt: "x"}).ID
 	b.strand(t, id, "of an older version")
-	silent, err := b.db.SilentTickets(t.Context(), time.Second)
-	if err != nil || len(silent) != 0 {
-		t.Errorf("tickets %v would be taken, %v; want none", silent, err)
+	beats, err := b.db.Beats(t.Context())
+	if err != nil || len(beats) != 0 {
+		t.Fatal(beats, err)
+	}
+	tickets, err := b.db.SilentTickets(t.Context(), beats)
+	if err != nil || len(tickets) != 0 {
+		t.Errorf("tickets %v would be taken, %v; want none", tickets, err)
 	}
 }
 

@@ -74,20 +74,13 @@ func (w *Worker) routeReports() []store.RouteReport {
 	return reports
 }
 
-// refreshRoutes takes over what the fleet knows of the routes, but for those of
+// applyRoutes takes over what the fleet knows of the routes, but for those of
 // which this process has news that the fleet has yet to hear.
-func (w *Worker) refreshRoutes(ctx context.Context) {
+func (w *Worker) applyRoutes(known []*store.ProviderRoute) {
 	if w.live == nil {
 		return
 	}
 	untold := w.news.routes()
-	known, err := w.opts.DB.ProviderRoutes(ctx)
-	if err != nil {
-		if ctx.Err() == nil {
-			w.opts.Logger.Warn("what the fleet knows of the routes could not be read", "error", err)
-		}
-		return
-	}
 	for _, k := range known {
 		if untold[k.Name] {
 			continue
@@ -103,14 +96,19 @@ func (w *Worker) refreshRoutes(ctx context.Context) {
 // news is what this process found out about routes and has not told the fleet.
 type news struct {
 	mu   sync.Mutex
-	list []providers.RouteChange
+	list []finding
 	wake chan struct{} // has room for one signal
+}
+
+type finding struct {
+	providers.RouteChange
+	found time.Time
 }
 
 // add never blocks.
 func (n *news) add(change providers.RouteChange) {
 	n.mu.Lock()
-	n.list = append(n.list, change)
+	n.list = append(n.list, finding{change, time.Now()})
 	n.mu.Unlock()
 	select {
 	case n.wake <- struct{}{}:
@@ -118,11 +116,11 @@ func (n *news) add(change providers.RouteChange) {
 	}
 }
 
-func (n *news) first() (providers.RouteChange, bool) {
+func (n *news) first() (finding, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.list) == 0 {
-		return providers.RouteChange{}, false
+		return finding{}, false
 	}
 	return n.list[0], true
 }
@@ -169,8 +167,21 @@ func (w *Worker) tellFleet(ctx context.Context) {
 	}
 }
 
-func (w *Worker) tell(ctx context.Context, change providers.RouteChange) error {
-	n := store.RouteNews{Name: change.Route, By: w.opts.ID}
+// tellRest records what is untold when the worker stops, as far as it can.
+func (w *Worker) tellRest(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	for change, ok := w.news.first(); ok; change, ok = w.news.first() {
+		if err := w.tell(ctx, change); err != nil {
+			w.opts.Logger.Warn("news of routes were lost", "error", err)
+			return
+		}
+		w.news.told()
+	}
+}
+
+func (w *Worker) tell(ctx context.Context, change finding) error {
+	n := store.RouteNews{Name: change.Route, By: w.opts.ID, Age: time.Since(change.found)}
 	left := max(0, time.Until(change.Until))
 	switch change.What {
 	case providers.ChangeCooldown:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/nanobanana/nanobanana/providers"
@@ -19,6 +20,8 @@ const (
 
 // errNoProvider says that this worker can not make what the front door promised.
 var errNoProvider = errors.New("this worker has no provider for live keys: set GEMINI_API_KEY for it as for the front door")
+
+const lostAnswers = "the service lost the provider's answers; it does not ask again, since each may have been charged"
 
 // errStorageAway says that pictures already paid for can not be stored.
 var errStorageAway = errors.New("storage is away")
@@ -103,7 +106,12 @@ func (r *run) fault(index int, err error) verdict {
 
 func upstreamFault(index int, e *providers.Error) verdict {
 	known, ok := rules[e.Kind]
-	if !ok {
+	switch {
+	case e.Kind == providers.KindBusy && e.Code == "cooldown":
+		known = rules[providers.KindRate] // it is all that the routes wait for
+	case e.Kind == providers.KindModelGone && e.Code == "no_route":
+		known = rule{code: "provider_error", message: "none of the service's providers can make this"}
+	case !ok:
 		known = rules[providers.KindServer]
 	}
 	v := verdict{
@@ -122,8 +130,9 @@ func upstreamFault(index int, e *providers.Error) verdict {
 func (r *run) judge(ctx context.Context, verdicts []verdict) (*store.Outcome, time.Duration) {
 	o := &store.Outcome{
 		GenerationID: r.claim.ID, Fence: r.claim.Fence,
-		Images: r.images, Attempts: append(r.attempts, r.unmade()...), ImageErrors: r.claim.ImageErrors,
+		Images: r.images, Attempts: slices.Clone(r.attempts), ImageErrors: r.claim.ImageErrors,
 	}
+	r.unmade(o)
 	stopped := errors.Is(ctx.Err(), context.Canceled)
 	for _, v := range verdicts {
 		o.CountsTry = o.CountsTry || v.counts && !stopped
@@ -142,6 +151,10 @@ func (r *run) judge(ctx context.Context, verdicts []verdict) (*store.Outcome, ti
 		if v.again && tries < maxTries && !r.spent(v.index) && r.inTime(wait) {
 			again, after = true, max(after, wait)
 			continue
+		}
+		if v.again && r.spent(v.index) && v.failure.Code == "internal_error" {
+			// It is not for the interruption that nobody asks again.
+			v.failure.Code, v.failure.Message = "provider_error", lostAnswers
 		}
 		o.ImageErrors = append(o.ImageErrors, store.ImageError{Index: v.index, Error: *v.failure})
 	}
@@ -222,22 +235,20 @@ func (r *run) servedBy() string {
 	return ""
 }
 
-// unmade ends the calls that the first claim announced and the run never made.
-func (r *run) unmade() []*store.AttemptOutcome {
+// unmade settles the call that the first claim has announced, if the run never
+// made it: it did not happen if the run made none at all.
+func (r *run) unmade(o *store.Outcome) {
 	if r.claim.Fence > 1 {
-		return nil // a later run announces each call by itself
+		return // a later run announces each call by itself
 	}
-	made := map[int]bool{}
 	for _, a := range r.attempts {
-		made[a.N] = true
-	}
-	var unmade []*store.AttemptOutcome
-	for n := 1; n <= r.claim.N; n++ {
-		if !made[n] {
-			unmade = append(unmade, &store.AttemptOutcome{
-				GenerationID: r.claim.ID, N: n, Outcome: store.AttemptCanceled, FinishedAt: time.Now().UTC(),
-			})
+		if a.N == 1 {
+			return
 		}
 	}
-	return unmade
+	if o.Unmade = len(r.attempts) == 0; !o.Unmade {
+		o.Attempts = append(o.Attempts, &store.AttemptOutcome{
+			GenerationID: r.claim.ID, N: 1, Outcome: store.AttemptCanceled, FinishedAt: time.Now().UTC(),
+		})
+	}
 }

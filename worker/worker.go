@@ -53,7 +53,7 @@ type Options struct {
 
 	Imaging     *imaging.Converter // default: a budget of 256 MiB
 	SpoolDir    string             // where images wait for storage; default os.TempDir
-	Concurrency int                // interactive generations, and paid calls for them, at the same time; default 50
+	Concurrency int                // interactive generations at the same time, and as many of their further images; default 50
 
 	// BatchConcurrency is the same for batches, which have slots of their own;
 	// default Concurrency.
@@ -104,7 +104,7 @@ type Worker struct {
 	river    *river.Client[pgx.Tx]
 	live     *providers.Chain         // nil without routes
 	news     news                     // of live's routes, for the fleet
-	calls    map[string]chan struct{} // by queue: bounds images under way
+	further  map[string]chan struct{} // by queue: bounds images beyond the first of each run
 	unstored atomic.Int32             // pictures paid for that storage does not take now
 	full     atomic.Bool              // the spool directory had no room for a picture
 	stopping atomic.Bool              // work that nobody waits for is to be put off
@@ -122,7 +122,7 @@ func New(opts Options) (*Worker, error) {
 	opts.DB = opts.DB.WithCaps(jobs.Caps())
 	w := &Worker{
 		opts: opts, roll: roll{tickets: map[int64]*active{}}, news: news{wake: make(chan struct{}, 1)},
-		calls: map[string]chan struct{}{
+		further: map[string]chan struct{}{
 			jobs.QueueGenerate: make(chan struct{}, opts.Concurrency),
 			jobs.QueueBatch:    make(chan struct{}, opts.BatchConcurrency),
 		},
@@ -173,7 +173,7 @@ type claimed struct {
 	announced providers.Call
 }
 
-// claimBatch claims the tickets' generations together, and announces for each
+// claimBatch claims the tickets' generations together, and announces for the first
 // image of a first claim the call that would be made now.
 func (w *Worker) claimBatch(ctx context.Context, tickets []store.Ticket) ([]claimed, error) {
 	announced := w.firstCalls()
@@ -236,6 +236,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	if w.ending != nil {
 		w.ending()
 		w.ended.Wait()
+		w.tellRest(ctx)
 	}
 	if err == nil {
 		err = w.opts.DB.RemoveWorker(context.WithoutCancel(ctx), w.opts.ID)
