@@ -254,14 +254,19 @@ func (f *fray) work(ctx context.Context, random *rand.Rand) error {
 		}
 		again = own[0] && o.Status == store.StatusQueued
 	}
-	// A snooze of what was canceled meanwhile ends it.
-	_, err = f.db.Pool().Exec(ctx, `
-		UPDATE river.river_job AS j
-		SET state = CASE WHEN again THEN 'available' ELSE 'completed' END::river.river_job_state,
-			finalized_at = CASE WHEN NOT again THEN now() END
-		FROM (SELECT id, $2 AND NOT metadata ? 'cancel_attempted_at' AS again FROM river.river_job WHERE id = $1 FOR UPDATE) AS s
-		WHERE j.id = s.id AND state = 'running'`, ticket.RiverJobID, again)
-	return err
+	return f.db.Transact(ctx, func(tx *store.DB) error {
+		// A snooze of what was canceled meanwhile ends it. The statement after the
+		// lock sees whether it was.
+		if _, err := tx.Tx().Exec(ctx, `SELECT FROM river.river_job WHERE id = $1 FOR UPDATE`, ticket.RiverJobID); err != nil {
+			return err
+		}
+		_, err := tx.Tx().Exec(ctx, `
+			UPDATE river.river_job
+			SET state = CASE WHEN $2 AND NOT metadata ? 'cancel_attempted_at' THEN 'available' ELSE 'completed' END::river.river_job_state,
+				finalized_at = CASE WHEN NOT $2 OR metadata ? 'cancel_attempted_at' THEN now() END
+			WHERE id = $1 AND state = 'running'`, ticket.RiverJobID, again)
+		return err
+	})
 }
 
 func (f *fray) cancelOne(ctx context.Context, random *rand.Rand) error {

@@ -62,10 +62,6 @@ func (db *DB) expireOverdue(ctx context.Context, limit int) ([]string, error) {
 			WHERE g.id = late.id
 			RETURNING g.id, g.org_id, g.queue, g.held_at, g.river_job_id
 		), freed AS (`+leaveSQL("expired")+`
-		), ticket AS (
-			UPDATE `+RiverSchema+`.river_job
-			SET state = 'cancelled', finalized_at = now()
-			WHERE id IN (SELECT river_job_id FROM expired) AND state IN ('available', 'scheduled', 'retryable')
 		), told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM expired HAVING count(*) > 0
 		)
@@ -74,5 +70,16 @@ func (db *DB) expireOverdue(ctx context.Context, limit int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	// One that was held until a moment ago has a ticket that only a statement of
+	// its own sees.
+	_, err = db.q.Exec(ctx, `
+		UPDATE `+RiverSchema+`.river_job
+		SET state = 'cancelled', finalized_at = now()
+		WHERE id IN (SELECT river_job_id FROM generation WHERE id = ANY(@ids)) AND state IN ('available', 'scheduled', 'retryable')`,
+		pgx.NamedArgs{"ids": ids})
+	return ids, err
 }

@@ -16,10 +16,6 @@ func TestFairness_ABurstDelaysAnotherByOneJob(t *testing.T) {
 	t.Parallel()
 	const slots, burst = 4, 5000
 	b := setupIdle(t)
-	if _, err := b.db.Pool().Exec(t.Context(), `
-		INSERT INTO worker (id, slots, batch_slots, seen_at) VALUES ('w', $1, $1, 'infinity')`, slots); err != nil {
-		t.Fatal(err)
-	}
 	other, err := b.db.CreateOrg(t.Context(), "other", "free", nil)
 	if err != nil {
 		t.Fatal(err)
