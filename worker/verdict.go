@@ -18,7 +18,7 @@ const (
 )
 
 // errNoProvider says that this worker can not make what the front door promised.
-var errNoProvider = errors.New("this worker has no provider for live keys: set GEMINI_API_KEY for it as for the front door")
+var errNoProvider = errors.New("this worker has no provider for live keys: set the accounts or NANOBANANA_ROUTES for it as for the front door")
 
 // errStorageAway says that pictures already paid for can not be stored.
 var errStorageAway = errors.New("storage is away")
