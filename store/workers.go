@@ -28,6 +28,7 @@ type Worker struct {
 type RouteReport struct {
 	Name        string `json:"name"`
 	Provider    string `json:"provider"`
+	Enabled     bool   `json:"enabled"`     // by the worker's configuration; an operator's switch is in ProviderRoute
 	Concurrency int    `json:"concurrency"` // calls it may have under way
 	InFlight    int    `json:"in_flight"`
 	Calls       int    `json:"calls"` // that ended within the last minute

@@ -65,9 +65,9 @@ func (w *Worker) routeReports() []store.RouteReport {
 		return nil
 	}
 	var reports []store.RouteReport
-	for _, s := range w.live.Status() {
+	for i, s := range w.live.Status() { // in the order of the options
 		reports = append(reports, store.RouteReport{
-			Name: s.Name, Provider: s.Provider, Concurrency: s.Concurrency, InFlight: s.InFlight,
+			Name: s.Name, Provider: s.Provider, Enabled: !w.opts.Live.Routes[i].Disabled, Concurrency: s.Concurrency, InFlight: s.InFlight,
 			Calls: s.Calls, Failed: s.Failed, Breaker: s.Breaker,
 		})
 	}

@@ -19,7 +19,7 @@ const (
 )
 
 // errNoProvider says that this worker can not make what the front door promised.
-var errNoProvider = errors.New("this worker has no provider for live keys: set GEMINI_API_KEY for it as for the front door")
+var errNoProvider = errors.New("this worker has no provider for live keys: set the accounts or NANOBANANA_ROUTES for it as for the front door")
 
 const lostAnswers = "the service lost the provider's answers; it does not ask again, since each may have been charged"
 

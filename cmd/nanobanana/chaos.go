@@ -16,14 +16,16 @@ import (
 type chaosCmd struct {
 	Jobs    int      `default:"200" placeholder:"N" help:"Jobs to submit."`
 	Kills   int      `default:"4" placeholder:"N" help:"Processes to kill (SIGKILL). Half as many are frozen, the database is restarted for every fourth, and as often the upstream fails."`
-	Seed    uint64   `placeholder:"N" help:"Start of every random choice. Default: a new one, which is printed."`
+	Asked   *uint64  `name:"seed" placeholder:"N" help:"Start of every random choice. Default: a new one, which is printed."`
 	Workers int      `default:"3" placeholder:"N" help:"Worker processes."`
 	APIs    int      `name:"apis" default:"2" placeholder:"N" help:"API processes."`
 	Spare   []string `enum:"api,worker,database,upstream" placeholder:"PART" help:"Parts to leave alone: api, worker, database, upstream."`
 	Dir     string   `placeholder:"DIR" help:"Where to work. Default: the temporary directory."`
-	JSON    bool     `name:"json" help:"Print one JSON object."`
-	Row     bool     `help:"Print one row for the table of docs/reliability.md."`
+	JSON    bool     `name:"json" xor:"form" help:"Print one JSON object."`
+	Row     bool     `xor:"form" help:"Print one row for the table of docs/reliability.md."`
 	Keep    bool     `help:"Keep logs and images also where nothing was violated."`
+
+	Seed uint64 `kong:"-"` // the one asked for, or a new one
 }
 
 // Validate refuses what can not be run, for kong.
@@ -44,7 +46,9 @@ func (c *chaosCmd) Validate() error {
 // Run hurts, checks and prints, and fails if anything that must hold does not. A
 // signal, or the death of this process, ends every process it started.
 func (c *chaosCmd) Run(ctx context.Context, cfg *config, con *console) error {
-	for c.Seed == 0 {
+	if c.Asked != nil {
+		c.Seed = *c.Asked
+	} else {
 		c.Seed = uint64(time.Now().UnixNano()) % 1_000_000 // short enough to type again
 	}
 	_, _ = fmt.Fprintln(con.err, "seed", c.Seed)
@@ -89,10 +93,13 @@ func (c *chaosCmd) run(ctx context.Context, cfg *config) (report *chaosReport, e
 		err = errors.Join(err, rig.close())
 		switch {
 		case err != nil && ctx.Err() == nil:
-			err = fmt.Errorf("%w\nlogs are kept in %s", err, rig.dir)
+			err = errors.Join(fmt.Errorf("%w\nlogs are kept in %s", err, rig.dir), rig.keep())
+			return
 		case err != nil || report.Logs == "":
 			err = errors.Join(err, rig.discard())
+			return
 		}
+		err = errors.Join(err, rig.keep())
 	}()
 	run := &chaosRun{rig: rig, report: &chaosReport{
 		Seed: c.Seed, Jobs: c.Jobs, Workers: c.Workers, APIs: c.APIs, Database: []chaosOutage{}, Violations: []chaosViolation{},

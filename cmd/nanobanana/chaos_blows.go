@@ -21,6 +21,7 @@ type chaosBlows struct {
 
 	mu       sync.Mutex
 	dealt    map[chaosBlow]int
+	strikes  []chaosStrike
 	accepted []time.Time // when the database took connections again
 }
 
@@ -56,10 +57,14 @@ func (b *chaosBlows) deal(ctx context.Context, plan []chaosEvent) error {
 // strike deals out one blow and returns when what it hit is well again.
 func (b *chaosBlows) strike(ctx context.Context, e chaosEvent) error {
 	b.note(e, "begins")
-	defer b.note(e, "ends")
-	b.mu.Lock()
-	b.dealt[e.blow]++
-	b.mu.Unlock()
+	began := time.Now()
+	defer func() {
+		b.note(e, "ends")
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.dealt[e.blow]++
+		b.strikes = append(b.strikes, chaosStrike{chaosEvent: e, from: began, to: time.Now()})
+	}()
 	switch e.blow {
 	case blowKill:
 		return b.kill(ctx, e)
@@ -106,7 +111,7 @@ func (b *chaosBlows) measure(ctx context.Context, e chaosEvent, address string) 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		b.watch.recovery.struck(ctx, address, at)
+		b.watch.recovery.struck(ctx, e.index, address, at)
 	}()
 	return func() { <-done }
 }

@@ -38,6 +38,10 @@ type chaosEvidence struct {
 	workers []string            // ids of the processes that live
 	seen    map[string][]string // counterexamples seen while it ran, by invariant
 	now     time.Time
+
+	strikes    []chaosStrike
+	recoveries []chaosRecovered
+	comebacks  []chaosComeback
 }
 
 // chaosInvariants are all of them, in the order of the report.
@@ -62,6 +66,9 @@ func chaosInvariants() []invariant {
 		{"attempts_ended", "", "every recorded call of an ended generation has an outcome", rowsOf(sqlOpenAttempts)},
 		{"attempts_counted", "", "a generation counts its recorded calls", rowsOf(sqlMiscountedAttempts)},
 		{"calls_recorded", "", "no call was made that is not recorded", findUnrecordedCalls},
+		{"all_answered", "", "every customer is accepted and told the end", findUnanswered},
+		{"recovered_in_time", "", "the generations of a struck worker are elsewhere or ended within 8 s in which nothing else is struck", findLateRecoveries},
+		{"database_back", "", "customers have an answer, and work an end, within 10 s of the database's return", findLateComebacks},
 		{"answers_tolerable", "", "customers see 2xx, 402, 409, 429, 503 with Retry-After, or no answer", findIntolerable},
 	}
 	for _, s := range []struct{ name, promise string }{

@@ -231,6 +231,39 @@ var chaosPlants = []struct {
 	{"bare 500", func(_ *testing.T, w *chaosWorld) { w.answers["POST 500"] = 3 }, map[string][]string{
 		"answers_tolerable": {"POST 500: 3 times"},
 	}},
+	{"refused", func(_ *testing.T, w *chaosWorld) { w.jobs[3].refused = 422 }, map[string][]string{
+		"all_answered": {"chaos-1-3 was refused with 422"},
+	}},
+	{"no answer", func(_ *testing.T, w *chaosWorld) { w.jobs[3].ids, w.jobs[3].status = nil, "" }, map[string][]string{
+		"all_answered": {"chaos-1-3 was never answered"},
+	}},
+	{"end not told", func(_ *testing.T, w *chaosWorld) { w.jobs[3].status = "" }, map[string][]string{
+		"all_answered": {"gen_late was accepted and its end never told"},
+	}},
+	{"no job at all", func(_ *testing.T, w *chaosWorld) { w.jobs = nil }, map[string][]string{
+		"all_answered": {"none of 0 jobs was accepted"},
+	}},
+	{"recovered late or never", func(_ *testing.T, w *chaosWorld) {
+		since := func(seconds float64) time.Time { return w.now.Add(time.Duration(seconds * float64(time.Second))) }
+		w.workers = append(w.workers, "worker-1") // two places
+		w.strikes = []chaosStrike{{chaosEvent{blow: blowKill, role: roleWorker}, since(-0.1), since(2)}}
+		w.recoveries = []chaosRecovered{
+			{"gen_good", 0, w.now, since(7.9)}, {"gen_bad", 0, w.now, since(8.1)}, {"gen_gone", 0, w.now, time.Time{}},
+		}
+	}, map[string][]string{"recovered_in_time": {
+		"gen_bad of worker1 was taken up after 8.1 s, allowed are 8.0", "gen_gone of worker1 was never taken up",
+	}}},
+	{"database back for nobody", func(_ *testing.T, w *chaosWorld) {
+		soon, late := w.now.Add(9*time.Second), w.now.Add(11*time.Second)
+		w.comebacks = []chaosComeback{
+			{w.now, w.now, soon, w.now, soon}, {back: w.now}, // well; nothing left to do
+			{w.now, w.now, late, w.now, late}, {back: w.now, asked: w.now, worked: w.now},
+		}
+	}, map[string][]string{"database_back": {
+		"return 3 of the database: the first answer came after 11.0 s, allowed are 10.0",
+		"return 3 of the database: the first end came after 11.0 s, allowed are 10.0",
+		"return 4 of the database: no answer came", "return 4 of the database: no end came",
+	}}},
 	{"changed after the end", func(_ *testing.T, w *chaosWorld) { w.seen[seenEndedStays] = []string{"gen_good was"} }, map[string][]string{
 		seenEndedStays: {"gen_good was"},
 	}},

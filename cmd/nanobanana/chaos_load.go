@@ -36,7 +36,7 @@ type chaosLoad struct {
 
 	mu      sync.Mutex
 	answers map[string]int // by method and status
-	good    []time.Time    // when requests were answered with 2xx
+	asks    []chaosAsk
 }
 
 func newChaosLoad(apis []*chaosMember) *chaosLoad {
@@ -154,6 +154,7 @@ func (a *chaosAnswer) pause() time.Duration {
 // ask sends one request and counts its answer. An answer that breaks off is
 // none.
 func (l *chaosLoad) ask(ctx context.Context, patience time.Duration, method string, turn int, path string, j *chaosJob, body []byte) *chaosAnswer {
+	began := time.Now()
 	within, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	a, label := &chaosAnswer{}, ""
@@ -177,7 +178,7 @@ func (l *chaosLoad) ask(ctx context.Context, patience time.Duration, method stri
 	if err != nil {
 		a, label = &chaosAnswer{}, failure(err)
 	}
-	l.count(method+" "+label, a.status)
+	l.count(method+" "+label, chaosAsk{began, time.Now(), a.status/100 == 2})
 	return a
 }
 
@@ -195,26 +196,39 @@ func (l *chaosLoad) send(ctx context.Context, method, url string, j *chaosJob, b
 }
 
 // count adds an answer to the histogram.
-func (l *chaosLoad) count(label string, status int) {
+func (l *chaosLoad) count(label string, ask chaosAsk) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.answers[label]++
-	if status/100 == 2 {
-		l.good = append(l.good, time.Now())
-	}
+	l.asks = append(l.asks, ask)
 }
 
-// firstGood is when the first request was answered with 2xx after a moment, zero
-// if none was.
-func (l *chaosLoad) firstGood(after time.Time) time.Time {
+// A chaosAsk is a request that was answered or broke off.
+type chaosAsk struct {
+	from, to time.Time
+	good     bool // 2xx
+}
+
+// after is since when a customer was asking after a moment, and when the first
+// request was answered with 2xx after it. Both are zero if there was none.
+func (l *chaosLoad) after(moment time.Time) (asked, good time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, at := range l.good {
-		if at.After(after) {
-			return at
+	for _, a := range l.asks { // in the order of their ends
+		if !a.to.After(moment) {
+			continue
+		}
+		if asked.IsZero() || a.from.Before(asked) {
+			asked = a.from
+		}
+		if a.good && good.IsZero() {
+			good = a.to
 		}
 	}
-	return time.Time{}
+	if !asked.IsZero() && asked.Before(moment) {
+		asked = moment
+	}
+	return asked, good
 }
 
 // answerLabel names an answer for the histogram.

@@ -108,8 +108,16 @@ func TestChaosLoad_ResendsWithTheSameKeyUntilItKnows(t *testing.T) {
 			t.Errorf("submission %d has key %q", i, s.keys[i])
 		}
 	}
-	if load.firstGood(load.began).IsZero() || !load.firstGood(time.Now()).IsZero() {
-		t.Errorf("answers were good at %v", load.good)
+	// The fifth request was the first to be answered well.
+	if asked, good := load.after(load.began); !asked.Equal(load.asks[0].from) || !good.Equal(load.asks[4].to) {
+		t.Errorf("asked from %v and answered at %v, of %+v", asked, good, load.asks)
+	}
+	amid := load.asks[5].to.Add(-time.Nanosecond)
+	if asked, good := load.after(amid); !asked.Equal(amid) || !good.Equal(load.asks[6].to) {
+		t.Errorf("then asked from %v and answered at %v, of %+v", asked, good, load.asks)
+	}
+	if asked, good := load.after(time.Now()); !asked.IsZero() || !good.IsZero() {
+		t.Errorf("after the end asked from %v and answered at %v", asked, good)
 	}
 	for label, n := range map[string]int{"POST 503": 1, "POST 500": 1, "POST 202": 1, "POST 200": 1, "POST 503 without Retry-After": 1, "GET 200": 2} {
 		if load.answers[label] != n {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/store"
@@ -16,6 +17,9 @@ import (
 
 // chaosConcurrency is how many generations a worker runs at the same time.
 const chaosConcurrency = 20
+
+// chaosPrefix begins the name of each run's directory.
+const chaosPrefix = "nanobanana-chaos-"
 
 // Keys of the live routes, by which faults find them.
 const (
@@ -35,6 +39,7 @@ type chaosOrg struct {
 type chaosRig struct {
 	cmd      *chaosCmd
 	dir      string
+	unlock   func() error // of dir, while this process works in it
 	postgres *localpg.Server
 	db       *store.DB
 	orgs     []*chaosOrg
@@ -47,7 +52,7 @@ type chaosRig struct {
 // deployment's: a crash of it must lose nothing.
 func startChaosRig(ctx context.Context, cmd *chaosCmd, cfg *config) (_ *chaosRig, err error) {
 	r := &chaosRig{cmd: cmd}
-	if r.dir, err = makeRigDir(cmd.Dir, "nanobanana-chaos-"); err != nil {
+	if r.dir, err = makeRigDir(cmd.Dir, chaosPrefix); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -55,6 +60,10 @@ func startChaosRig(ctx context.Context, cmd *chaosCmd, cfg *config) (_ *chaosRig
 			err = errors.Join(err, r.close(), r.discard())
 		}
 	}()
+	if r.unlock, err = lockDir(r.dir); err != nil {
+		return nil, fmt.Errorf("lock directory: %w", err)
+	}
+	sweepRigs(filepath.Dir(r.dir), time.Now())
 	opts := localpg.Options{Ephemeral: true, Durable: true, Binaries: cfg.PGBin}
 	if cmd.Dir != "" {
 		opts.Dir = filepath.Join(r.dir, "postgres")
@@ -184,4 +193,33 @@ func (r *chaosRig) close() error {
 }
 
 // discard removes the logs and images.
-func (r *chaosRig) discard() error { return os.RemoveAll(r.dir) }
+func (r *chaosRig) discard() error {
+	err := os.RemoveAll(r.dir)
+	if r.unlock != nil {
+		err = errors.Join(err, r.unlock())
+	}
+	return err
+}
+
+// keep leaves the logs and images for good.
+func (r *chaosRig) keep() error {
+	return errors.Join(os.Remove(filepath.Join(r.dir, lockFile)), r.unlock())
+}
+
+// sweepRigs removes the directories that runs of dead processes left in parent:
+// those with a lock that nobody holds. What can not be removed stays. A fresh one
+// may not hold its lock yet.
+func sweepRigs(parent string, now time.Time) {
+	const fresh = time.Minute
+	dirs, _ := filepath.Glob(filepath.Join(parent, chaosPrefix+"*")) // the pattern is valid
+	for _, dir := range dirs {
+		info, err := os.Stat(filepath.Join(dir, lockFile))
+		if err != nil || now.Sub(info.ModTime()) < fresh {
+			continue
+		}
+		if unlock, err := lockDir(dir); err == nil {
+			_ = os.RemoveAll(dir)
+			_ = unlock()
+		}
+	}
+}

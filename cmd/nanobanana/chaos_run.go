@@ -151,12 +151,17 @@ func (r *chaosRun) judge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	comebacks, err := r.comebacks(ctx)
+	if err != nil {
+		return errors.Join(err, images.Close())
+	}
 	evidence := &chaosEvidence{
 		db: r.rig.db, images: images, jobs: r.jobs, answers: r.load.answers, calls: calls,
 		workers: r.workers(), seen: r.watch.seen(), now: time.Now(),
+		strikes: r.blows.strikes, recoveries: r.watch.recovery.all(), comebacks: comebacks,
 	}
 	err = r.check(ctx, evidence)
-	return errors.Join(err, r.countStates(ctx), r.measureOutages(ctx), images.Close())
+	return errors.Join(err, r.countStates(ctx), images.Close())
 }
 
 // check asks each invariant for counterexamples.
@@ -197,25 +202,35 @@ func (r *chaosRun) countStates(ctx context.Context) error {
 	return nil
 }
 
-// measureOutages finds when the service was of use again after its database was
-// back.
-func (r *chaosRun) measureOutages(ctx context.Context) error {
+// comebacks finds when the service was of use again after its database was back,
+// and reports it.
+func (r *chaosRun) comebacks(ctx context.Context) ([]chaosComeback, error) {
+	var all []chaosComeback
 	for _, back := range r.blows.accepted {
-		var o chaosOutage
-		if at := r.load.firstGood(back); !at.IsZero() {
-			o.FirstAnswerMS = since(back, at)
+		c := chaosComeback{back: back}
+		c.asked, c.good = r.load.after(back)
+		var worked, ended *time.Time
+		err := r.rig.db.Pool().QueryRow(ctx, `
+			SELECT greatest(min(created_at), $1), min(finished_at) FROM generation
+			WHERE finished_at > $1 OR finished_at IS NULL
+			HAVING count(*) > 0`, back).Scan(&worked, &ended)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return nil, fmt.Errorf("find the first end: %w", err)
 		}
-		var ended *time.Time
-		err := r.rig.db.Pool().QueryRow(ctx, `SELECT min(finished_at) FROM generation WHERE finished_at > $1`, back).Scan(&ended)
-		if err != nil {
-			return fmt.Errorf("find the first end: %w", err)
+		var o chaosOutage
+		if worked != nil {
+			c.worked = *worked
 		}
 		if ended != nil {
-			o.FirstEndMS = since(back, *ended)
+			c.ended, o.FirstEndMS = *ended, since(back, *ended)
+		}
+		if !c.good.IsZero() {
+			o.FirstAnswerMS = since(back, c.good)
 		}
 		r.report.Database = append(r.report.Database, o)
+		all = append(all, c)
 	}
-	return nil
+	return all, nil
 }
 
 func since(from, to time.Time) *float64 {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestChaosCmd_Validate(t *testing.T) {
@@ -95,11 +97,11 @@ func TestChaos_PostgresRestartedUnderLoad(t *testing.T) {
 	if r.Kills != 0 || r.DatabaseRestarts != 1 || len(r.Database) != 1 || r.Lost != 0 || r.Accepted != 120 {
 		t.Errorf("dealt out: %+v", r)
 	}
-	const most = 10_000
+	most := float64(comebackLimit.Milliseconds())
 	for _, outage := range r.Database {
 		for _, ms := range []*float64{outage.FirstAnswerMS, outage.FirstEndMS} {
 			if ms == nil || *ms > most {
-				t.Errorf("an answer and an end after %v ms, want within %d", ms, most)
+				t.Errorf("an answer and an end after %v ms, want within %.0f", ms, most)
 			}
 		}
 	}
@@ -199,4 +201,66 @@ func anyFrozen(dir string) bool {
 		}
 	}
 	return false
+}
+
+func TestChaos_Usage(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"--json", "--row"}, {"--seed=-1"}, {"--seed=x"}} {
+		var out, errs bytes.Buffer
+		if status := run(t.Context(), append([]string{"chaos"}, args...), &out, &errs); status != 2 || out.Len() != 0 {
+			t.Errorf("%v: status %d, %q; want 2", args, status, errs.String())
+		}
+	}
+}
+
+// Seed 0 is a seed like others, and a run removes what a killed one left beside it.
+func TestChaos_SeedZeroAndWhatAKilledRunLeft(t *testing.T) {
+	t.Parallel()
+	dir := passableDir(t)
+	var stdout, stderr bytes.Buffer
+	abandoned, kept := filepath.Join(dir, chaosPrefix+"1"), filepath.Join(dir, chaosPrefix+"2")
+	long := time.Now().Add(-time.Hour)
+	if err := errors.Join(
+		os.MkdirAll(filepath.Join(abandoned, "data"), 0o700), os.Mkdir(kept, 0o700),
+		os.WriteFile(filepath.Join(abandoned, lockFile), nil, 0o600), os.Chtimes(filepath.Join(abandoned, lockFile), long, long),
+	); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "chaos", "--jobs=1", "--kills=0", "--workers=1", "--apis=1", "--seed=0", "--dir="+dir)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("chaos: %v\n%s%s", err, stderr.String(), stdout.String())
+	}
+	if stderr.String() != "seed 0\n" {
+		t.Errorf("standard error = %q", stderr.String())
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || !slices.Equal(left, []string{kept}) {
+		t.Errorf("left are %v, %v; want %s", left, err, kept)
+	}
+}
+
+func TestSweepRigs_LeavesWhatIsInUse(t *testing.T) {
+	t.Parallel()
+	parent, now := t.TempDir(), time.Now()
+	dir := filepath.Join(parent, chaosPrefix+"1")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := func() bool { _, err := os.Stat(dir); return err == nil }
+	if sweepRigs(parent, now.Add(time.Hour)); !there() {
+		t.Fatal("a directory in use was removed")
+	}
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if sweepRigs(parent, now); !there() {
+		t.Fatal("a fresh directory was removed")
+	}
+	// A process that another test is starting may hold a copy of the lock until it runs.
+	eventually(t, "the end of the directory", func() bool { sweepRigs(parent, now.Add(time.Hour)); return !there() })
 }

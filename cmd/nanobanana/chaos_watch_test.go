@@ -170,15 +170,15 @@ func TestChaosRecovery(t *testing.T) {
 	w := newChaosWorld(t)
 	w.exec(t, revive+`; UPDATE generation SET worker = 'worker-2' WHERE id = 'gen_late'`)
 	r := newChaosRecovery(w.db)
-	r.struck(t.Context(), "worker-1", w.now)
+	r.struck(t.Context(), 0, "worker-1", w.now)
 	if _, waiting, _ := r.figures(); waiting != 3 {
 		t.Fatalf("%d generations wait, want the worker's three", waiting)
 	}
-	r.seen("gen_good", 1, store.StatusProcessing, w.now.Add(time.Second)) // still the dead worker's
-	r.seen("gen_good", 2, store.StatusProcessing, w.now.Add(6*time.Second))
-	r.seen("gen_good", 3, store.StatusProcessing, w.now.Add(9*time.Second)) // recovered before
-	r.seen("gen_bad", 1, store.StatusQueued, w.now.Add(time.Second))        // handed back by its run
-	r.seen("gen_late", 2, store.StatusProcessing, w.now.Add(time.Second))   // another worker's
+	r.seen("gen_good", 1, store.StatusProcessing, false, w.now.Add(time.Second)) // still the dead worker's
+	r.seen("gen_good", 2, store.StatusProcessing, false, w.now.Add(6*time.Second))
+	r.seen("gen_good", 3, store.StatusProcessing, false, w.now.Add(9*time.Second)) // recovered before
+	r.seen("gen_bad", 1, store.StatusQueued, false, w.now.Add(time.Second))        // handed back by its run
+	r.seen("gen_late", 2, store.StatusProcessing, false, w.now.Add(time.Second))   // another worker's
 	w.exec(t, `UPDATE generation SET status = 'succeeded', finished_at = now()`)
 	if err := r.look(t.Context()); err != nil {
 		t.Fatal(err)
@@ -194,17 +194,48 @@ func TestChaosRecovery_StruckAgain(t *testing.T) {
 	w := newChaosWorld(t)
 	w.exec(t, revive)
 	r := newChaosRecovery(w.db)
-	r.struck(t.Context(), "worker-1", w.now)
+	r.struck(t.Context(), 0, "worker-1", w.now)
 	w.exec(t, `UPDATE generation SET worker = 'worker-2', fence = 2 WHERE id = 'gen_good'`)
-	r.struck(t.Context(), "worker-2", w.now.Add(4*time.Second))
+	r.struck(t.Context(), 1, "worker-2", w.now.Add(4*time.Second))
 	took, waiting, _ := r.figures()
 	if took.N != 1 || took.Max != 4000 || waiting != 4 {
 		t.Errorf("figures = %+v, %d waiting; want the first recovery, after 4 s, and four that wait", took, waiting)
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	r.struck(gone, "worker-1", w.now)
+	r.struck(gone, 0, "worker-1", w.now)
 	if _, _, missed := r.figures(); missed != 1 {
 		t.Errorf("%d blows without an answer of the database, want 1", missed)
+	}
+}
+
+// A worker that thaws before its ticket was taken goes on with its run.
+func TestChaosRecovery_Thawed(t *testing.T) {
+	t.Parallel()
+	w := newChaosWorld(t)
+	w.exec(t, revive+`; UPDATE river.river_job SET attempted_by = '{worker-1}'`)
+	r := newChaosRecovery(w.db)
+	r.struck(t.Context(), 0, "worker-1", w.now)
+	steps := []struct {
+		name, sql string
+		waiting   int
+	}{
+		{"frozen", `UPDATE worker SET seen_at = now()`, 4},
+		{"thawed, and one ticket taken", `
+			UPDATE worker SET seen_at = now() + interval '6 seconds';
+			UPDATE river.river_job SET state = 'cancelled', finalized_at = now() WHERE args ->> 'id' = 'gen_bad'`, 1},
+	}
+	for _, s := range steps {
+		w.exec(t, s.sql)
+		if err := r.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, waiting, _ := r.figures(); waiting != s.waiting {
+			t.Errorf("%s: %d wait, want %d", s.name, waiting, s.waiting)
+		}
+	}
+	left := slices.DeleteFunc(r.all(), func(r chaosRecovered) bool { return !r.until.IsZero() })
+	if want := []chaosRecovered{{generation: "gen_bad", since: w.now}}; !slices.Equal(want, left) {
+		t.Errorf("left are %+v, want %+v", left, want)
 	}
 }

@@ -160,17 +160,13 @@ func devListen(ctx context.Context, addr string) (net.Listener, error) {
 }
 
 func (d *devRun) print(out io.Writer, took time.Duration) {
-	live := "Gemini, with your GEMINI_API_KEY"
-	if d.cfg.GeminiAPIKey == "" {
-		live = "the simulator, because GEMINI_API_KEY is not set; answers say \"simulated\": true"
-	}
 	_, _ = fmt.Fprintf(out, `
 NanoBanana is ready after %s.
 
   API        %s   (%s/openapi.json)
   live key   %s
   test key   %s
-  images of  live keys come from %s
+  images of  %s
              test keys always come from the simulator
   data       %s   (dev.json holds these values for scripts)
 
@@ -183,7 +179,7 @@ Or, in another terminal in this directory:
   go run ./cmd/nanobanana generate "a banana astronaut" -o banana.png
 
 Stop with Ctrl-C.
-`, took.Round(10*time.Millisecond), d.state.URL, d.state.URL, d.state.APIKeyLive, d.state.APIKeyTest, live,
+`, took.Round(10*time.Millisecond), d.state.URL, d.state.URL, d.state.APIKeyLive, d.state.APIKeyTest, d.cfg.liveImages(),
 		d.cfg.Data, d.state.URL, d.state.APIKeyLive)
 }
 

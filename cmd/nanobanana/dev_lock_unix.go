@@ -13,9 +13,12 @@ import (
 // errLocked reports a directory that another process has locked.
 var errLocked = errors.New("locked by another process")
 
+// lockFile is what lockDir locks in a directory.
+const lockFile = "lock"
+
 // lockDir locks a directory until unlock is called or this process ends.
 func lockDir(dir string) (unlock func() error, err error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -300,3 +300,34 @@ func TestDev_StopsSoonThoughACallHangs(t *testing.T) {
 	}
 	wantNoPostgres(t, data)
 }
+
+func TestDev_SaysWhoMakesTheImages(t *testing.T) {
+	t.Parallel()
+	const replaced = `{"routes":[{"name":"eu","api":"gemini","key_env":"EU_KEY"},{"name":"us","api":"openai","key_env":"EU_KEY","disabled":true}]}`
+	const simulated = "live keys come from the simulator, because no account is set"
+	for name, tt := range map[string]struct {
+		cfg  config
+		want string
+	}{
+		"None":      {config{}, simulated},
+		"OpenAI":    {config{OpenAIAPIKey: "k"}, "live keys cost money: routes openai"},
+		"Vertex":    {config{VertexProject: "p"}, "live keys cost money: routes vertex"},
+		"Gemini2":   {config{Gemini2APIKey: "k"}, "live keys cost money: routes gemini-2"},
+		"Both":      {config{GeminiAPIKey: "k", OpenAIAPIKey: "k"}, "live keys cost money: routes gemini, openai"},
+		"OwnRoutes": {config{GeminiAPIKey: "k", Routes: replaced}, "live keys cost money: routes eu, us (disabled)"},
+	} {
+		if got := tt.cfg.liveImages(); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+	data := passableDir(t)
+	p := startProcess(t, []string{"EU_KEY=k", "GEMINI_API_KEY=k", "NANOBANANA_ROUTES=" + replaced}, nil, "dev", "--listen=127.0.0.1:0", "--data="+data)
+	if got := p.line(t, "images of  "); got != "live keys cost money: routes eu, us (disabled)" {
+		t.Errorf("dev says %q", got)
+	}
+	if !strings.Contains(p.errs.String(), "ignored=[GEMINI_API_KEY]") {
+		t.Errorf("dev does not say that the key is ignored:\n%s", p.errs)
+	}
+	p.stop(t, syscall.SIGTERM)
+	wantNoPostgres(t, data)
+}

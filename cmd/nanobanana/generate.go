@@ -311,7 +311,7 @@ func simulatedNote(g *client.Generation) string {
 	if g.Test {
 		return "simulated: test keys never reach an image model"
 	}
-	return "simulated: no image model made this; start the server with GEMINI_API_KEY for real images"
+	return "simulated: no image model made this; start the server with an account for real images, such as GEMINI_API_KEY or OPENAI_API_KEY"
 }
 
 // fileSize is for people: 214 KB.

@@ -62,7 +62,7 @@ func TestGenerate(t *testing.T) {
 			args: []string{"a banana", "-o", "DIR/b.png"}, ended: `"status":"succeeded","simulated":true,"images":[` + generateImage(0, "png") + `]`,
 			want: generated{
 				0, "DIR/b.png  1024x512 png  31 B  T  simulated\n",
-				generateWaiting + "simulated: no image model made this; start the server with GEMINI_API_KEY for real images\n",
+				generateWaiting + "simulated: no image model made this; start the server with an account for real images, such as GEMINI_API_KEY or OPENAI_API_KEY\n",
 				map[string]string{"b.png": generatePixels},
 			},
 		},

@@ -177,6 +177,54 @@ func (c *config) defaultRoutes() []routeSpec {
 	return routes
 }
 
+// accounts are the settings that defaultRoutes makes routes of.
+func (c *config) accounts() []struct{ variable, value string } {
+	return []struct{ variable, value string }{
+		{"GEMINI_API_KEY", c.GeminiAPIKey}, {"NANOBANANA_GEMINI_2_API_KEY", c.Gemini2APIKey},
+		{"NANOBANANA_VERTEX_PROJECT", c.VertexProject}, {"OPENAI_API_KEY", c.OpenAIAPIKey},
+	}
+}
+
+// ignoredAccounts names the accounts that are set and that no route of
+// NANOBANANA_ROUTES uses.
+func (c *config) ignoredAccounts() []string {
+	file, err := c.routes()
+	if c.Routes == "" || err != nil { // check has told the error
+		return nil
+	}
+	used := map[string]bool{}
+	for _, r := range file.Routes {
+		used[r.KeyEnv] = true
+		if r.Vertex != nil && r.Vertex.Project == c.VertexProject {
+			used["NANOBANANA_VERTEX_PROJECT"] = true
+		}
+	}
+	var ignored []string
+	for _, a := range c.accounts() {
+		if a.value != "" && !used[a.variable] {
+			ignored = append(ignored, a.variable)
+		}
+	}
+	return ignored
+}
+
+// liveImages says for people where the images of live keys come from.
+func (c *config) liveImages() string {
+	file, err := c.routes()
+	if err != nil || len(file.Routes) == 0 {
+		return "live keys come from the simulator, because no account is set, such as GEMINI_API_KEY or OPENAI_API_KEY;\n" +
+			"             answers say \"simulated\": true"
+	}
+	names := make([]string, len(file.Routes))
+	for i, r := range file.Routes {
+		names[i] = r.Name
+		if r.Disabled {
+			names[i] += " (disabled)"
+		}
+	}
+	return "live keys cost money: routes " + strings.Join(names, ", ")
+}
+
 // liveChain is without routes where no provider is set: what the front door
 // promised to a live key is then left to a worker that has one.
 func liveChain(cfg *config) (providers.ChainOptions, error) {

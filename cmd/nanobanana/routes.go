@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"os/user"
 	"slices"
@@ -30,7 +29,7 @@ type routesListCmd struct {
 type routeView struct {
 	Name           string     `json:"name"`
 	Provider       string     `json:"provider"`
-	State          string     `json:"state"` // "ready", "drained", "cooldown", "open", "probing"
+	State          string     `json:"state"` // "ready", "drained", "disabled", "cooldown", "open", "probing"
 	CooldownUntil  *time.Time `json:"cooldown_until"`
 	CooldownReason string     `json:"cooldown_reason,omitempty"`
 	OpenUntil      *time.Time `json:"open_until"`
@@ -40,36 +39,31 @@ type routeView struct {
 	Calls          int        `json:"calls_last_minute"`
 	SuccessRate    *float64   `json:"success_rate"` // nil without calls
 	failed         int
+	enabled        int  // workers whose configuration lets them use it
+	disabled       bool // by the configuration of every worker that has it
 }
 
-// Run prints a line per route.
+// Run prints a line per route, in the order of the configuration.
 func (c *routesListCmd) Run(ctx context.Context, cfg *config, con *console) error {
-	db, err := openStore(ctx, cfg, "routes")
+	seen, err := openRoutes(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	workers, err := db.Workers(ctx, store.WorkerSilence)
-	if err != nil {
-		return err
-	}
-	known, err := db.ProviderRoutes(ctx)
-	if err != nil {
-		return err
-	}
-	views := viewRoutes(workers, known, time.Now())
+	defer seen.db.Close()
 	if c.JSON {
 		enc := json.NewEncoder(con.out)
 		enc.SetIndent("", "  ")
-		return enc.Encode(views)
+		return enc.Encode(seen.views)
 	}
-	if len(views) == 0 {
-		_, _ = fmt.Fprintln(con.out, "no worker is running, and nothing is known of any route")
+	if !slices.ContainsFunc(seen.views, func(v *routeView) bool { return v.Workers > 0 }) {
+		_, _ = fmt.Fprintln(con.out, seen.idle())
+	}
+	if len(seen.views) == 0 {
 		return nil
 	}
 	table := tabwriter.NewWriter(con.out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "ROUTE\tPROVIDER\tSTATE\tIN FLIGHT\tCALLS/MIN\tSUCCESS\tWORKERS")
-	for _, v := range views {
+	for _, v := range seen.views {
 		success := "-"
 		if v.SuccessRate != nil {
 			success = fmt.Sprintf("%.0f %%", 100**v.SuccessRate)
@@ -78,6 +72,46 @@ func (c *routesListCmd) Run(ctx context.Context, cfg *config, con *console) erro
 			v.Name, v.Provider, v.describe(time.Now()), v.InFlight, v.Concurrency, v.Calls, success, v.Workers)
 	}
 	return table.Flush()
+}
+
+// routesSeen is what workers and the fleet's memory say of the routes.
+type routesSeen struct {
+	db      *store.DB // to be closed
+	workers int       // that live
+	views   []*routeView
+}
+
+// openRoutes opens the database and reads what is known of the routes.
+func openRoutes(ctx context.Context, cfg *config) (_ *routesSeen, err error) {
+	db, err := openStore(ctx, cfg, "routes")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			db.Close()
+		}
+	}()
+	workers, err := db.Workers(ctx, store.WorkerSilence)
+	if err != nil {
+		return nil, err
+	}
+	known, err := db.ProviderRoutes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &routesSeen{db: db, workers: len(workers), views: viewRoutes(workers, known, time.Now())}, nil
+}
+
+// idle says why no worker reports a route.
+func (s *routesSeen) idle() string {
+	switch s.workers {
+	case 0:
+		return "no worker is running"
+	case 1:
+		return "1 worker runs and has no route: live keys are simulated"
+	}
+	return fmt.Sprintf("%d workers run, none has a route: live keys are simulated", s.workers)
 }
 
 // describe says the state and how long it lasts.
@@ -91,43 +125,56 @@ func (v *routeView) describe(now time.Time) string {
 	return v.State
 }
 
-// viewRoutes brings together what workers report and what the fleet knows.
+// viewRoutes brings together what workers report and what the fleet knows: the
+// routes of the worker that started last in its order, then what only others have,
+// then what is only known.
 func viewRoutes(workers []*store.Worker, known []*store.ProviderRoute, now time.Time) []*routeView {
-	views := map[string]*routeView{}
+	views := []*routeView{} // an empty list in JSON
 	view := func(name string) *routeView {
-		if views[name] == nil {
-			views[name] = &routeView{Name: name, State: "ready"}
-		}
-		return views[name]
-	}
-	for _, w := range workers {
-		for _, r := range w.Routes {
-			v := view(r.Name)
-			v.Provider = r.Provider
-			v.Workers++
-			v.InFlight += r.InFlight
-			v.Concurrency += r.Concurrency
-			v.Calls += r.Calls
-			v.failed += r.Failed
-			if r.Breaker != "closed" {
-				v.State = "probing" // unless the fleet knows until when it is open
+		for _, v := range views {
+			if v.Name == name {
+				return v
 			}
+		}
+		views = append(views, &routeView{Name: name, State: "ready"})
+		return views[len(views)-1]
+	}
+	newest := func(a, b *store.Worker) int { return b.StartedAt.Compare(a.StartedAt) }
+	for _, w := range slices.SortedStableFunc(slices.Values(workers), newest) {
+		for _, r := range w.Routes {
+			view(r.Name).add(r)
 		}
 	}
 	for _, k := range known {
 		view(k.Name).know(k, now)
 	}
 	for _, v := range views {
+		v.disabled = v.Workers > 0 && v.enabled == 0
+		if v.disabled {
+			v.State = "disabled" // whatever else: no switch changes it
+		}
 		if v.Calls > 0 {
 			rate := 1 - float64(v.failed)/float64(v.Calls)
 			v.SuccessRate = &rate
 		}
 	}
-	sorted := make([]*routeView, 0, len(views))
-	for _, name := range slices.Sorted(maps.Keys(views)) {
-		sorted = append(sorted, views[name])
+	return views
+}
+
+// add adds what a worker reports of a route.
+func (v *routeView) add(r store.RouteReport) {
+	v.Provider = r.Provider
+	v.Workers++
+	v.InFlight += r.InFlight
+	v.Concurrency += r.Concurrency
+	v.Calls += r.Calls
+	v.failed += r.Failed
+	if r.Enabled {
+		v.enabled++
 	}
-	return sorted
+	if r.Breaker != "closed" {
+		v.State = "probing" // unless the fleet knows until when it is open
+	}
 }
 
 // know adds what the fleet knows of a route.
@@ -166,30 +213,24 @@ func (c *routesEnableCmd) Run(ctx context.Context, cfg *config, con *console) er
 
 // switchRoute drains or enables a route that a worker has or that is known.
 func switchRoute(ctx context.Context, cfg *config, con *console, name string, enabled bool) error {
-	db, err := openStore(ctx, cfg, "routes")
+	seen, err := openRoutes(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	workers, err := db.Workers(ctx, store.WorkerSilence)
-	if err != nil {
-		return err
-	}
-	known, err := db.ProviderRoutes(ctx)
-	if err != nil {
-		return err
-	}
+	defer seen.db.Close()
 	var names []string
-	for _, v := range viewRoutes(workers, known, time.Now()) {
+	for _, v := range seen.views {
 		names = append(names, v.Name)
 	}
-	if !slices.Contains(names, name) && len(names) == 0 {
-		return fmt.Errorf("there is no route %q: no worker is running, and nothing is known of any route", name)
-	}
-	if !slices.Contains(names, name) {
+	switch i := slices.Index(names, name); {
+	case len(names) == 0:
+		return fmt.Errorf("there is no route %q: %s", name, seen.idle())
+	case i < 0:
 		return fmt.Errorf("there is no route %q; the routes are %s", name, strings.Join(names, ", "))
+	case enabled && seen.views[i].disabled:
+		return fmt.Errorf("route %q is disabled by the workers' configuration: take \"disabled\" out of it in NANOBANANA_ROUTES and start them anew", name)
 	}
-	if err := db.SwitchRoute(ctx, name, enabled, operator()); err != nil {
+	if err := seen.db.SwitchRoute(ctx, name, enabled, operator()); err != nil {
 		return err
 	}
 	state := "drained: it takes no new call, and those under way go on"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nanobanana/nanobanana/store"
 )
 
 func TestRoutes_EveryFaultOfTheConfigurationAtOnce(t *testing.T) {
@@ -207,4 +210,90 @@ func TestRoutes_APauseAndASwitchHoldForTheWholeFleet(t *testing.T) {
 	}
 	f.run(t, "routes", "enable", "second")
 	f.until(t, 71, countEnded)
+}
+
+func TestRoutes_ListedInTheOrderOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	report := func(names ...string) (reports []store.RouteReport) {
+		for _, name := range names {
+			reports = append(reports, store.RouteReport{Name: name, Enabled: name != "off", Breaker: "closed"})
+		}
+		return reports
+	}
+	workers := []*store.Worker{
+		{ID: "a", StartedAt: now.Add(-time.Hour), Routes: report("openai", "old", "gemini")},
+		{ID: "b", StartedAt: now, Routes: report("gemini", "off", "openai")},
+	}
+	known := []*store.ProviderRoute{{Name: "forgotten", Enabled: true}, {Name: "off", Enabled: false}, {Name: "openai", Enabled: false}}
+	var got []string
+	for _, v := range viewRoutes(workers, known, now) {
+		got = append(got, fmt.Sprint(v.Name, " ", v.State, " ", v.Workers))
+	}
+	want := []string{"gemini ready 2", "off disabled 1", "openai drained 2", "old ready 1", "forgotten ready 0"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+}
+
+// refused runs a command that must fail and returns what it said.
+func (f *fleet) refused(t *testing.T, args ...string) string {
+	t.Helper()
+	p := startProcess(t, f.env, nil, args...)
+	<-p.exited
+	if code := p.cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("%v ended with %d, want 1", args, code)
+	}
+	return p.errs.String()
+}
+
+func TestRoutes_DisabledAndNone(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	if said := f.run(t, "routes"); said != "no worker is running\n" {
+		t.Errorf("without a worker it said %q", said)
+	}
+	simulating := f.startWorker(t)
+	if said := f.run(t, "routes"); said != "1 worker runs and has no route: live keys are simulated\n" {
+		t.Errorf("with a worker that has none it said %q", said)
+	}
+	if said := f.refused(t, "routes", "drain", "x"); !strings.Contains(said, `no route "x": 1 worker runs`) {
+		t.Errorf("drain said %q", said)
+	}
+	simulating.stop(t, syscall.SIGTERM)
+	f.env = append(f.env, "K=k", "OPENAI_API_KEY=o", `NANOBANANA_ROUTES={"routes":[{"name":"z","api":"gemini","key_env":"K"},{"name":"a","api":"gemini","key_env":"K","disabled":true}]}`)
+	worker := f.startWorker(t)
+	list := f.run(t, "routes")
+	if lines := strings.Split(list, "\n"); len(lines) != 4 || !strings.HasPrefix(lines[1], "z      gemini    ready") || !strings.HasPrefix(lines[2], "a      gemini    disabled") {
+		t.Errorf("the list of routes is:\n%s", list)
+	}
+	if said := f.refused(t, "routes", "enable", "a"); !strings.Contains(said, `route "a" is disabled by the workers' configuration: take "disabled" out`) {
+		t.Errorf("enable said %q", said)
+	}
+	if n := f.count(t, `SELECT count(*) FROM provider_route`); n != 0 {
+		t.Error("a refused switch was recorded")
+	}
+	if log := worker.errs.String(); !strings.Contains(log, "NANOBANANA_ROUTES replaces") || !strings.Contains(log, "[OPENAI_API_KEY]") {
+		t.Errorf("the worker does not say that an account is ignored:\n%s", log)
+	}
+}
+
+func TestConfig_AccountsIgnoredBesideRoutes(t *testing.T) {
+	t.Parallel()
+	const gemini = `{"routes":[{"name":"a","api":"gemini","key_env":"GEMINI_API_KEY"}]}`
+	const vertex = `{"routes":[{"name":"a","api":"gemini","vertex":{"project":"p"}}]}`
+	for name, tt := range map[string]struct {
+		cfg  config
+		want []string
+	}{
+		"NoRoutes":   {config{GeminiAPIKey: "x"}, nil},
+		"OnlyRoutes": {config{Routes: gemini}, nil},
+		"Named":      {config{Routes: gemini, GeminiAPIKey: "x"}, nil},
+		"Others":     {config{Routes: gemini, Gemini2APIKey: "x", VertexProject: "p", OpenAIAPIKey: "y"}, []string{"NANOBANANA_GEMINI_2_API_KEY", "NANOBANANA_VERTEX_PROJECT", "OPENAI_API_KEY"}},
+		"SameVertex": {config{Routes: vertex, VertexProject: "p", GeminiAPIKey: "x"}, []string{"GEMINI_API_KEY"}},
+	} {
+		if diff := cmp.Diff(tt.want, tt.cfg.ignoredAccounts()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
 }

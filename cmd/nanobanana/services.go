@@ -177,6 +177,9 @@ func (c *config) liveProviders() []string {
 
 // startWorker starts a worker with its providers. stop ends both.
 func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.Store, spool string, logger *slog.Logger) (w *worker.Worker, stop func(context.Context) error, err error) {
+	if ignored := cfg.ignoredAccounts(); len(ignored) > 0 {
+		logger.Warn("NANOBANANA_ROUTES replaces the routes of accounts that are set", "ignored", ignored)
+	}
 	stopSimulator := func(context.Context) error { return nil }
 	url := cfg.SimulatorURL
 	if url == "" {
