@@ -140,6 +140,33 @@ func TestGate_HealthyRoute(t *testing.T) {
 	}
 }
 
+// Without another route, a hundred calls are under way after 1.5 s.
+func TestGate_OnlyRoute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		transport, calls := play(t, func(w http.ResponseWriter, r *http.Request, _ string, _ int) {
+			if after(r, 12*time.Second) {
+				draw(w)
+			}
+		})
+		cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "only")})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if served := cl.burst(t.Context(), 100, "an owl"); served != 100 {
+				t.Errorf("%d served, want 100", served)
+			}
+		})
+		for _, want := range []int{5, 10, 20, 40, 80, 100} {
+			synctest.Wait()
+			if got := calls("only"); got != want {
+				t.Errorf("%d calls under way, want %d", got, want)
+			}
+			time.Sleep(300 * time.Millisecond)
+		}
+		wg.Wait()
+	})
+}
+
 // A route that takes calls and never answers gets fewer than a burst of a hundred
 // has, and one whose host is out of reach only the first few: the others go on to
 // the next.

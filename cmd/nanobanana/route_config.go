@@ -19,8 +19,38 @@ import (
 
 // routeFile is what NANOBANANA_ROUTES holds: the routes of live keys, best first.
 type routeFile struct {
-	Routes []routeSpec         `json:"routes"`
-	Order  map[string][]string `json:"order"` // capability to route names, where it differs from that of Routes
+	Routes []routeSpec `json:"routes"`
+	Order  routeOrder  `json:"order"` // capability to route names, where it differs from that of Routes
+}
+
+// routeOrder refuses to be given twice for one capability, of which JSON would keep
+// the last.
+type routeOrder map[string][]string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *routeOrder) UnmarshalJSON(text []byte) error {
+	if err := json.Unmarshal(text, (*map[string][]string)(o)); err != nil {
+		return err
+	}
+	dec, seen := json.NewDecoder(bytes.NewReader(text)), map[string]bool{}
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return err // null
+	}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		capability, _ := name.(string)
+		if seen[capability] {
+			return fmt.Errorf("there are two orders of %s", capability)
+		}
+		seen[capability] = true
+		if err := dec.Decode(new([]string)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // routeSpec is one account with a provider.

@@ -30,6 +30,8 @@ func TestRoutes_EveryFaultOfTheConfigurationAtOnce(t *testing.T) {
 		"NoKey":       {`{"routes":[{"name":"a","api":"gemini"}]}`, []string{"it needs key_env"}},
 		"Order":       {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY"}],"order":{"mask":["b"],"draw":[]}}`, []string{`no route "b"`, `"draw" is none of`}},
 		"OrderOfIt":   {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY"}],"order":{"mask":["a","a"],"edit":[]}}`, []string{`order of mask: route "a" is listed twice`, "order of edit: it lists no route"}},
+		"TwoOrders":   {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY"}],"order":{"mask":["a"],"mask":["a"]}}`, []string{"there are two orders of mask"}},
+		"NotAnOrder":  {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY"}],"order":["a"]}`, []string{"cannot unmarshal array"}},
 		"Prices":      {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY","prices":{"banana":{"input":-1,"image":1},"banana-pro":{"input":1,"image":1,"text":1,"inputImage":-1}}}]}`, []string{"prices of banana: input is negative", "prices of banana: text is missing", "prices of banana-pro: inputImage is negative"}},
 		"Account":     {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY","vertex":{"project":"x/y","location":"eu.evil/"}},{"name":"b","api":"openai","key_env":"TORN_KEY"}]}`, []string{"key_env or vertex, not both", `project "x/y"`, `location "eu.evil/"`, "key in TORN_KEY has blanks"}},
 		"Address":     {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY","url":"ftp://me:secret@host/v1?key=secret#secret"},{"name":"b","api":"openai","key_env":"SOME_KEY","url":"me:secret@host:%zz"}]}`, []string{`url "ftp://host/v1" is not`, `url "host:%zz" is not`}},
