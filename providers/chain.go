@@ -68,6 +68,7 @@ type Chain struct {
 	routes []*route
 	byName map[string]*route
 	order  map[Capability][]*route
+	queue  queue
 
 	mu      sync.Mutex    // guards changes and telling
 	changes []RouteChange // found and not told yet
@@ -148,6 +149,15 @@ type candidate struct {
 	model Model
 }
 
+// ready reports whether a call would be admitted now, if perhaps after a moment
+// at the gate.
+func (c candidate) ready() bool {
+	_, reason := c.wait()
+	return reason == ""
+}
+
+func (c candidate) wait() (time.Duration, string) { return c.route.wait(c.model.Upstream) }
+
 // candidates lists the routes that can do what a request asks, whether or not
 // they take a call now: those that serve the model itself before those whose
 // model stands in for it.
@@ -184,7 +194,7 @@ func (c *Chain) candidates(m Model, req Request) []candidate {
 // route would take it.
 func (c *Chain) First(m Model, req Request) (Call, bool) {
 	for _, cand := range c.candidates(m, req) {
-		if cand.route.ready() {
+		if cand.ready() {
 			return cand.route.newCall(cand.model, req), true
 		}
 	}

@@ -209,10 +209,17 @@ func TestBreaker_CancelledProbe(t *testing.T) {
 	})
 }
 
-// An upstream that answers a probe, if with a refusal, works.
-func TestBreaker_RefusedProbeCloses(t *testing.T) {
+// An upstream that judges a probe's request works; of one that has no time for it
+// nobody knows, and the next call is the probe.
+func TestBreaker_RefusedProbe(t *testing.T) {
 	t.Parallel()
-	for name, status := range map[string]int64{"Invalid": 400, "RateLimited": 429} {
+	for name, c := range map[string]struct {
+		status         int64
+		state, changes string
+	}{
+		"Invalid":     {400, "closed", "aaaa open, aaaa closed"},
+		"RateLimited": {429, "probe_ready", "aaaa open, aaaa cooldown"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -220,16 +227,17 @@ func TestBreaker_RefusedProbeCloses(t *testing.T) {
 				transport, _ := play(t, p.answer)
 				cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa")})
 				p.sicken(t, cl)
-				p.status.Store(status)
+				p.status.Store(c.status)
 				time.Sleep(17 * time.Second)
 				cl.fails(t.Context(), t, "an owl")
-				wantText(t, "state", "closed", cl.Status()[0].Breaker)
+				wantText(t, "state", c.state, cl.Status()[0].Breaker)
+				wantText(t, "changes", c.changes, cl.whatChanged())
 			})
 		})
 	}
 }
 
-// A route that is full neither closes the breaker of a sick one nor waits.
+// Where all routes are full, a call waits for 5 s at most.
 func TestBulkhead_Full(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -251,7 +259,11 @@ func TestBulkhead_Full(t *testing.T) {
 		if calls("aaaa") != 2 || calls("bbbb") != 1 {
 			t.Errorf("%d and %d calls, want 2 and 1", calls("aaaa"), calls("bbbb"))
 		}
+		begun := time.Now()
 		e := cl.fails(t.Context(), t, "an owl")
+		if took := time.Since(begun); took != 5*time.Second {
+			t.Errorf("it waited for %s, want 5 s", took)
+		}
 		if e.Kind != providers.KindBusy || e.Code != "full" || e.RetryAfter < time.Second || e.RetryAfter > 2*time.Second {
 			t.Errorf("error %+v, want it full for a second", e)
 		}

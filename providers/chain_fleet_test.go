@@ -163,6 +163,86 @@ func TestApply_OlderState(t *testing.T) {
 	})
 }
 
+// What the fleet has been told of, the fleet may end, even before this process has
+// read it back.
+func TestTold_EndsProtection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &patient{}
+		transport, _ := play(t, p.answer)
+		cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa")})
+		enabled := providers.RouteState{Name: "aaaa", Enabled: true}
+		p.status.Store(429)
+		cl.fails(t.Context(), t, "an owl")
+		paused := cl.changes[0]
+		older := paused
+		older.Until = older.Until.Add(-time.Second)
+		for _, ch := range []providers.RouteChange{older, {Route: "aaaa", What: providers.ChangeOpen, Until: paused.Until}, {Route: "none", What: providers.ChangeCooldown}} {
+			cl.Told(ch)
+			cl.Apply(enabled)
+			if cl.Status()[0].CooldownUntil.IsZero() {
+				t.Errorf("told of %+v, it forgot the pause", ch)
+			}
+		}
+		cl.Told(paused)
+		cl.Apply(enabled)
+		if s := cl.Status()[0]; !s.CooldownUntil.IsZero() {
+			t.Errorf("status %+v, want the pause ended", s)
+		}
+		p.status.Store(401)
+		cl.fails(t.Context(), t, "an owl")
+		cl.Apply(enabled)
+		wantText(t, "state before it was told", "open", cl.Status()[0].Breaker)
+		cl.Told(cl.changes[1])
+		wantText(t, "state when it was told", "open", cl.Status()[0].Breaker)
+		cl.Apply(enabled)
+		wantText(t, "state when it was enabled", "closed", cl.Status()[0].Breaker)
+	})
+}
+
+// A breaker that closes ends no pause, neither here nor elsewhere.
+func TestFleet_ClosedEndsNoCooldown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, hold := &patient{}, make(chan struct{})
+		transport, _ := play(t, func(w http.ResponseWriter, r *http.Request, key string, call int) {
+			switch call {
+			case 6: // the one's probe is still under way while the other's is refused
+				<-hold
+				draw(w)
+			case 7:
+				w.Header().Set("Retry-After", "3600")
+				fail(w, 429)
+			default:
+				p.answer(w, r, key, call)
+			}
+		})
+		f := &fleet{}
+		a := f.join(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa")})
+		b := f.join(t, providers.ChainOptions{Routes: routes(t, transport, "aaaa")})
+		p.sicken(t, a)
+		time.Sleep(19 * time.Second)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if served := a.burst(t.Context(), 1, "an owl"); served != 1 {
+				t.Error("the probe was not served")
+			}
+		})
+		synctest.Wait()
+		if e := b.fails(t.Context(), t, "an owl"); e.Kind != providers.KindRate {
+			t.Errorf("error %v, want the rate limit", e)
+		}
+		close(hold)
+		wg.Wait()
+		wantText(t, "changes", "aaaa open, aaaa closed | aaaa cooldown", a.whatChanged()+" | "+b.whatChanged())
+		for _, cl := range f.processes {
+			if e := cl.fails(t.Context(), t, "an owl"); e.Code != "cooldown" || e.RetryAfter < 59*time.Minute {
+				t.Errorf("error %+v, want the pause to go on", e)
+			}
+		}
+	})
+}
+
 // sicken2 opens the breaker of a route whose pause is over soon.
 func (p *patient) sicken2(t *testing.T, cl *client) {
 	t.Helper()

@@ -2,6 +2,7 @@ package providers_test
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -105,12 +106,13 @@ func TestGate_SuspicionGrows(t *testing.T) {
 	})
 }
 
-// A burst on a healthy route waits for its first success or for 300 ms.
+// A burst on a healthy route waits for its first success, or grows while nothing
+// fails: 5, 10, 20 and 40 are under way after 0.9 s, and 80 after 1.2 s.
 func TestGate_HealthyRoute(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ answer, most time.Duration }{
 		"Fast": {50 * time.Millisecond, 101 * time.Millisecond},
-		"Slow": {12 * time.Second, 12301 * time.Millisecond},
+		"Slow": {12 * time.Second, 13201 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -132,6 +134,81 @@ func TestGate_HealthyRoute(t *testing.T) {
 				cl.burst(t.Context(), 50, "an owl")
 				if took := time.Since(begun); took != c.answer {
 					t.Errorf("the second burst took %s, want %s", took, c.answer)
+				}
+			})
+		})
+	}
+}
+
+// Without another route, a hundred calls are under way after 1.5 s.
+func TestGate_OnlyRoute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		transport, calls := play(t, func(w http.ResponseWriter, r *http.Request, _ string, _ int) {
+			if after(r, 12*time.Second) {
+				draw(w)
+			}
+		})
+		cl := connect(t, providers.ChainOptions{Routes: routes(t, transport, "only")})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if served := cl.burst(t.Context(), 100, "an owl"); served != 100 {
+				t.Errorf("%d served, want 100", served)
+			}
+		})
+		for _, want := range []int{5, 10, 20, 40, 80, 100} {
+			synctest.Wait()
+			if got := calls("only"); got != want {
+				t.Errorf("%d calls under way, want %d", got, want)
+			}
+			time.Sleep(300 * time.Millisecond)
+		}
+		wg.Wait()
+	})
+}
+
+// A route that takes calls and never answers gets fewer than a burst of a hundred
+// has, and one whose host is out of reach only the first few: the others go on to
+// the next.
+func TestGate_HangingRoute(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		reachable bool
+		most      int
+	}{"NoAnswer": {true, 80}, "OutOfReach": {false, 5}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				transport, calls := play(t, func(w http.ResponseWriter, r *http.Request, key string, _ int) {
+					if key == "good" || !after(r, time.Hour) {
+						draw(w)
+					}
+				})
+				list := routes(t, transport, "dead", "good")
+				if !c.reachable {
+					black := providers.NewTransport()
+					black.DialContext = func(context.Context, string, string) (net.Conn, error) {
+						time.Sleep(10 * time.Second) // of the bubble's clock
+						return nil, context.DeadlineExceeded
+					}
+					list[0] = routes(t, black, "dead")[0]
+				}
+				cl := connect(t, providers.ChainOptions{Routes: list})
+				begun := time.Now()
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					if served := cl.burst(t.Context(), 100, "an owl"); served != 100 {
+						t.Errorf("%d served, want 100", served)
+					}
+				})
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				if n := cl.Status()[0].InFlight; n > c.most || n < min(5, c.most) || calls("good") != 100-n {
+					t.Errorf("%d calls under way on the dead route and %d made by the good one, want at most %d and the rest", n, calls("good"), c.most)
+				}
+				wg.Wait()
+				if took := time.Since(begun); took > 95*time.Second {
+					t.Errorf("took %s", took)
 				}
 			})
 		})

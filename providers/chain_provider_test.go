@@ -188,7 +188,7 @@ func TestChain_RandomFaults(t *testing.T) {
 			if open != 0 {
 				t.Fatalf("%d calls never ended", open)
 			}
-			time.Sleep(time.Duration(dice.IntN(5000)) * time.Millisecond)
+			time.Sleep(time.Duration(dice.IntN(60)) * time.Second)
 		}
 		for _, s := range cl.Status() {
 			if s.InFlight != 0 {

@@ -18,13 +18,19 @@ func NoRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastR
 // has gone out completely: from then on it may be paid for.
 func TraceSent(ctx context.Context) (context.Context, *atomic.Bool) {
 	sent := new(atomic.Bool)
+	return onSent(ctx, func() { sent.Store(true) }), sent
+}
+
+// onSent returns a context under which f is called each time a request has gone
+// out completely, before whatever ctx itself has do so.
+func onSent(ctx context.Context, f func()) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteRequest: func(info httptrace.WroteRequestInfo) {
 			if info.Err == nil {
-				sent.Store(true)
+				f()
 			}
 		},
-	}), sent
+	})
 }
 
 // Interrupted is the error of a call that ended because its context was

@@ -1,7 +1,6 @@
 package providers
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -32,12 +31,13 @@ type route struct {
 	breaker  circuitbreaker.CircuitBreaker[*Result]
 	changed  chan struct{} // closed and replaced when a waiting call should look again
 	inFlight map[*passage]struct{}
-	admitted int       // holders of the bulkhead's permits
-	probing  bool      // the half-open breaker's one call is under way
-	provenAt time.Time // it last served; zero after a failure
-	failures int       // in a row, none longer than provenFor after the one before
-	failedAt time.Time // the last of them
-	pagedAt  time.Time // a person was last called
+	admitted int              // holders of the bulkhead's permits
+	probing  bool             // the half-open breaker's one call is under way
+	provenAt time.Time        // it last served; zero after a failure
+	failures int              // in a row, none longer than provenFor after the one before
+	failedAt time.Time        // the last of them
+	pagedAt  time.Time        // a person was last called
+	gone     map[string]*gone // by upstream's name of the model
 
 	enabled  bool // by the operator
 	cooldown pause
@@ -70,6 +70,7 @@ func newRoute(c *Chain, o RouteOptions) *route {
 			WithDelay(c.opts.OpenFor).WithJitterFactor(0.1).Build(),
 		changed:  make(chan struct{}),
 		inFlight: map[*passage]struct{}{},
+		gone:     map[string]*gone{},
 		enabled:  true,
 	}
 }
@@ -104,19 +105,12 @@ func (r *route) timeout(m Model, resolution string) time.Duration {
 	return 90 * time.Second
 }
 
-// ready reports whether a call would be admitted now, if perhaps after a moment
-// at the gate.
-func (r *route) ready() bool {
-	_, reason := r.wait()
-	return reason == ""
-}
-
-// wait is how long the route will not take a call, and why. The reason is "" if
-// it takes one now.
-func (r *route) wait() (time.Duration, string) {
+// wait is how long the route will not take a call for a model, and why. The reason
+// is "" if it takes one now, if perhaps after a moment at the gate.
+func (r *route) wait(upstream string) (time.Duration, string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	left, reason := r.blocked(r.chain.opts.Now())
+	left, reason := r.blocked(upstream, r.chain.opts.Now())
 	switch {
 	case reason != "":
 		return left, reason
@@ -129,37 +123,18 @@ func (r *route) wait() (time.Duration, string) {
 }
 
 // blocked is wait but for what calls under way keep busy. Hold mu.
-func (r *route) blocked(now time.Time) (time.Duration, string) {
+func (r *route) blocked(upstream string, now time.Time) (time.Duration, string) {
 	switch {
 	case r.opts.Disabled || !r.enabled:
 		return noRouteWait, codeDisabled
+	case r.goneLeft(upstream, now) > 0:
+		return r.goneLeft(upstream, now), codeGone
 	case r.cooldown.left(now) > 0:
 		return max(r.cooldown.left(now), r.open.left(now)), codeCooldown
 	case r.open.left(now) > 0:
 		return r.open.left(now), codeOpen
 	}
 	return 0, ""
-}
-
-// run asks the route once, with its repetitions.
-func (r *route) run(ctx context.Context, a *asking, m Model) *leg {
-	l := &leg{route: r, asking: a, model: m, ctx: ctx, request: a.Request}
-	if !r.ready() || !r.bulkhead.TryAcquirePermit() {
-		return l
-	}
-	r.occupy(1)
-	defer func() {
-		r.occupy(-1)
-		r.bulkhead.ReleasePermit()
-	}()
-	l.fly()
-	return l
-}
-
-func (r *route) occupy(n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.admitted += n
 }
 
 // wake makes waiting calls look again. Hold mu.

@@ -18,10 +18,11 @@ func (r *route) record(p *passage, m mark, e *Error) {
 		r.breaker.Open()
 	case m == markFailure:
 		r.breaker.RecordFailure()
-	case m == markHealth && e == nil, m != markNothing && p.probe:
+	case m == markHealth && (e == nil || p.probe):
 		r.breaker.RecordSuccess()
 	case p.probe && r.breaker.IsHalfOpen():
-		// It proved nothing: the next call is a probe again.
+		// It proved nothing, as a rate limit proves no health: the next call is a
+		// probe again.
 		r.breaker.Open()
 		r.breaker.HalfOpen()
 	}

@@ -13,13 +13,17 @@ const (
 
 // noteFailure pauses the route where the upstream asked for it, and calls a person
 // where nothing else will help. Hold mu.
-func (r *route) noteFailure(e *Error, now time.Time) {
+func (r *route) noteFailure(upstream string, e *Error, now time.Time) {
 	t := treatmentOf(e.Kind)
-	if t.person && now.Sub(r.pagedAt) > pageEvery {
-		r.pagedAt = now
-		r.chain.opts.Logger.Error("provider route needs a person", "route", r.opts.Name, "kind", e.Kind, "error", e)
+	paged := &r.pagedAt
+	if e.Kind == KindModelGone {
+		paged = r.noteGone(upstream, now)
 	}
-	if !t.pause {
+	if t.person && now.Sub(*paged) > pageEvery {
+		*paged = now
+		r.chain.opts.Logger.Error("provider route needs a person", "route", r.opts.Name, "kind", e.Kind, "model", upstream, "error", e)
+	}
+	if !t.pauses(e, r.chain.opts.MaxInline) {
 		return
 	}
 	// Whole seconds make the same of what many calls hear in one moment.

@@ -31,6 +31,7 @@ type leg struct {
 	result  *Result
 	failure *Error // of the last call; nil if none was made
 	refused error  // Begin's
+	last    bool   // no other route may be asked after the failure
 
 	retries map[Kind]int
 	repeat  bool          // the last failure may be repeated here
@@ -64,15 +65,39 @@ func (d *door) Apply(inner func(failsafe.Execution[*Result]) *common.PolicyResul
 	l := (*leg)(d)
 	return func(exec failsafe.Execution[*Result]) *common.PolicyResult[*Result] {
 		l.repeat = false
-		if l.passage = l.route.enter(l.ctx, l.failure != nil && l.failure.Kind == KindRate); l.passage == nil {
+		if l.passage = l.route.enter(l, l.elsewhere); l.passage == nil {
 			return &common.PolicyResult[*Result]{Error: &Error{Kind: KindBusy, Provider: l.route.provider}, Done: true}
 		}
 		proved, failure := markNothing, (*Error)(nil)
-		defer func() { l.route.leave(l.passage, proved, failure) }() // also if Begin or End panics
+		defer func() { l.route.leave(l, proved, failure) }() // also if Begin or End panics
 		out := inner(exec)
 		proved, failure = l.proof()
 		return out
 	}
+}
+
+// ends reports whether no other route is asked.
+func (l *leg) ends() bool { return l.refused != nil || l.result != nil || l.last }
+
+// outcome is what the Ask comes to if the leg ends it.
+func (l *leg) outcome() (*Result, error) {
+	switch {
+	case l.refused != nil:
+		return nil, l.refused
+	case l.result != nil:
+		return l.result, nil
+	}
+	return nil, l.asking.conclude()
+}
+
+// elsewhere reports whether a later route would take the call for the same model.
+func (l *leg) elsewhere() bool {
+	for _, cand := range l.asking.later(l.route) {
+		if cand.model.Name == l.model.Name && cand.ready() {
+			return true
+		}
+	}
+	return false
 }
 
 // proof is what the last call proves about the route.
@@ -102,7 +127,8 @@ func (l *leg) call(exec failsafe.Execution[*Result]) (*Result, error) {
 	end, limited := l.ctx.Deadline()
 	l.short = limited && time.Until(end) < call.Request.Timeout
 	l.route.start(l.passage, call.StartedAt)
-	result, failure := l.ask(exec.Context(), call)
+	passage := l.passage
+	result, failure := l.ask(onSent(exec.Context(), func() { l.route.sent(passage) }), call)
 	if failure == nil {
 		l.result = result
 		if l.asking.End != nil {
@@ -150,6 +176,9 @@ func (l *leg) ask(ctx context.Context, call Call) (result *Result, failure *Erro
 func (l *leg) plan(e *Error) {
 	if e.Kind == KindNoImage {
 		l.asking.imageless++
+		if l.asking.imageless > 1 {
+			l.asking.remember(e) // whatever follows here
+		}
 		l.request.ImageOnly = true
 		l.asking.Request.ImageOnly = true
 	}

@@ -10,7 +10,7 @@ import (
 const (
 	ChangeCooldown = "cooldown" // the upstream asked for a pause, or its quota is used up
 	ChangeOpen     = "open"     // the breaker opened, or opened again
-	ChangeClosed   = "closed"   // a probe served: the breaker closed
+	ChangeClosed   = "closed"   // a probe showed the upstream well: the breaker closed, which ends no cooldown
 )
 
 // A RouteChange is something that this process found out about a route and that
@@ -94,11 +94,29 @@ func (c *Chain) Apply(s RouteState) {
 	defer r.mu.Unlock()
 	if s.Enabled && !r.enabled {
 		r.provenAt = time.Time{}
+		clear(r.gone)
 	}
 	r.enabled = s.Enabled
 	r.setCooldown(s.CooldownUntil, s.CooldownReason, now)
 	r.setOpen(s.OpenUntil, now)
 	r.wake()
+}
+
+// Told ends the protection of a change that OnChange was told of: the fleet has it,
+// and what Apply brings from now on may end it. A newer finding stays protected.
+func (c *Chain) Told(change RouteChange) {
+	r := c.byName[change.Route]
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch change.What {
+	case ChangeCooldown:
+		r.cooldown.own = r.cooldown.own && r.cooldown.until.After(change.Until)
+	case ChangeOpen:
+		r.open.own = r.open.own && r.open.until.After(change.Until)
+	}
 }
 
 // Status lists the routes in the order of ChainOptions.Routes.

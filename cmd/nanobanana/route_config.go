@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -20,8 +19,38 @@ import (
 
 // routeFile is what NANOBANANA_ROUTES holds: the routes of live keys, best first.
 type routeFile struct {
-	Routes []routeSpec         `json:"routes"`
-	Order  map[string][]string `json:"order"` // capability to route names, where it differs from that of Routes
+	Routes []routeSpec `json:"routes"`
+	Order  routeOrder  `json:"order"` // capability to route names, where it differs from that of Routes
+}
+
+// routeOrder refuses to be given twice for one capability, of which JSON would keep
+// the last.
+type routeOrder map[string][]string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *routeOrder) UnmarshalJSON(text []byte) error {
+	if err := json.Unmarshal(text, (*map[string][]string)(o)); err != nil {
+		return err
+	}
+	dec, seen := json.NewDecoder(bytes.NewReader(text)), map[string]bool{}
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return err // null
+	}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		capability, _ := name.(string)
+		if seen[capability] {
+			return fmt.Errorf("there are two orders of %s", capability)
+		}
+		seen[capability] = true
+		if err := dec.Decode(new([]string)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // routeSpec is one account with a provider.
@@ -72,62 +101,15 @@ func (c *config) routes() (*routeFile, error) {
 		seen[r.Name] = true
 		r.check(bad)
 	}
-	for capability, names := range file.Order {
-		if !slices.Contains(capabilities, capability) {
-			errs = append(errs, fmt.Errorf("order: %q is none of %s", capability, strings.Join(capabilities, ", ")))
-		}
-		for _, name := range names {
-			if !seen[name] {
-				errs = append(errs, fmt.Errorf("order of %s: there is no route %q", capability, name))
-			}
-		}
-	}
+	errs = append(errs, file.checkOrder(seen)...)
 	return file, errors.Join(errs...)
 }
 
-var capabilities = []string{"generate", "edit", "mask"}
-
-func (r *routeSpec) check(bad func(format string, args ...any)) {
-	if r.API != "gemini" && r.API != "openai" {
-		bad("api %q is neither gemini nor openai", r.API)
-	}
-	switch {
-	case r.Vertex != nil && r.API != "gemini":
-		bad("only gemini is reached through Vertex")
-	case r.Vertex != nil && r.Vertex.Project == "":
-		bad("vertex needs a project")
-	case r.Vertex == nil && r.key == "" && r.KeyEnv == "":
-		bad("it needs key_env, the name of the variable that holds its key, or vertex")
-	}
-	if u, err := url.Parse(r.URL); r.URL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-		bad("url %q is not an http:// or https:// address", r.URL)
-	}
-	if r.Concurrency < 0 || r.Concurrency > 10_000 {
-		bad("concurrency %d is not a number from 1 to 10000", r.Concurrency)
-	}
-	for resolution, timeout := range r.Timeouts {
-		if !slices.Contains([]string{"1K", "2K", "4K"}, resolution) {
-			bad("timeouts: %q is none of 1K, 2K, 4K", resolution)
-		}
-		if d, err := time.ParseDuration(timeout); err != nil || d < minTimeout || d > maxTimeout {
-			bad("timeouts: %q is not a time from %s to %s", timeout, minTimeout, maxTimeout)
-		}
-	}
-	for name := range r.Prices {
-		if m, ok := providers.Lookup(name); !ok || m.Name != name {
-			bad("prices: there is no model %q", name)
-		}
-	}
-	for _, capability := range r.Only {
-		if !slices.Contains(capabilities, capability) {
-			bad("only: %q is none of %s", capability, strings.Join(capabilities, ", "))
-		}
-	}
+// active lists the routes that are not switched off: without any, live keys have no
+// provider.
+func (f *routeFile) active() []routeSpec {
+	return slices.DeleteFunc(slices.Clone(f.Routes), func(r routeSpec) bool { return r.Disabled })
 }
-
-// Google refuses a call with less than 10 s left, and a run is over before a
-// call of more than 3 minutes.
-const minTimeout, maxTimeout = 10 * time.Second, 3 * time.Minute
 
 // readRoutes reads NANOBANANA_ROUTES, or makes the routes of the keys that are set.
 func (c *config) readRoutes() (*routeFile, error) {
@@ -154,7 +136,7 @@ func (c *config) readRoutes() (*routeFile, error) {
 		return nil, errors.New("it lists no route")
 	}
 	for i := range file.Routes {
-		file.Routes[i].key = os.Getenv(file.Routes[i].KeyEnv)
+		file.Routes[i].key = trimKey(os.Getenv(file.Routes[i].KeyEnv))
 	}
 	return file, nil
 }
@@ -162,17 +144,17 @@ func (c *config) readRoutes() (*routeFile, error) {
 // defaultRoutes is one route for each account that is set, Gemini's first.
 func (c *config) defaultRoutes() []routeSpec {
 	var routes []routeSpec
-	if c.GeminiAPIKey != "" {
-		routes = append(routes, routeSpec{Name: "gemini", API: "gemini", key: c.GeminiAPIKey, URL: c.GeminiURL})
+	if trimKey(c.GeminiAPIKey) != "" {
+		routes = append(routes, routeSpec{Name: "gemini", API: "gemini", KeyEnv: "GEMINI_API_KEY", key: trimKey(c.GeminiAPIKey), URL: c.GeminiURL})
 	}
-	if c.Gemini2APIKey != "" {
-		routes = append(routes, routeSpec{Name: "gemini-2", API: "gemini", key: c.Gemini2APIKey, URL: c.GeminiURL})
+	if trimKey(c.Gemini2APIKey) != "" {
+		routes = append(routes, routeSpec{Name: "gemini-2", API: "gemini", KeyEnv: "NANOBANANA_GEMINI_2_API_KEY", key: trimKey(c.Gemini2APIKey), URL: c.GeminiURL})
 	}
 	if c.VertexProject != "" {
 		routes = append(routes, routeSpec{Name: "vertex", API: "gemini", Vertex: &vertexSpec{Project: c.VertexProject, Location: c.VertexLocation}})
 	}
-	if c.OpenAIAPIKey != "" {
-		routes = append(routes, routeSpec{Name: "openai", API: "openai", key: c.OpenAIAPIKey, URL: c.OpenAIURL})
+	if trimKey(c.OpenAIAPIKey) != "" {
+		routes = append(routes, routeSpec{Name: "openai", API: "openai", KeyEnv: "OPENAI_API_KEY", key: trimKey(c.OpenAIAPIKey), URL: c.OpenAIURL})
 	}
 	return routes
 }

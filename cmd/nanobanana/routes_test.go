@@ -20,6 +20,7 @@ import (
 
 func TestRoutes_EveryFaultOfTheConfigurationAtOnce(t *testing.T) {
 	t.Setenv("SOME_KEY", "k")
+	t.Setenv("TORN_KEY", "torn\nsecret")
 	for name, c := range map[string]struct {
 		routes string
 		want   []string
@@ -31,6 +32,12 @@ func TestRoutes_EveryFaultOfTheConfigurationAtOnce(t *testing.T) {
 		"More":        {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY"}]} {}`, []string{"something after"}},
 		"NoKey":       {`{"routes":[{"name":"a","api":"gemini"}]}`, []string{"it needs key_env"}},
 		"Order":       {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY"}],"order":{"mask":["b"],"draw":[]}}`, []string{`no route "b"`, `"draw" is none of`}},
+		"OrderOfIt":   {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY"}],"order":{"mask":["a","a"],"edit":[]}}`, []string{`order of mask: route "a" is listed twice`, "order of edit: it lists no route"}},
+		"TwoOrders":   {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY"}],"order":{"mask":["a"],"mask":["a"]}}`, []string{"there are two orders of mask"}},
+		"NotAnOrder":  {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY"}],"order":["a"]}`, []string{"cannot unmarshal array"}},
+		"Prices":      {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY","prices":{"banana":{"input":-1,"image":1},"banana-pro":{"input":1,"image":1,"text":1,"inputImage":-1}}}]}`, []string{"prices of banana: input is negative", "prices of banana: text is missing", "prices of banana-pro: inputImage is negative"}},
+		"Account":     {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY","vertex":{"project":"x/y","location":"eu.evil/"}},{"name":"b","api":"openai","key_env":"TORN_KEY"}]}`, []string{"key_env or vertex, not both", `project "x/y"`, `location "eu.evil/"`, "key in TORN_KEY has blanks"}},
+		"Address":     {`{"routes":[{"name":"a","api":"gemini","key_env":"SOME_KEY","url":"ftp://me:secret@host/v1?key=secret#secret"},{"name":"b","api":"openai","key_env":"SOME_KEY","url":"me:secret@host:%zz"}]}`, []string{`url "ftp://host/v1" is not`, `url "host:%zz" is not`}},
 		"SeveralOfIt": {`{"routes":[{"name":"A","api":"g","key_env":"SOME_KEY","url":"x","concurrency":-1,"timeouts":{"8K":"1s"},"prices":{"x":{}},"only":["y"]},{"name":"A","api":"openai","vertex":{"project":""}}]}`, []string{"lower-case", "neither gemini nor openai", "not an http", "concurrency -1", `"8K" is none`, `"1s" is not a time`, `no model "x"`, `"y" is none of`, "two of this name", "only gemini is reached"}},
 	} {
 		_, err := (&config{Routes: c.routes}).routes()
@@ -38,6 +45,9 @@ func TestRoutes_EveryFaultOfTheConfigurationAtOnce(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: the error lacks %q: %v", name, want, err)
 			}
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: the error tells a secret: %v", name, err)
 		}
 	}
 }
@@ -52,6 +62,40 @@ func TestRoutes_KeysThatAreNotSet(t *testing.T) {
 	_, err := liveChain(cfg)
 	if err == nil || !strings.Contains(err.Error(), "UNSET_A is not set") || !strings.Contains(err.Error(), "UNSET_B is not set") {
 		t.Errorf("the error does not name both: %v", err)
+	}
+	cfg.Routes = `{"routes":[{"name":"a","api":"gemini","vertex":{"project":"p","credentials":"/nowhere/a.json"}},{"name":"b","api":"gemini","vertex":{"project":"example.com:p","credentials":"/nowhere/b.json"}}]}`
+	if _, err = liveChain(cfg); err == nil || !strings.Contains(err.Error(), "/nowhere/a.json") || !strings.Contains(err.Error(), "/nowhere/b.json") {
+		t.Errorf("the error does not name both files: %v", err)
+	}
+}
+
+// The keys of the environment are looked at like those of the routes, and are not
+// told. A line break at the end is nobody's fault.
+func TestRoutes_KeysThatAreNone(t *testing.T) {
+	t.Parallel()
+	_, err := (&config{GeminiAPIKey: "my secret", Gemini2APIKey: "secret\x00", OpenAIAPIKey: "secr\u00e9t", VertexProject: "P"}).routes()
+	for _, want := range []string{"GEMINI_API_KEY", "NANOBANANA_GEMINI_2_API_KEY", "OPENAI_API_KEY", `project "P"`} {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secr") {
+			t.Errorf("the error lacks %q, or tells a key: %v", want, err)
+		}
+	}
+	file, err := (&config{GeminiAPIKey: "good\r\n", OpenAIAPIKey: "\n"}).routes()
+	if err != nil || len(file.Routes) != 1 || file.Routes[0].key != "good" {
+		t.Errorf("routes %+v, error %v, want one with the key alone", file, err)
+	}
+}
+
+// A route that is switched off promises nothing.
+func TestRoutes_SwitchedOff(t *testing.T) {
+	t.Parallel()
+	const off = `{"name":"a","api":"gemini","key_env":"UNSET_A","disabled":true}`
+	for routes, want := range map[string][]string{
+		`{"routes":[` + off + `]}`: nil,
+		`{"routes":[` + off + `,{"name":"b","api":"openai","key_env":"UNSET_B"}]}`: {"openai"},
+	} {
+		if diff := cmp.Diff(want, (&config{Routes: routes}).liveProviders()); diff != "" {
+			t.Errorf("live providers of %s (-want +got):\n%s", routes, diff)
+		}
 	}
 }
 

@@ -167,7 +167,7 @@ func (c *config) liveProviders() []string {
 		return nil // check has said so
 	}
 	var names []string
-	for _, r := range file.Routes {
+	for _, r := range file.active() {
 		if !slices.Contains(names, r.API) {
 			names = append(names, r.API)
 		}

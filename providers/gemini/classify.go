@@ -15,6 +15,9 @@ import (
 	"github.com/nanobanana/nanobanana/providers"
 )
 
+// maxWait bounds what an answer can make us wait.
+const maxWait = 24 * time.Hour
+
 // failure is what is known of a call that the SDK ended with an error.
 type failure struct {
 	err    error
@@ -79,7 +82,7 @@ func (p *Provider) classifyStatus(e *providers.Error, f failure) {
 	e.Code = code(api.Status)
 	e.Message = p.message(providers.Readable(api.Message), http.StatusText(e.Status))
 	d := readDetails(api)
-	e.RetryAfter = max(providers.ParseRetryAfter(f.header, time.Now()), d.retry)
+	e.RetryAfter = min(max(providers.ParseRetryAfter(f.header, time.Now()), d.retry), maxWait)
 	switch {
 	case e.Status == http.StatusTooManyRequests && (d.perDay || noQuota(api.Message)), e.Status == http.StatusPaymentRequired:
 		e.Kind = providers.KindQuota

@@ -48,6 +48,7 @@ func TestGenerate_ErrorStatus(t *testing.T) {
 		"RetryInfo":        {429, quotaMinute, providers.Error{Kind: providers.KindRate, Code: "RESOURCE_EXHAUSTED", RetryAfter: 34074824224}},
 		"RetryInText":      {429, simple(429, "RESOURCE_EXHAUSTED", "Slow down. Please retry in 900.2ms."), providers.Error{Kind: providers.KindRate, Code: "RESOURCE_EXHAUSTED", RetryAfter: 900200 * time.Microsecond}},
 		"NoRetryTime":      {429, simple(429, "RESOURCE_EXHAUSTED", "limit: 02. Please retry in a moment."), providers.Error{Kind: providers.KindRate, Code: "RESOURCE_EXHAUSTED"}},
+		"AbsurdRetryInfo":  {429, strings.Replace(quotaMinute, "34.074824224s", "9223372036s", 1), providers.Error{Kind: providers.KindRate, Code: "RESOURCE_EXHAUSTED", RetryAfter: 24 * time.Hour}},
 		"PerDay":           {429, quotaDay, providers.Error{Kind: providers.KindQuota, Code: "RESOURCE_EXHAUSTED"}},
 		"LimitZero":        {429, simple(429, "RESOURCE_EXHAUSTED", "Quota exceeded, limit: 0\nPlease retry in 2s."), providers.Error{Kind: providers.KindQuota, Code: "RESOURCE_EXHAUSTED", RetryAfter: 2 * time.Second}},
 		"BadKey":           {400, badKey, providers.Error{Kind: providers.KindAuth, Code: "INVALID_ARGUMENT"}},
