@@ -28,7 +28,7 @@ type Derivation struct {
 func (db *DB) ClaimDerivations(ctx context.Context, limit int, lease time.Duration) ([]*Image, error) {
 	images, err := many[Image](ctx, db, `
 		WITH due AS (
-			SELECT id FROM image
+			SELECT id, derive_at FROM image
 			WHERE derive_at <= now()
 			ORDER BY derive_at
 			LIMIT @limit
@@ -42,7 +42,8 @@ func (db *DB) ClaimDerivations(ctx context.Context, limit int, lease time.Durati
 			RETURNING image.*
 		)
 		SELECT `+imageColumns+` FROM claimed
-		WHERE derive_at IS NOT NULL`,
+		WHERE derive_at IS NOT NULL
+		ORDER BY (SELECT due.derive_at FROM due WHERE due.id = claimed.id), id`,
 		pgx.NamedArgs{"limit": limit, "lease": lease, "tries": maxDeriveTries})
 	if err != nil {
 		return nil, fmt.Errorf("claim derivations: %w", err)

@@ -199,7 +199,7 @@ var chaosPlants = []struct {
 	{"blob of a purged image that is looked for", func(t *testing.T, w *chaosWorld) {
 		w.exec(t, `UPDATE image SET purged_at = now() WHERE id = 'img_1'`)
 		w.exec(t, `UPDATE generation SET purge_at = now() + interval '5 minutes' WHERE id = 'gen_good'`)
-	}, nil},
+	}, map[string][]string{}},
 	{"row without a blob", func(t *testing.T, w *chaosWorld) {
 		if err := w.images.Delete(t.Context(), "proj_1/gen_good/1"); err != nil {
 			t.Fatal(err)
