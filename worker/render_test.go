@@ -112,7 +112,7 @@ func (b *bundle) wantThumbnail(t *testing.T, i *store.Image) {
 // named proportion in each format, and for sizes of no ratio.
 func TestRender_PromisedPixels(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(o *worker.Options) { o.Concurrency = 3 })
+	b := setup(t, func(o *worker.Options) { o.Concurrency = 2 })
 	for _, c := range []struct {
 		want    string
 		request jobs.GenerationRequest
