@@ -16,7 +16,7 @@ type generationBody struct {
 	Prompt            string            `json:"prompt" required:"true" maxLength:"32000" doc:"What to draw" example:"a banana on the moon"`
 	Model             string            `json:"model,omitempty" doc:"A name of GET /v1/models or an alias; default banana" example:"banana"`
 	N                 int               `json:"n,omitempty" minimum:"1" maximum:"10" doc:"Images to make; default 1"`
-	Size              string            `json:"size,omitempty" doc:"Exact pixels of the images, 256 to 4096 a side, as far as the model's pictures cover them; auto or nothing leaves them to aspect_ratio" example:"1024x1024"`
+	Size              string            `json:"size,omitempty" doc:"Exact pixels of the images: 256 to 4096 a side as far as the model's pictures cover them (OpenAI's: in shapes up to 3:1), or a native size of the model; auto or nothing leaves them to aspect_ratio" example:"1024x1024"`
 	AspectRatio       string            `json:"aspect_ratio,omitempty" doc:"square, portrait, landscape, widescreen, ultrawide, vertical or one of the model's ratios" example:"16:9"`
 	Style             string            `json:"style,omitempty" enum:"natural,artistic,vivid"`
 	NegativePrompt    string            `json:"negative_prompt,omitempty" maxLength:"32000" doc:"What to leave out"`

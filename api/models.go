@@ -24,7 +24,7 @@ type model struct {
 	Simulated    bool         `json:"simulated"`
 	Capabilities []string     `json:"capabilities" nullable:"false" doc:"Kinds of generation"`
 	MaxImages    int          `json:"max_images" doc:"In one request"`
-	Sizes        []string     `json:"sizes" nullable:"false" doc:"The standard sizes and the native ones of the default resolution; size takes any other that a picture of the model covers"`
+	Sizes        []string     `json:"sizes" nullable:"false" doc:"The standard sizes and the native ones of the default resolution; size takes any other of 256 to 4096 a side that a picture of the model covers (OpenAI's: in shapes up to 3:1)"`
 	AspectRatios []string     `json:"aspect_ratios" nullable:"false"`
 	Resolutions  []resolution `json:"resolutions" nullable:"false" doc:"The first is the default; a larger size chooses a higher one"`
 	ReleasedAt   *time.Time   `json:"released_at"`

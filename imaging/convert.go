@@ -110,8 +110,11 @@ func (c *Converter) Convert(ctx context.Context, w io.Writer, r io.ReadSeeker, o
 }
 
 // probe reads the header of a picture and checks it against the limits.
-func (c *Converter) probe(ctx context.Context, r io.Reader) (Info, error) {
-	source, err := Probe(&reader{ctx: ctx, r: r})
+func (c *Converter) probe(ctx context.Context, r io.ReadSeeker) (Info, error) {
+	source, err := Probe(struct {
+		io.Reader
+		io.Seeker
+	}{&reader{ctx: ctx, r: r}, r})
 	if err != nil {
 		return Info{}, err
 	}

@@ -8,16 +8,24 @@ import (
 	"io"
 )
 
-// maxHeader is how far Probe looks for the pixels' dimensions. Metadata before
-// them is rarely longer than a colour profile and a preview.
-const maxHeader = 1 << 20
+// How far Probe looks for the pixels' dimensions. The metadata before them may hold
+// whole pictures: provenance records (C2PA specification, appendix A) come with
+// thumbnails of what a picture was made of.
+const (
+	maxHeader   = 1 << 20  // bytes that are looked at
+	maxSkipped  = 32 << 20 // bytes that are passed over
+	maxSkips    = 4096     // parts that are passed over
+	worthASeek  = 64 << 10 // bytes: a seek in a remote blob is a request
+	headerAhead = 4096     // bytes that are read ahead
+)
 
 // Probe reads as much of a picture's header as tells its format and size, at most
-// 1 MiB, and decodes nothing. It goes by content, refuses animations and whatever
+// 1 MiB, and decodes nothing. Metadata in the way is passed over, up to 32 MiB, by
+// seeking where r can and that saves reading. It goes by content, refuses animations and whatever
 // is not PNG, JPEG or WebP with ErrUnsupported, and damaged headers with
 // ErrInvalid. It knows no limits: see Limits.Check.
 func Probe(r io.Reader) (Info, error) {
-	h := &header{bufio.NewReaderSize(io.LimitReader(r, maxHeader), 4096)}
+	h := &header{src: r, r: bufio.NewReaderSize(r, headerAhead)}
 	magic, err := h.r.Peek(12)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return Info{}, fmt.Errorf("read picture header: %w", err)
@@ -44,17 +52,37 @@ func Probe(r io.Reader) (Info, error) {
 
 // header reads the parts of a picture before its pixels. An end before them is
 // an ErrInvalid.
-type header struct{ r *bufio.Reader }
+type header struct {
+	src     io.Reader
+	r       *bufio.Reader // of src
+	looked  int           // bytes
+	skipped int           // bytes
+	skips   int
+}
 
 func (h *header) read(n int) ([]byte, error) {
+	if h.looked += n; h.looked > maxHeader {
+		return nil, invalid("header is too long")
+	}
 	b := make([]byte, n)
 	_, err := io.ReadFull(h.r, b)
 	return b, ended(err)
 }
 
+// skip passes over a part. One that ends beyond the source is noticed by the next
+// read.
 func (h *header) skip(n int) error {
-	if n < 0 || n > maxHeader {
-		return invalid("header ends early or is too long")
+	if h.skips++; n < 0 || n > maxSkipped-h.skipped || h.skips > maxSkips {
+		return invalid("header is too long")
+	}
+	h.skipped += n
+	if rest := n - h.r.Buffered(); rest > worthASeek {
+		if s, ok := h.src.(io.Seeker); ok {
+			if _, err := s.Seek(int64(rest), io.SeekCurrent); err == nil {
+				h.r.Reset(h.src)
+				return nil
+			}
+		}
 	}
 	_, err := h.r.Discard(n)
 	return ended(err)
@@ -63,7 +91,7 @@ func (h *header) skip(n int) error {
 func ended(err error) error {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return invalid("header ends early or is too long")
+		return invalid("header ends early")
 	case err != nil:
 		return fmt.Errorf("read picture header: %w", err)
 	}

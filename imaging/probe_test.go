@@ -5,12 +5,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"image"
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -87,6 +90,62 @@ func jpegHeader(width, height uint16, marker byte, factors ...byte) []byte {
 	return b
 }
 
+// pngLong is a PNG with provenance records of so many bytes before its pixels.
+func pngLong(lengths ...int) string {
+	var records []string
+	for _, n := range lengths {
+		records = append(records, "caBX"+strings.Repeat("x", n))
+	}
+	return string(pngHeader(30, 20, 8, 2, 0, records...))
+}
+
+// A pipe can not seek although it has the method.
+type pipe struct{ r io.Reader }
+
+func (p pipe) Read(b []byte) (int, error) { return p.r.Read(b) }
+
+func (pipe) Seek(int64, int) (int64, error) { return 0, errors.New("illegal seek") }
+
+// counted counts the bytes that are read.
+type counted struct {
+	*bytes.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
+// TestProbe_SeeksOverMetadata counts what is read of a picture with much of it.
+func TestProbe_SeeksOverMetadata(t *testing.T) {
+	t.Parallel()
+	r := &counted{Reader: bytes.NewReader([]byte(pngLong(10<<20, 10<<20)))}
+	if _, err := Probe(r); err != nil {
+		t.Fatal(err)
+	}
+	if r.n > 3*headerAhead {
+		t.Errorf("%d bytes were read", r.n)
+	}
+}
+
+// TestConvert_LongMetadata converts a picture behind a provenance record.
+func TestConvert_LongMetadata(t *testing.T) {
+	t.Parallel()
+	plain := pngOf(t, painting(30, 20, false))
+	const kind = "caBX"
+	data := make([]byte, 2<<20)
+	chunk := append(binary.BigEndian.AppendUint32(nil, uint32(len(data))), kind...)
+	chunk = append(chunk, data...)
+	chunk = binary.BigEndian.AppendUint32(chunk, crc32.ChecksumIEEE(chunk[4:]))
+	signed := slices.Concat(plain[:33], chunk, plain[33:])
+	got, err := NewConverter(ConverterOptions{}).Convert(t.Context(), new(bytes.Buffer), bytes.NewReader(signed), Options{Format: JPEG})
+	if err != nil || got.Width != 30 || got.Height != 20 {
+		t.Errorf("got %+v, %v", got.Info, err)
+	}
+}
+
 func webpFile(chunks ...string) []byte {
 	body := "WEBP"
 	for _, c := range chunks {
@@ -107,6 +166,8 @@ func TestProbe(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("\xff\xe1\xff\xff"+strings.Repeat("x", 65533), 3)
 	exif := append([]byte("\xff\xd8"+long), jpegOf(t, painting(30, 20, false))[2:]...)
+	segments := strings.Repeat("\xff\xeb\xff\xff"+strings.Repeat("x", 65533), 50) // APP11
+	manifests := append([]byte("\xff\xd8"+segments), jpegOf(t, painting(30, 20, false))[2:]...)
 	for name, c := range map[string]struct {
 		data []byte
 		want Info
@@ -115,6 +176,9 @@ func TestProbe(t *testing.T) {
 		"PNGAlpha":          {pngOf(t, painting(30, 20, true)), Info{Format: PNG, Width: 30, Height: 20, Depth: 8, Alpha: true, DecodeBytes: 3000}},
 		"PNG16Interlaced":   {pngHeader(30, 20, 16, 2, 1), Info{Format: PNG, Width: 30, Height: 20, Depth: 16, Progressive: true, DecodeBytes: 12000}},
 		"PNGTransparentKey": {pngHeader(30, 20, 8, 3, 0, "PLTEabc", "tRNS\x00"), Info{Format: PNG, Width: 30, Height: 20, Depth: 8, Alpha: true, DecodeBytes: 3000}},
+		"PNGProvenance":     {[]byte(pngLong(3<<20, 5<<20)), Info{Format: PNG, Width: 30, Height: 20, Depth: 8, DecodeBytes: 3000}},
+		"JPEGProvenance":    {manifests, Info{Format: JPEG, Width: 30, Height: 20, Depth: 8, DecodeBytes: 900}},
+		"WebPLongProfile":   {webpFile(canvas, "ICCP"+strings.Repeat("x", 2<<20), lossy10x20), Info{Format: WebP, Width: 10, Height: 20, Depth: 8, DecodeBytes: 1141}},
 		"JPEG":              {jpegOf(t, painting(30, 20, false)), Info{Format: JPEG, Width: 30, Height: 20, Depth: 8, DecodeBytes: 900}},
 		"JPEGLongMetadata":  {exif, Info{Format: JPEG, Width: 30, Height: 20, Depth: 8, DecodeBytes: 900}},
 		"JPEGGray":          {jpegHeader(30, 20, 0xc0, 0x11), Info{Format: JPEG, Width: 30, Height: 20, Depth: 8, DecodeBytes: 600}},
@@ -127,9 +191,15 @@ func TestProbe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := Probe(iotest.HalfReader(bytes.NewReader(c.data)))
-			if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
-				t.Errorf("error %v, info (-want +got):\n%s", err, diff)
+			for how, r := range map[string]io.Reader{
+				"reading": iotest.HalfReader(bytes.NewReader(c.data)),
+				"seeking": bytes.NewReader(c.data),
+				"pipe":    pipe{bytes.NewReader(c.data)},
+			} {
+				got, err := Probe(r)
+				if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
+					t.Errorf("%s: error %v, info (-want +got):\n%s", how, err, diff)
+				}
 			}
 		})
 	}
@@ -155,7 +225,12 @@ func TestProbe_Refuses(t *testing.T) {
 		"PNGBadColour":       {string(pngHeader(30, 20, 8, 5, 0)), ErrInvalid},
 		"PNGOtherFirst":      {"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIDAT" + strings.Repeat("x", 40), ErrInvalid},
 		"PNGAnimated":        {string(pngHeader(30, 20, 8, 2, 0, "acTL\x00\x00\x00\x02\x00\x00\x00\x00")), ErrUnsupported},
-		"PNGEndlessText":     {string(pngHeader(30, 20, 8, 2, 0, "tEXt"+strings.Repeat("x", maxHeader))), ErrInvalid},
+		"PNGEndlessText":     {pngLong(maxSkipped), ErrInvalid},
+		"PNGEndlessTexts":    {pngLong(maxSkipped/2-100, maxSkipped/2, 200), ErrInvalid},
+		"PNGManyTexts":       {string(pngHeader(30, 20, 8, 2, 0, slices.Repeat([]string{"tEXtx"}, maxSkips+1)...)), ErrInvalid},
+		"PNGEndsInText":      {string(pngHeader(30, 20, 8, 2, 0))[:33] + "\x00\x10\x00\x00caBXends", ErrInvalid},
+		"JPEGEndlessFill":    {"\xff\xd8\xff\xe0\x00\x02" + strings.Repeat("\xff", maxHeader), ErrInvalid},
+		"JPEGEndless":        {"\xff\xd8" + strings.Repeat("\xff\xeb\xff\xff"+strings.Repeat("x", 65533), 513), ErrInvalid},
 		"JPEGCut":            {string(whole[:100]), ErrInvalid},
 		"JPEGOnlyMagic":      {"\xff\xd8\xff", ErrInvalid},
 		"JPEGNoFrame":        {"\xff\xd8\xff\xda\x00\x02", ErrInvalid},

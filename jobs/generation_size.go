@@ -9,8 +9,7 @@ import (
 	"github.com/nanobanana/nanobanana/providers"
 )
 
-// Bounds of a side of a size that is neither a standard nor a native one, in
-// pixels.
+// Bounds of a side of a size that is not a native one of the model's, in pixels.
 const (
 	MinSide = 256
 	MaxSide = 4096
@@ -29,10 +28,10 @@ func (r *GenerationRequest) resolveSize(out *resolved, model providers.Model, ra
 	switch within := func(n int) bool { return MinSide <= n && n <= MaxSide }; {
 	case ok && (native == size || slices.Contains(providers.StandardSizes(), size)):
 	case !within(size.Width) || !within(size.Height):
-		faults.add("size", "unsupported_value", fmt.Sprintf("size %s: each side must have %d to %d pixels", shorten(r.Size), MinSide, MaxSide), sizes(model)...)
+		faults.add("size", "unsupported_value", fmt.Sprintf("size %s: each side must have %d to %d pixels, except in native sizes of the model", shorten(r.Size), MinSide, MaxSide), sizes(model)...)
 		return
 	case !ok || !model.ExactSizes && (native.Width < size.Width || native.Height < size.Height):
-		faults.add("size", "unsupported_value", fmt.Sprintf("%s makes no picture that covers %s; the sizes of its pictures are in GET /v1/models/%s", model.Name, r.Size, model.Name), sizes(model)...)
+		faults.add("size", "unsupported_value", fmt.Sprintf("%s makes no picture in the shape of %s that covers it; the sizes of its pictures are in GET /v1/models/%s", model.Name, r.Size, model.Name), sizes(model)...)
 		return
 	}
 	if ratio != "" && ratio != fit && !proportional(model, ratio, size) {

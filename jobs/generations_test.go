@@ -249,6 +249,8 @@ func TestGenerationRequest_Faults(t *testing.T) {
 		"size beyond any ratio": {jobs.GenerationRequest{Prompt: "x", Size: "4096x4000", Model: "banana-lite"}, []string{"size unsupported_value"}},
 		"standard size of lite": {jobs.GenerationRequest{Prompt: "x", Size: "1280x896", Model: "banana-lite"}, nil},
 		"size lite enlarges":    {jobs.GenerationRequest{Prompt: "x", Size: "1280x897", Model: "banana-lite"}, []string{"size unsupported_value"}},
+		"size of no shape":      {jobs.GenerationRequest{Prompt: "x", Size: "1024x256", Model: "gpt-image"}, []string{"size unsupported_value"}},
+		"size of many pixels":   {jobs.GenerationRequest{Prompt: "x", Size: "3000x3000", Model: "gpt-image"}, []string{"size unsupported_value"}},
 		"size overflows":        {jobs.GenerationRequest{Prompt: "x", Size: "9223372036854775807x9223372036854775807"}, []string{"size unsupported_value"}},
 		"size not a size":       {jobs.GenerationRequest{Prompt: "x", Size: "big"}, []string{"size unsupported_value"}},
 		"size with sign":        {jobs.GenerationRequest{Prompt: "x", Size: "+1024x1024"}, []string{"size unsupported_value"}},

@@ -97,13 +97,15 @@ const MaxEnlargement = 8
 // does when enlarged by at most MaxEnlargement. ok reports that there is one. A
 // size beyond every resolution gets the highest one's nearest ratio, a size that
 // is not positive the model's defaults. A model with exact sizes needs no ratio:
-// then ok says whether it makes the size itself.
+// then ok says whether it makes the size itself or, as NativeSize says, one of
+// which the size is cut.
 func (m Model) Fit(width, height int) (ratio, resolution string, ok bool) {
 	if len(m.Resolutions) > 0 {
 		resolution = m.Resolutions[0].Name
 	}
 	if m.ExactSizes {
-		return "", resolution, m.makes(width, height)
+		_, ok = m.covering(width, height)
+		return "", resolution, ok
 	}
 	if len(m.Resolutions) == 0 || len(m.AspectRatios) == 0 {
 		return "", resolution, false

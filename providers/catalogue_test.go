@@ -199,12 +199,18 @@ func TestModel_Fit_CoversTheStandardSizes(t *testing.T) {
 func TestModel_Fit_ExactSizes(t *testing.T) {
 	t.Parallel()
 	m := Model{ExactSizes: true, Resolutions: []Resolution{{Name: "1K", Scale: 1}}, AspectRatios: commonRatios}
-	ratio, resolution, ok := m.Fit(1280, 896)
-	if diff := cmp.Diff(" 1K true", fmt.Sprint(ratio, " ", resolution, " ", ok)); diff != "" {
-		t.Errorf("fit (-want +got):\n%s", diff)
-	}
-	if _, _, ok := m.Fit(0, 896); ok {
-		t.Error("a picture without width was accepted")
+	for size, want := range map[Size]bool{
+		{1280, 896}:  true,
+		{1000, 777}:  true, // cut of 1008 x 784
+		{256, 256}:   true,
+		{1024, 256}:  false,
+		{3000, 3000}: false,
+		{0, 896}:     false,
+	} {
+		ratio, resolution, ok := m.Fit(size.Width, size.Height)
+		if diff := cmp.Diff(fmt.Sprint(" 1K ", want), fmt.Sprint(ratio, " ", resolution, " ", ok)); diff != "" {
+			t.Errorf("fit of %v (-want +got):\n%s", size, diff)
+		}
 	}
 }
 

@@ -42,7 +42,8 @@ func (db *DB) CancelGeneration(ctx context.Context, projectID, id string) (g *Ge
 
 // RemoveGeneration takes what a person entered or received out of an ended
 // generation of a project: prompt, parameters, metadata, tags and images. The
-// record that it happened stays. Removing twice changes nothing.
+// record that it happened stays. Removing twice changes nothing. What a frozen
+// run may yet store is looked for after PurgeAfter.
 func (db *DB) RemoveGeneration(ctx context.Context, projectID, id string) error {
 	if !ValidGenerationID(id) {
 		return fmt.Errorf("remove %s: %w", id, ErrNotFound)
@@ -50,7 +51,8 @@ func (db *DB) RemoveGeneration(ctx context.Context, projectID, id string) error 
 	_, err := db.q.Exec(ctx, `
 		WITH removed AS (
 			UPDATE generation
-			SET removed_at = now(), prompt = '', params = '{}', metadata = NULL, tags = NULL
+			SET removed_at = now(), prompt = '', params = '{}', metadata = NULL, tags = NULL,
+				purge_at = CASE WHEN fence > 0 THEN greatest(purge_at, now() + @purge_after) END
 			WHERE project_id = @project_id AND id = @id AND removed_at IS NULL
 				AND status NOT IN ('queued', 'processing')
 			RETURNING id
@@ -59,7 +61,7 @@ func (db *DB) RemoveGeneration(ctx context.Context, projectID, id string) error 
 		SET deleted_at = now(), expires_at = now()
 		FROM removed
 		WHERE image.project_id = @project_id AND image.id = ANY(@images) AND image.deleted_at IS NULL`,
-		pgx.NamedArgs{"project_id": projectID, "id": id, "images": imageIDs(id, MaxImages)})
+		pgx.NamedArgs{"project_id": projectID, "id": id, "images": imageIDs(id, MaxImages), "purge_after": PurgeAfter})
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", id, err)
 	}

@@ -280,14 +280,15 @@ func TestRemove_TakesTheCustomersDataOut(t *testing.T) {
 	if err != nil || got.Prompt != "" || got.Tags != nil || got.RemovedAt == nil {
 		t.Errorf("generation is %+v, %v", got, err)
 	}
-	due, err := b.ExpiredImages(t.Context(), 10)
+	due, err := b.ExpiredImages(t.Context(), nil, 10)
 	if err != nil || len(due) != 1 || !due[0].Gone(time.Now()) {
 		t.Fatalf("due images %v, %v; want the removed one", due, err)
 	}
+	b.wantPurge(t, g.ID)
 	if err := b.MarkImagesPurged(t.Context(), []string{due[0].ID}); err != nil {
 		t.Fatal(err)
 	}
-	if due, err := b.ExpiredImages(t.Context(), 10); err != nil || len(due) != 0 {
+	if due, err := b.ExpiredImages(t.Context(), nil, 10); err != nil || len(due) != 0 {
 		t.Errorf("purged images are due again: %v, %v", due, err)
 	}
 }

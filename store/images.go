@@ -113,14 +113,18 @@ func (db *DB) ImageProject(ctx context.Context, id string) (string, error) {
 }
 
 // ExpiredImages returns up to limit images of any project whose time is over
-// and whose blob is still there, the longest overdue first.
-func (db *DB) ExpiredImages(ctx context.Context, limit int) ([]*Image, error) {
+// and whose blob is still there, the longest overdue first, and of them those
+// that come after the one given; nil begins.
+func (db *DB) ExpiredImages(ctx context.Context, after *Image, limit int) ([]*Image, error) {
+	args := pgx.NamedArgs{"limit": limit, "expires_at": time.Time{}, "id": ""}
+	if after != nil {
+		args["expires_at"], args["id"] = after.ExpiresAt, after.ID
+	}
 	images, err := many[Image](ctx, db, `
 		SELECT `+imageColumns+` FROM image
-		WHERE purged_at IS NULL AND expires_at <= now()
-		ORDER BY expires_at
-		LIMIT @limit`,
-		pgx.NamedArgs{"limit": limit})
+		WHERE purged_at IS NULL AND expires_at <= now() AND (expires_at, id) > (@expires_at, @id)
+		ORDER BY expires_at, id
+		LIMIT @limit`, args)
 	if err != nil {
 		return nil, fmt.Errorf("list expired images: %w", err)
 	}
@@ -128,13 +132,28 @@ func (db *DB) ExpiredImages(ctx context.Context, limit int) ([]*Image, error) {
 }
 
 // MarkImagesPurged records that the blobs of images of any project are gone, and
-// forgets what the images looked like.
+// forgets what the images looked like. Their generations' blobs are looked for
+// once more after PurgeAfter: a run that was frozen while it stored one may put
+// it back.
 func (db *DB) MarkImagesPurged(ctx context.Context, ids []string) error {
+	// Whoever locks generations and images locks generations first: the count
+	// has all of them locked before an image is.
 	_, err := db.q.Exec(ctx, `
+		WITH owner AS (
+			SELECT id FROM generation
+			WHERE id IN (SELECT generation_id FROM image WHERE id = ANY(@ids))
+			ORDER BY id
+			FOR UPDATE
+		), again AS (
+			UPDATE generation
+			SET purge_at = greatest(purge_at, now() + @purge_after)
+			FROM owner
+			WHERE generation.id = owner.id
+		)
 		UPDATE image
 		SET purged_at = now(), thumbhash = NULL, thumbnail_type = NULL
-		WHERE id = ANY(@ids) AND purged_at IS NULL`,
-		pgx.NamedArgs{"ids": ids})
+		WHERE id = ANY(@ids) AND purged_at IS NULL AND (SELECT count(*) FROM owner) >= 0`,
+		pgx.NamedArgs{"ids": ids, "purge_after": PurgeAfter})
 	if err != nil {
 		return fmt.Errorf("mark images purged: %w", err)
 	}
@@ -142,7 +161,7 @@ func (db *DB) MarkImagesPurged(ctx context.Context, ids []string) error {
 }
 
 // A Purge names an ended generation whose runs may have left blobs behind that
-// have no row.
+// have no row, or none any more that is served.
 type Purge struct {
 	ID        string
 	OrgID     string
@@ -151,26 +170,30 @@ type Purge struct {
 	PurgeAt   time.Time
 }
 
-// DuePurges returns up to limit purges of any project that are due.
-func (db *DB) DuePurges(ctx context.Context, limit int) ([]*Purge, error) {
+// DuePurges returns up to limit purges of any project that are due, the longest
+// overdue first, and of them those that come after the one given; nil begins.
+func (db *DB) DuePurges(ctx context.Context, after *Purge, limit int) ([]*Purge, error) {
+	args := pgx.NamedArgs{"limit": limit, "purge_at": time.Time{}, "id": ""}
+	if after != nil {
+		args["purge_at"], args["id"] = after.PurgeAt, after.ID
+	}
 	purges, err := many[Purge](ctx, db, `
 		SELECT `+columns[Purge]("")+` FROM generation
-		WHERE purge_at <= now() AND status NOT IN ('queued', 'processing')
-		ORDER BY purge_at
-		LIMIT @limit`,
-		pgx.NamedArgs{"limit": limit})
+		WHERE purge_at <= now() AND status NOT IN ('queued', 'processing') AND (purge_at, id) > (@purge_at, @id)
+		ORDER BY purge_at, id
+		LIMIT @limit`, args)
 	if err != nil {
 		return nil, fmt.Errorf("list purges: %w", err)
 	}
 	return purges, nil
 }
 
-// ImageIDsWithRow returns which of the purge's images have a row, whose blobs
-// are the expiry's to delete.
+// ImageIDsWithRow returns which of the purge's images have a row and have not
+// been purged: their blobs are the expiry's to delete.
 func (db *DB) ImageIDsWithRow(ctx context.Context, p *Purge) (map[string]bool, error) {
 	rows, err := db.q.Query(ctx, `
 		SELECT id FROM image
-		WHERE project_id = @project_id AND id = ANY(@ids)`,
+		WHERE project_id = @project_id AND id = ANY(@ids) AND purged_at IS NULL`,
 		pgx.NamedArgs{"project_id": p.ProjectID, "ids": imageIDs(p.ID, p.N)})
 	if err != nil {
 		return nil, fmt.Errorf("images of %s: %w", p.ID, err)

@@ -22,24 +22,28 @@ type Derivation struct {
 
 // ClaimDerivations returns up to limit images of any project whose thumbnail is
 // due, the longest overdue first, and keeps them from others for as long as the
-// lease says. One that is neither finished nor given up by then is due again. An
-// image that has been purged meanwhile is among them if its thumbnail may have
-// been left behind.
+// lease says. One that is not finished by then is due again, or given up once it
+// has been tried maxDeriveTries times. An image that has been purged meanwhile is
+// among them if its thumbnail may have been left behind.
 func (db *DB) ClaimDerivations(ctx context.Context, limit int, lease time.Duration) ([]*Image, error) {
 	images, err := many[Image](ctx, db, `
 		WITH due AS (
-			SELECT id FROM image
+			SELECT id, derive_at FROM image
 			WHERE derive_at <= now()
 			ORDER BY derive_at
 			LIMIT @limit
 			FOR UPDATE SKIP LOCKED
+		), claimed AS (
+			UPDATE image
+			SET derive_at = CASE WHEN derive_tries < @tries OR purged_at IS NOT NULL THEN now() + @lease END,
+				derive_tries = least(derive_tries, @tries) + 1
+			FROM due
+			WHERE image.id = due.id
+			RETURNING image.*
 		)
-		UPDATE image
-		SET derive_at = CASE WHEN derive_tries + 1 < @tries OR purged_at IS NOT NULL THEN now() + @lease END,
-			derive_tries = derive_tries + 1
-		FROM due
-		WHERE image.id = due.id
-		RETURNING `+columns[Image]("image"),
+		SELECT `+imageColumns+` FROM claimed
+		WHERE derive_at IS NOT NULL
+		ORDER BY (SELECT due.derive_at FROM due WHERE due.id = claimed.id), id`,
 		pgx.NamedArgs{"limit": limit, "lease": lease, "tries": maxDeriveTries})
 	if err != nil {
 		return nil, fmt.Errorf("claim derivations: %w", err)
@@ -62,6 +66,22 @@ func (db *DB) FinishDerivations(ctx context.Context, made []*Derivation) error {
 		WHERE image.id = m.id AND image.purged_at IS NULL`, args)
 	if err != nil {
 		return fmt.Errorf("finish derivations: %w", err)
+	}
+	return nil
+}
+
+// RetryDerivation makes an image that was claimed, and could not be worked on, due
+// again: after the wait given, and four times as long after each further try. It
+// is given up with its last try.
+func (db *DB) RetryDerivation(ctx context.Context, id string, after time.Duration) error {
+	_, err := db.q.Exec(ctx, `
+		UPDATE image
+		SET derive_at = CASE WHEN derive_tries < @tries OR purged_at IS NOT NULL
+			THEN now() + @after::interval * power(4, greatest(derive_tries, 1) - 1) END
+		WHERE id = @id`,
+		pgx.NamedArgs{"id": id, "after": after, "tries": maxDeriveTries})
+	if err != nil {
+		return fmt.Errorf("retry derivation of %s: %w", id, err)
 	}
 	return nil
 }

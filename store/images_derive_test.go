@@ -114,11 +114,57 @@ func TestDerivations_GivesUp(t *testing.T) {
 	}
 	claims := 0
 	for len(claimDerivations(t, db, 1, 0)) == 1 { // the process dies each time
+		if due(t, db, ids[0]).IsZero() {
+			t.Fatalf("try %d has no date: what is made of it is lost with the process", claims+1)
+		}
 		if claims++; claims > 10 {
 			t.Fatal("a picture that ends the process each time is tried for ever")
 		}
 	}
 	if claims != 5 {
 		t.Errorf("it was tried %d times, want 5", claims)
+	}
+	if !due(t, db, ids[0]).IsZero() {
+		t.Error("what is given up still has a date")
+	}
+}
+
+// due is when the thumbnail of an image is to be made, or zero.
+func due(t *testing.T, db *store.DB, id string) time.Time {
+	t.Helper()
+	var at *time.Time
+	if err := db.Pool().QueryRow(t.Context(), `SELECT derive_at FROM image WHERE id = $1`, id).Scan(&at); err != nil {
+		t.Fatal(err)
+	}
+	if at == nil {
+		return time.Time{}
+	}
+	return *at
+}
+
+func TestDerivations_RetryWaitsLongerEachTime(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	ids := dueImages(t, db, 1)
+	for _, want := range []time.Duration{time.Minute, 4 * time.Minute, 16 * time.Minute, 64 * time.Minute} {
+		if len(claimDerivations(t, db, 1, time.Hour)) != 1 {
+			t.Fatal("it was not due")
+		}
+		if err := db.RetryDerivation(t.Context(), ids[0], time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if wait := time.Until(due(t, db, ids[0])).Round(time.Minute); wait != want {
+			t.Errorf("it waits for %s, want %s", wait, want)
+		}
+		if _, err := db.Pool().Exec(t.Context(), `UPDATE image SET derive_at = now()`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	claimDerivations(t, db, 1, time.Hour)
+	if err := db.RetryDerivation(t.Context(), ids[0], time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if at := due(t, db, ids[0]); !at.IsZero() {
+		t.Errorf("it is due at %s after its last try", at)
 	}
 }

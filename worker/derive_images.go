@@ -18,8 +18,9 @@ import (
 // How thumbnails are made afterwards.
 const (
 	deriveBatch = 16               // images claimed together
+	busyBatch   = 4                // the same while generations are under way
 	deriveShift = 30 * time.Second // how long one job goes on claiming
-	deriveLease = 5 * time.Minute  // longer than the largest images of a batch take
+	deriveLease = 5 * time.Minute  // from the claim on
 	deriveRetry = time.Minute      // wait after storage has failed
 )
 
@@ -33,62 +34,116 @@ type deriveImages struct {
 
 func (d *deriveImages) Work(ctx context.Context, _ *river.Job[jobs.DeriveImagesArgs]) error {
 	for end := time.Now().Add(deriveShift); time.Now().Before(end) && !d.w.stopping.Load(); {
-		images, err := d.w.opts.DB.ClaimDerivations(ctx, deriveBatch, deriveLease)
+		limit := deriveBatch
+		if d.w.roll.busy() {
+			limit = busyBatch
+		}
+		images, err := d.w.opts.DB.ClaimDerivations(ctx, limit, deriveLease)
 		if err == nil {
 			err = d.deriveAll(ctx, images)
 		}
 		if err != nil {
 			return fmt.Errorf("derive images: %w", err)
 		}
-		if len(images) < deriveBatch {
+		if len(images) < limit {
 			return nil
 		}
 	}
 	return nil
 }
 
-// deriveAll works on claimed images and writes down what came of them, together.
-// The first failure of storage puts off the rest, and so does a stop.
+// A derived says what came of claimed images.
+type derived struct {
+	made   []*store.Derivation
+	purged []string // nothing is left of their thumbnails
+	failed []string // to be tried again, each by itself
+	left   []string // not worked on
+	wait   time.Duration
+}
+
+// deriveAll works on claimed images and writes down what came of them. One that
+// fails costs the others nothing. It returns an error where storage is away, or
+// has failed twice in a row; that and a stop leave the rest, as does half of the
+// lease: what is worked on must be nobody else's.
 func (d *deriveImages) deriveAll(ctx context.Context, images []*store.Image) error {
-	var made []*store.Derivation
-	var purged, left []string
+	var out derived
 	var failed error
-	for _, image := range images {
-		if failed != nil || d.w.stopping.Load() {
-			left = append(left, image.ID)
-			continue
+	claimed := time.Now()
+	lastFailed := false
+	for i, image := range images {
+		if d.w.stopping.Load() || time.Since(claimed) > deriveLease/2 {
+			out.left = ids(images[i:])
+			break
 		}
 		began := time.Now()
 		derivation, err := d.derive(ctx, image)
-		switch {
-		case err != nil:
-			failed = err
-			left = append(left, image.ID)
-		case image.PurgedAt != nil:
-			purged = append(purged, image.ID)
-		default:
-			made = append(made, derivation)
+		if away := d.away(ctx, err); away != nil {
+			failed, out.left, out.wait = away, ids(images[i:]), deriveRetry
+			break
 		}
+		switch {
+		case err != nil && lastFailed:
+			failed = fmt.Errorf("storage failed twice in a row: %w", err)
+			out.failed = append(out.failed, image.ID)
+			out.left, out.wait = ids(images[i+1:]), deriveRetry
+		case err != nil:
+			d.w.opts.Logger.Warn("thumbnail not made, trying later", "image", image.ID, "error", err)
+			out.failed = append(out.failed, image.ID)
+		case image.PurgedAt != nil:
+			out.purged = append(out.purged, image.ID)
+		default:
+			out.made = append(out.made, derivation)
+		}
+		if failed != nil {
+			break
+		}
+		lastFailed = err != nil
 		d.w.rest(ctx, time.Since(began))
 	}
-	// What is done is written down also when the worker is being stopped.
+	return errors.Join(failed, d.record(ctx, &out))
+}
+
+// away returns why no image can be worked on after an error, if that is so.
+func (d *deriveImages) away(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return err
+	}
+	if checkErr := d.w.opts.Blobs.Check(ctx); checkErr != nil {
+		return errors.Join(err, checkErr)
+	}
+	return nil
+}
+
+// record writes down what is done, also when the worker is being stopped.
+func (d *deriveImages) record(ctx context.Context, out *derived) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	db := d.w.opts.DB
-	if len(made) > 0 {
-		failed = errors.Join(failed, db.FinishDerivations(ctx, made))
+	var errs []error
+	if len(out.made) > 0 {
+		errs = append(errs, db.FinishDerivations(ctx, out.made))
 	}
-	if len(purged) > 0 {
-		failed = errors.Join(failed, db.EndDerivations(ctx, purged))
+	if len(out.purged) > 0 {
+		errs = append(errs, db.EndDerivations(ctx, out.purged))
 	}
-	if len(left) > 0 {
-		wait := deriveRetry
-		if failed == nil {
-			wait = 0 // another worker may go on at once
-		}
-		failed = errors.Join(failed, db.PostponeDerivations(ctx, left, wait))
+	for _, id := range out.failed {
+		errs = append(errs, db.RetryDerivation(ctx, id, deriveRetry))
 	}
-	return failed
+	if len(out.left) > 0 {
+		errs = append(errs, db.PostponeDerivations(ctx, out.left, out.wait))
+	}
+	return errors.Join(errs...)
+}
+
+func ids(images []*store.Image) []string {
+	list := make([]string, len(images))
+	for i, image := range images {
+		list[i] = image.ID
+	}
+	return list
 }
 
 // derive makes and stores the thumbnail of one image. It returns no error for an

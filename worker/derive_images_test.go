@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -141,6 +142,36 @@ func TestDeriveImages_StorageAway(t *testing.T) {
 	}
 }
 
+// TestDeriveImages_OneUnreadableCostsTheOthersNothing has unreadable images among
+// others: alone, and two in a row.
+func TestDeriveImages_OneUnreadableCostsTheOthersNothing(t *testing.T) {
+	t.Parallel()
+	b := setupIdle(t)
+	images := b.undone(t, jpegOf(t, drawing(1024, 1024, 9)), 4)
+	unreadable := []string{images[0].ID, images[2].ID, images[3].ID}
+	b.exec(t, `UPDATE image SET blob_key = '../' || idx WHERE id = ANY($1)`, unreadable)
+	b.exec(t, `UPDATE image SET derive_at = now() - interval '1 minute' + idx * interval '1 second'`)
+	log := &record{}
+	b.start(t, func(o *worker.Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+	b.until(t, images[1].GenerationID, func(g *store.Generation) bool { return b.images(t, g)[1].ThumbnailType != nil })
+	log.wait(t, "storage failed twice in a row", 20*time.Second)
+	deadline := time.Now().Add(20 * time.Second)
+	for _, id := range unreadable {
+		var tries int
+		var later bool
+		for tries != 1 || !later {
+			err := b.db.Pool().QueryRow(t.Context(), `
+				SELECT derive_tries, coalesce(derive_at BETWEEN now() + interval '10 seconds' AND now() + interval '1 minute', false)
+				FROM image WHERE id = $1`, id).Scan(&tries, &later)
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("%s has %d tries, in a minute %t, %v; want one, to be tried again", id, tries, later, err)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		log.wait(t, id, time.Second)
+	}
+}
+
 // due counts the images that are put off untried.
 func (b *bundle) due(t *testing.T, images []*store.Image) (n int) {
 	t.Helper()
@@ -153,54 +184,15 @@ func (b *bundle) due(t *testing.T, images []*store.Image) (n int) {
 	return n
 }
 
-func TestExpireImages_LeavesNothing(t *testing.T) {
-	t.Parallel()
-	b := setupIdle(t)
-	w := b.start(t, func(o *worker.Options) {
-		o.Simulator.Routes[0].Provider = sending(t, jpegOf(t, drawing(1040, 1040, 9)))
-	})
-	expired := b.images(t, b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: "x"}).ID))[0]
-	if err := w.Stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	orphan, key := b.lost(t)
-	if _, err := b.queue.CancelGeneration(t.Context(), b.project.ID, orphan); err != nil {
-		t.Fatal(err)
-	}
-	keys := append(store.BlobKeys(expired.BlobKey), key, key+store.OriginalSuffix)
-	for _, k := range keys[3:] {
-		b.write(t, k, "x")
-	}
-	for _, k := range keys {
-		if !b.stored(t, k) {
-			t.Fatalf("%s is not there before", k)
-		}
-	}
-	b.exec(t, `UPDATE image SET expires_at = now() - interval '1 second'`)
-	b.exec(t, `UPDATE generation SET purge_at = now() - interval '1 second' WHERE id = $1`, orphan)
-	b.exec(t, `DELETE FROM river.river_job WHERE kind = 'expire_images'`)
-	b.start(t, nil)
-	b.until(t, expired.GenerationID, func(g *store.Generation) bool {
-		i := b.images(t, g)[0]
-		return i.PurgedAt != nil && i.Thumbhash == nil
-	})
-	deadline := time.Now().Add(20 * time.Second)
-	for _, k := range keys {
-		for b.stored(t, k) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s is left", k)
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
-	}
-}
-
-// deadBucket is a foreign S3 service that answers only whether the bucket exists.
+// deadBucket is a foreign S3 service that answers whether the bucket exists until
+// it is asked for more.
 type deadBucket struct{ asked atomic.Int64 }
 
 func (d *deadBucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/b" {
 		d.asked.Add(1)
+	}
+	if d.asked.Load() > 0 {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 }

@@ -26,58 +26,87 @@ func (e *expireImages) Work(ctx context.Context, _ *river.Job[jobs.ExpireImagesA
 	return errors.Join(e.expire(ctx), e.purge(ctx))
 }
 
+// expire goes through all expired images. Those whose blobs can not be deleted
+// stay for the next job and keep nobody else's.
 func (e *expireImages) expire(ctx context.Context) error {
-	for more := true; more; {
-		n, err := e.sweepExpired(ctx)
+	var faults sweepFaults
+	var last *store.Image
+	for {
+		images, err := e.w.opts.DB.ExpiredImages(ctx, last, sweepSize)
 		if err != nil {
-			return fmt.Errorf("expire images: %w", err)
+			return errors.Join(err, faults.err("expire images"))
 		}
-		more = n == sweepSize
+		before := faults.n
+		gone := make([]string, 0, len(images))
+		for _, image := range images {
+			if err := e.w.deleteBlobs(ctx, image.BlobKey); err != nil {
+				faults.add(fmt.Errorf("delete blobs of %s: %w", image.ID, err))
+				continue
+			}
+			gone = append(gone, image.ID)
+		}
+		if len(gone) > 0 {
+			if err := e.w.opts.DB.MarkImagesPurged(ctx, gone); err != nil {
+				faults.add(err)
+			}
+		}
+		if len(images) < sweepSize || faults.n > before && e.away(ctx, &faults) {
+			return faults.err("expire images")
+		}
+		last = images[len(images)-1]
 	}
-	return nil
 }
 
+// purge goes through all purges that are due.
 func (e *expireImages) purge(ctx context.Context) error {
-	for more := true; more; {
-		n, err := e.sweepOrphans(ctx)
+	var faults sweepFaults
+	var last *store.Purge
+	for {
+		purges, err := e.w.opts.DB.DuePurges(ctx, last, sweepSize)
 		if err != nil {
-			return fmt.Errorf("purge blobs without a row: %w", err)
+			return errors.Join(err, faults.err("purge blobs that are not served"))
 		}
-		more = n == sweepSize
+		before := faults.n
+		for _, p := range purges {
+			if err := e.purgeOne(ctx, p); err != nil {
+				faults.add(err)
+			}
+		}
+		if len(purges) < sweepSize || faults.n > before && e.away(ctx, &faults) {
+			return faults.err("purge blobs that are not served")
+		}
+		last = purges[len(purges)-1]
 	}
-	return nil
 }
 
-// sweepExpired deletes a round of expired images. One blob that can not be
-// deleted does not keep the others.
-func (e *expireImages) sweepExpired(ctx context.Context) (int, error) {
-	images, err := e.w.opts.DB.ExpiredImages(ctx, sweepSize)
-	if err != nil || len(images) == 0 {
-		return 0, err
-	}
-	var errs []error
-	ids := make([]string, 0, len(images))
-	for _, image := range images {
-		if err := e.w.deleteBlobs(ctx, image.BlobKey); err != nil {
-			errs = append(errs, fmt.Errorf("delete blobs of %s: %w", image.ID, err))
-			continue
-		}
-		ids = append(ids, image.ID)
-	}
-	errs = append(errs, e.w.opts.DB.MarkImagesPurged(ctx, ids))
-	return len(images), errors.Join(errs...)
-}
-
-func (e *expireImages) sweepOrphans(ctx context.Context) (int, error) {
-	purges, err := e.w.opts.DB.DuePurges(ctx, sweepSize)
+// away reports whether a further round can only fail too.
+func (e *expireImages) away(ctx context.Context, faults *sweepFaults) bool {
+	err := e.w.opts.Blobs.Check(ctx)
 	if err != nil {
-		return 0, err
+		faults.add(err)
 	}
-	var errs []error
-	for _, p := range purges {
-		errs = append(errs, e.purgeOne(ctx, p))
+	return err != nil
+}
+
+// sweepFaults are the errors of a sweep, of which the first are told.
+type sweepFaults struct {
+	first []error
+	n     int
+}
+
+func (f *sweepFaults) add(err error) {
+	const told = 5
+	if f.n++; f.n <= told {
+		f.first = append(f.first, err)
 	}
-	return len(purges), errors.Join(errs...)
+}
+
+// err is nil without faults.
+func (f *sweepFaults) err(step string) error {
+	if f.n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %d faults, the first: %w", step, f.n, errors.Join(f.first...))
 }
 
 func (e *expireImages) purgeOne(ctx context.Context, p *store.Purge) error {

@@ -122,17 +122,28 @@ func (r *run) kept(index int) (providers.Image, error) {
 }
 
 // store tries to store a picture until it succeeds, can not, or the run's time
-// is over. Meanwhile the process buys no more pictures.
+// is over. It is brought to the promised form once. Meanwhile the process buys no
+// more pictures.
 func (r *run) store(ctx context.Context, index int, picture providers.Image) error {
 	var final *finalError
+	var made *rendition
 	failing := false
 	defer func() {
 		if failing {
 			r.w.unstored.Add(-1)
 		}
+		if made != nil {
+			made.remove()
+		}
 	}()
 	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := r.storeOnce(ctx, index, picture)
+		var err error
+		if made == nil {
+			made, err = r.render(ctx, picture)
+		}
+		if err == nil {
+			err = r.storeOnce(ctx, index, made)
+		}
 		if err == nil || errors.As(err, &final) || errors.Is(ctx.Err(), context.Canceled) {
 			return err
 		}
@@ -149,13 +160,8 @@ func (r *run) store(ctx context.Context, index int, picture providers.Image) err
 	}
 }
 
-// storeOnce brings a picture to the promised form and stores it.
-func (r *run) storeOnce(ctx context.Context, index int, picture providers.Image) error {
-	made, err := r.render(ctx, picture)
-	if err != nil {
-		return err
-	}
-	defer made.remove()
+// storeOnce stores a picture in its promised form, or finds the one that is there.
+func (r *run) storeOnce(ctx context.Context, index int, made *rendition) error {
 	image, err := r.put(ctx, index, made)
 	if errors.Is(err, blobs.ErrExists) {
 		// An earlier run got this far: its picture is the image.

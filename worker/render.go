@@ -50,6 +50,9 @@ func (m *rendition) row(c *store.Claim, index int) *store.NewImage {
 // limits bound what providers may send. The longest native picture is 8:1 at 4K.
 var limits = imaging.Limits{MaxSide: 12_288}
 
+// anyEnlargement is, in percent, what brings one pixel to the longest side.
+const anyEnlargement = 100 * 12_288
+
 // unusable is final: another picture of the same request would be paid for.
 func unusable(err error) error {
 	return &finalError{code: "provider_error", message: "the provider's image could not be used: " + err.Error()}
@@ -62,7 +65,8 @@ func unfit(err error) bool {
 }
 
 // render brings a picture to the format, the compression and the pixels that were
-// promised, if it has others. The picture's own file stays the caller's.
+// promised, if it has others, however small it is. The picture's own file stays
+// the caller's.
 func (r *run) render(ctx context.Context, picture providers.Image) (*rendition, error) {
 	in, err := os.Open(picture.Path)
 	if err != nil {
@@ -84,11 +88,8 @@ func (r *run) render(ctx context.Context, picture providers.Image) (*rendition, 
 	}
 	made, err := r.convert(ctx, in, o)
 	if errors.Is(err, imaging.ErrTooSmall) {
-		r.w.opts.Logger.Warn("the provider's picture is too small", "generation", r.claim.ID, "error", err)
-		o.Width, o.Height, o.Enlarge = 0, 0, 0
-		if o == (imaging.Options{}) {
-			return asSent, nil
-		}
+		r.w.opts.Logger.Warn("the provider's picture is too small and is enlarged", "generation", r.claim.ID, "error", err)
+		o.Enlarge = anyEnlargement
 		made, err = r.convert(ctx, in, o)
 	}
 	if unfit(err) {

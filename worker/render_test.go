@@ -20,6 +20,7 @@ import (
 
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/providers"
+	"github.com/nanobanana/nanobanana/providers/openai"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
 	"github.com/nanobanana/nanobanana/worker"
@@ -107,41 +108,78 @@ func (b *bundle) wantThumbnail(t *testing.T, i *store.Image) {
 	}
 }
 
-// TestRender_PromisedPixels asks the simulator for the standard sizes, the named
-// proportions and a size of no ratio.
+// TestRender_PromisedPixels asks the simulator for each standard size and each
+// named proportion in each format, and for sizes of no ratio.
 func TestRender_PromisedPixels(t *testing.T) {
 	t.Parallel()
-	b := setup(t, nil)
+	b := setup(t, func(o *worker.Options) { o.Concurrency = 2 })
 	for _, c := range []struct {
-		want, format string
-		request      jobs.GenerationRequest
+		want    string
+		request jobs.GenerationRequest
 	}{
-		{"1024x1024", "png", jobs.GenerationRequest{Size: "1024x1024"}},
-		{"1280x896", "jpeg", jobs.GenerationRequest{Size: "1280x896"}},
-		{"896x1280", "webp", jobs.GenerationRequest{Size: "896x1280"}},
-		{"1408x768", "png", jobs.GenerationRequest{Size: "1408x768"}},
-		{"768x1408", "jpeg", jobs.GenerationRequest{Size: "768x1408"}},
-		{"1408x768", "webp", jobs.GenerationRequest{Size: "1408x768", Model: "banana-lite"}},
-		{"1000x400", "png", jobs.GenerationRequest{Size: "1000x400"}},
-		{"1024x1024", "webp", jobs.GenerationRequest{AspectRatio: "square"}},
-		{"896x1200", "png", jobs.GenerationRequest{AspectRatio: "portrait"}},
-		{"1200x896", "jpeg", jobs.GenerationRequest{AspectRatio: "landscape"}},
-		{"1376x768", "webp", jobs.GenerationRequest{AspectRatio: "widescreen"}},
-		{"1584x672", "png", jobs.GenerationRequest{AspectRatio: "ultrawide"}},
-		{"768x1376", "jpeg", jobs.GenerationRequest{AspectRatio: "vertical"}},
+		{"1024x1024", jobs.GenerationRequest{Size: "1024x1024"}},
+		{"1280x896", jobs.GenerationRequest{Size: "1280x896"}},
+		{"896x1280", jobs.GenerationRequest{Size: "896x1280"}},
+		{"1408x768", jobs.GenerationRequest{Size: "1408x768"}},
+		{"768x1408", jobs.GenerationRequest{Size: "768x1408"}},
+		{"1024x1024", jobs.GenerationRequest{AspectRatio: "square"}},
+		{"896x1200", jobs.GenerationRequest{AspectRatio: "portrait"}},
+		{"1200x896", jobs.GenerationRequest{AspectRatio: "landscape"}},
+		{"1376x768", jobs.GenerationRequest{AspectRatio: "widescreen"}},
+		{"1584x672", jobs.GenerationRequest{AspectRatio: "ultrawide"}},
+		{"768x1376", jobs.GenerationRequest{AspectRatio: "vertical"}},
 	} {
-		c.request.Prompt, c.request.Format = "x", c.format
-		id := b.submit(t, c.request).ID
-		t.Run(c.want+c.format, func(t *testing.T) {
-			t.Parallel()
-			i := b.images(t, b.ended(t, id))[0]
-			format, width, height := b.decode(t, i)
-			got := []string{fmt.Sprintf("%dx%d", width, height), fmt.Sprintf("%dx%d", i.Width, i.Height), format}
-			if diff := cmp.Diff([]string{c.want, c.want, c.format}, got); diff != "" {
-				t.Errorf("pixels, those of the row, format (-want +got):\n%s", diff)
-			}
-		})
+		for _, format := range []string{"png", "jpeg", "webp"} {
+			c.request.Format = format
+			b.wantPromised(t, c.want, c.request)
+		}
 	}
+	b.wantPromised(t, "1408x768", jobs.GenerationRequest{Size: "1408x768", Model: "banana-lite", Format: "webp"})
+	b.wantPromised(t, "1000x400", jobs.GenerationRequest{Size: "1000x400", Format: "png"})
+	// The provider's pictures are too small for these.
+	b.wantPromised(t, "1024x1024", jobs.GenerationRequest{Prompt: "[[sim:wrongsize]]", Size: "1024x1024", Format: "jpeg"})
+	b.wantPromised(t, "1376x768", jobs.GenerationRequest{Prompt: "[[sim:wrongsize]]", AspectRatio: "16:9", Format: "png"})
+}
+
+// TestRender_PromisedPixelsOfExactSizes asks a model that makes just what it is
+// asked, in steps, for sizes between them.
+func TestRender_PromisedPixelsOfExactSizes(t *testing.T) {
+	t.Parallel()
+	b := setupIdle(t)
+	provider, err := openai.New(openai.Options{Name: "simulator", APIKey: "sim-key", BaseURL: b.simURL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.start(t, func(o *worker.Options) {
+		o.Simulator = routes(provider)
+		o.Simulator.Routes[0].API = "openai"
+	})
+	for _, size := range []string{"1000x777", "1008x784", "333x999"} {
+		b.wantPromised(t, size, jobs.GenerationRequest{Size: size, Model: "gpt-image", Quality: "low", Format: "png"})
+	}
+	b.wantPromised(t, "1000x777", jobs.GenerationRequest{Prompt: "[[sim:wrongsize]]", Size: "1000x777", Model: "gpt-image", Quality: "low", Format: "jpeg"})
+}
+
+// wantPromised checks that what a request makes has so many pixels and its format,
+// by its row and decoded.
+func (b *bundle) wantPromised(t *testing.T, want string, request jobs.GenerationRequest) {
+	t.Helper()
+	request.Prompt += " x"
+	id := b.submit(t, request).ID
+	t.Run(want+request.Format+request.Prompt, func(t *testing.T) {
+		t.Parallel()
+		g := b.ended(t, id)
+		if g.Status != store.StatusSucceeded {
+			t.Fatalf("the generation is %s: %+v", g.Status, g.Error)
+		}
+		i := b.images(t, g)[0]
+		format, width, height := b.decode(t, i)
+		expected := []string{want, want, request.Format}
+		got := []string{fmt.Sprintf("%dx%d", width, height), fmt.Sprintf("%dx%d", i.Width, i.Height), format}
+		if diff := cmp.Diff(expected, got); diff != "" {
+			t.Errorf("pixels, those of the row, format (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestRender_KeepsTheOriginal(t *testing.T) {
@@ -159,34 +197,41 @@ func TestRender_KeepsTheOriginal(t *testing.T) {
 
 func TestRender_AsSent(t *testing.T) {
 	t.Parallel()
-	for name, sent := range map[string]string{
-		"Fitting":  jpegOf(t, drawing(1024, 1024, 200)),
-		"TooSmall": jpegOf(t, drawing(900, 900, 200)), // more than 8 % to enlarge
+	sent := jpegOf(t, drawing(1024, 1024, 200))
+	b := setup(t, func(o *worker.Options) { o.Simulator.Routes[0].Provider = sending(t, sent) })
+	g := b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: "x", Format: "jpeg"}).ID)
+	i := b.images(t, g)[0]
+	if b.read(t, i.BlobKey) != sent || i.OriginalType != nil || b.stored(t, i.BlobKey+store.OriginalSuffix) {
+		t.Errorf("what was fit as it came has been changed: %+v", i)
+	}
+	g = b.until(t, g.ID, func(g *store.Generation) bool { return b.images(t, g)[0].ThumbnailType != nil })
+	b.wantThumbnail(t, b.images(t, g)[0])
+}
+
+// TestRender_TooSmall has providers send less than what any choice of sizes allows
+// for: what was promised is kept all the same.
+func TestRender_TooSmall(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		width, height int
+		format        string
+	}{
+		"ByTwelvePercent": {900, 900, "jpeg"},
+		"Tiny":            {90, 60, "png"},
+		"OnePixel":        {1, 1, "webp"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			sent := jpegOf(t, drawing(c.width, c.height, 200))
 			b := setup(t, func(o *worker.Options) { o.Simulator.Routes[0].Provider = sending(t, sent) })
-			g := b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: "x", Format: "jpeg"}).ID)
+			g := b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: "x", Size: "1280x896", Format: c.format}).ID)
 			i := b.images(t, g)[0]
-			if b.read(t, i.BlobKey) != sent || i.OriginalType != nil || b.stored(t, i.BlobKey+store.OriginalSuffix) {
-				t.Errorf("what was fit as it came has been changed: %+v", i)
+			if format, width, height := b.decode(t, i); format != c.format || width != 1280 || height != 896 || i.Width != 1280 {
+				t.Errorf("the image is a %dx%d %s", width, height, format)
 			}
-			g = b.until(t, g.ID, func(g *store.Generation) bool { return b.images(t, g)[0].ThumbnailType != nil })
-			b.wantThumbnail(t, b.images(t, g)[0])
+			b.wantBeside(t, i, sent)
 		})
 	}
-}
-
-func TestRender_TooSmallInAnotherFormat(t *testing.T) {
-	t.Parallel()
-	sent := jpegOf(t, drawing(90, 60, 200))
-	b := setup(t, func(o *worker.Options) { o.Simulator.Routes[0].Provider = sending(t, sent) })
-	g := b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: "x", Format: "png"}).ID)
-	i := b.images(t, g)[0]
-	if format, width, height := b.decode(t, i); format != "png" || width != 90 || height != 60 || i.Width != 90 {
-		t.Errorf("the image is a %dx%d %s", width, height, format)
-	}
-	b.wantBeside(t, i, sent)
 }
 
 // lost is a generation whose run died; key is where its image belongs.

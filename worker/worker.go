@@ -141,6 +141,7 @@ func New(opts Options) (*Worker, error) {
 		Logger:                      slog.New(quiet{opts.Logger.Handler()}),
 		Schema:                      store.RiverSchema,
 		Workers:                     workers,
+		ErrorHandler:                failures{w},
 		PeriodicJobs:                schedule(),
 		FetchCooldown:               jobs.FetchCooldown,
 		FetchPollInterval:           500 * time.Millisecond,

@@ -149,12 +149,14 @@ type chaosImage struct {
 	Bytes   int64
 	SHA256  []byte
 	Gone    bool // its blob may be gone
+	Purged  bool // its blob must be gone
 }
 
 // imageRows returns every image row.
 func imageRows(ctx context.Context, e *chaosEvidence) ([]*chaosImage, error) {
 	rows, err := e.db.Pool().Query(ctx, `
-		SELECT id, blob_key, bytes, sha256, purged_at IS NOT NULL OR coalesce(expires_at <= @now, false) AS gone
+		SELECT id, blob_key, bytes, sha256, purged_at IS NOT NULL OR coalesce(expires_at <= @now, false) AS gone,
+			purged_at IS NOT NULL AS purged
 		FROM image
 		ORDER BY id`,
 		pgx.NamedArgs{"now": e.now})
@@ -216,16 +218,17 @@ var blobOf = regexp.MustCompile(`^([^/]+/[^/]+/)[0-9]+`)
 // orphanAge is how old a blob without a row may become.
 const orphanAge = time.Hour
 
-// findOrphanBlobs finds blobs without a row that are old, or that nobody will
-// remove: their generation has ended and asks for no purge.
+// findOrphanBlobs finds blobs without a row that are old, and those without a row
+// or of a purged image that nobody will remove: their generation has ended and
+// asks for no purge.
 func findOrphanBlobs(ctx context.Context, e *chaosEvidence) ([]string, error) {
 	images, err := imageRows(ctx, e)
 	if err != nil {
 		return nil, err
 	}
-	known := map[string]bool{}
+	known := map[string]*chaosImage{}
 	for _, image := range images {
-		known[image.BlobKey] = true
+		known[image.BlobKey] = image
 	}
 	watched, err := generationsOf(ctx, e, `
 		SELECT project_id || '/' || id || '/', id FROM generation
@@ -235,12 +238,18 @@ func findOrphanBlobs(ctx context.Context, e *chaosEvidence) ([]string, error) {
 	}
 	var found []string
 	err = e.images.List(ctx, "", func(info blobs.Info) bool {
-		image := blobOf.FindStringSubmatch(info.Key)
+		var row *chaosImage
+		unwatched := true
+		if key := blobOf.FindStringSubmatch(info.Key); key != nil {
+			row, unwatched = known[key[0]], watched[key[1]] == nil
+		}
 		switch {
-		case image != nil && known[image[0]]:
+		case row != nil && row.Purged && unwatched:
+			found = append(found, fmt.Sprintf("blob %s is of a purged image and has nobody to remove it", info.Key))
+		case row != nil:
 		case e.now.Sub(info.ModifiedAt) > orphanAge:
 			found = append(found, fmt.Sprintf("blob %s has no row and is %s old", info.Key, e.now.Sub(info.ModifiedAt).Round(time.Second)))
-		case image == nil || watched[image[1]] == nil:
+		case unwatched:
 			found = append(found, fmt.Sprintf("blob %s has no row and nobody to remove it", info.Key))
 		}
 		return true

@@ -193,6 +193,13 @@ var chaosPlants = []struct {
 		w.now = w.now.Add(2 * time.Hour)
 		w.workers = nil
 	}, map[string][]string{"blobs_have_rows": {"blob proj_1/gen_bad/0 has no row and is 2h0m0s old"}}},
+	{"blob of a purged image", func(t *testing.T, w *chaosWorld) {
+		w.exec(t, `UPDATE image SET purged_at = now() WHERE id = 'img_1'`)
+	}, map[string][]string{"blobs_have_rows": {"blob proj_1/gen_good/1 is of a purged image and has nobody to remove it"}}},
+	{"blob of a purged image that is looked for", func(t *testing.T, w *chaosWorld) {
+		w.exec(t, `UPDATE image SET purged_at = now() WHERE id = 'img_1'`)
+		w.exec(t, `UPDATE generation SET purge_at = now() + interval '5 minutes' WHERE id = 'gen_good'`)
+	}, map[string][]string{}},
 	{"row without a blob", func(t *testing.T, w *chaosWorld) {
 		if err := w.images.Delete(t.Context(), "proj_1/gen_good/1"); err != nil {
 			t.Fatal(err)
