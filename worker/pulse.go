@@ -12,9 +12,9 @@ import (
 // Times of the heartbeat.
 const (
 	beatEvery = time.Second
-	// steadyGap is the longest time between two beats of a worker that may
-	// judge others: one that was itself frozen, or found the database away,
-	// can not tell who else is alive.
+	// steadyGap is the longest time between two beats, or two looks at the
+	// others, of a worker that may judge them: one that was itself frozen, or
+	// found the database away, can not tell who else is alive.
 	steadyGap = 2500 * time.Millisecond
 )
 
@@ -129,12 +129,12 @@ func (p *pulse) alive(now time.Time) bool {
 	return elapsed(p.last, now) < store.WorkerSilence
 }
 
-// mayJudge reports whether this worker has heard the database for so long that
-// any other that lives must have been heard too.
-func (p *pulse) mayJudge(now time.Time) bool {
+// brokenSince reports whether this worker has not been able to tell, for a while
+// since the time given, who else is heard: its own heartbeats did not come through.
+func (p *pulse) brokenSince(t, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return elapsed(p.last, now) <= steadyGap && now.Sub(p.steady) >= store.WorkerSilence
+	return elapsed(p.last, now) > steadyGap || p.steady.After(t)
 }
 
 // beatOnce records one heartbeat and ends the runs that have lost their claim.

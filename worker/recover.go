@@ -24,6 +24,7 @@ const (
 // own clock from when it saw the last heartbeat, so that no step of the database's
 // clock, and no pause in reaching it, makes a living worker look dead.
 type watch struct {
+	looked  time.Time        // last
 	beats   map[string]heard // by worker
 	orphans map[int64]time.Time
 }
@@ -97,13 +98,13 @@ func (w *Worker) recount(ctx context.Context) error {
 
 // hear takes in the heartbeats on record and returns the workers that have been
 // silent for long, and whether this one is the first of the others.
-func (v *watch) hear(beats []store.Silence, self string, judge bool, now time.Time) (silent []store.Silence, first bool) {
+func (v *watch) hear(beats []store.Silence, self string, now time.Time) (silent []store.Silence, first bool) {
 	known := make(map[string]bool, len(beats))
 	first = true
 	for _, b := range beats {
 		known[b.Worker] = true
 		h, ok := v.beats[b.Worker]
-		if !ok || !h.seenAt.Equal(b.SeenAt) || !judge {
+		if !ok || !h.seenAt.Equal(b.SeenAt) {
 			h = heard{seenAt: b.SeenAt, since: now}
 			v.beats[b.Worker] = h
 		}
@@ -132,12 +133,14 @@ func (w *Worker) takeOver(ctx context.Context, v *watch) (first bool, err error)
 	if err != nil {
 		return false, err
 	}
-	judge := w.pulse.mayJudge(time.Now())
-	silent, first := v.hear(beats, w.opts.ID, judge, time.Now())
-	if !judge {
+	now := time.Now()
+	if elapsed(v.looked, now) > steadyGap || w.pulse.brokenSince(v.looked, now) {
+		// Whoever lives must have the time to be heard again.
+		clear(v.beats)
 		clear(v.orphans)
-		return first, nil
 	}
+	v.looked = now
+	silent, first := v.hear(beats, w.opts.ID, now)
 	own, err := w.orphaned(ctx, v.orphans)
 	if err != nil {
 		return first, err

@@ -163,6 +163,7 @@ func (w *Worker) tellFleet(ctx context.Context) {
 				return
 			}
 		}
+		w.live.Told(change.RouteChange)
 		w.news.told()
 	}
 }

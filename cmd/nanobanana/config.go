@@ -92,7 +92,7 @@ func (c *config) check() error {
 	} {
 		parsed, err := url.Parse(u.value)
 		if u.value != "" && (err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "") {
-			bad(u.name, fmt.Sprintf("%q is not an http:// or https:// address", u.value))
+			bad(u.name, fmt.Sprintf("%q is not an http:// or https:// address", bare(u.value)))
 		}
 	}
 	if _, err := c.routes(); err != nil {
