@@ -105,7 +105,7 @@ func TestGeneration_ChangesWithThePlaceholder(t *testing.T) {
 	if a := b.do(b.live, "GET", "/v1/generations/"+id, "", "If-None-Match: "+tag); a.status != 304 || a.body != "" {
 		t.Errorf("unchanged: %d %q, want 304", a.status, a.body)
 	}
-	images, err := b.db.ClaimDerivations(t.Context(), 10, time.Hour)
+	images, err := b.db.ClaimDerivations(t.Context(), 10, 0, time.Hour)
 	b.must(err)
 	webp := "image/webp"
 	b.must(b.db.FinishDerivations(t.Context(), []*store.Derivation{{ImageID: images[0].ID, Thumbhash: &store.Bytes{1}, ThumbnailType: &webp}}))

@@ -20,16 +20,16 @@ type Derivation struct {
 	ThumbnailType *string `json:"thumbnail_type"`
 }
 
-// ClaimDerivations returns up to limit images of any project whose thumbnail is
-// due, the longest overdue first, and keeps them from others for as long as the
+// ClaimDerivations returns up to limit images of any project whose thumbnail has
+// been due for as long as overdue says, the longest first, and keeps them from others for as long as the
 // lease says. One that is not finished by then is due again, or given up once it
 // has been tried maxDeriveTries times. An image that has been purged meanwhile is
 // among them if its thumbnail may have been left behind.
-func (db *DB) ClaimDerivations(ctx context.Context, limit int, lease time.Duration) ([]*Image, error) {
+func (db *DB) ClaimDerivations(ctx context.Context, limit int, overdue, lease time.Duration) ([]*Image, error) {
 	images, err := many[Image](ctx, db, `
 		WITH due AS (
 			SELECT id, derive_at FROM image
-			WHERE derive_at <= now()
+			WHERE derive_at <= now() - @overdue::interval
 			ORDER BY derive_at
 			LIMIT @limit
 			FOR UPDATE SKIP LOCKED
@@ -44,7 +44,7 @@ func (db *DB) ClaimDerivations(ctx context.Context, limit int, lease time.Durati
 		SELECT `+imageColumns+` FROM claimed
 		WHERE derive_at IS NOT NULL
 		ORDER BY (SELECT due.derive_at FROM due WHERE due.id = claimed.id), id`,
-		pgx.NamedArgs{"limit": limit, "lease": lease, "tries": maxDeriveTries})
+		pgx.NamedArgs{"limit": limit, "overdue": overdue, "lease": lease, "tries": maxDeriveTries})
 	if err != nil {
 		return nil, fmt.Errorf("claim derivations: %w", err)
 	}

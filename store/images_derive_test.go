@@ -31,7 +31,7 @@ func dueImages(t *testing.T, db *store.DB, n int) []string {
 
 func claimDerivations(t *testing.T, db *store.DB, limit int, lease time.Duration) []string {
 	t.Helper()
-	images, err := db.ClaimDerivations(t.Context(), limit, lease)
+	images, err := db.ClaimDerivations(t.Context(), limit, 0, lease)
 	if err != nil {
 		t.Error(err)
 	}
@@ -166,5 +166,18 @@ func TestDerivations_RetryWaitsLongerEachTime(t *testing.T) {
 	}
 	if at := due(t, db, ids[0]); !at.IsZero() {
 		t.Errorf("it is due at %s after its last try", at)
+	}
+}
+
+// While there is something better to do, only what has waited long is claimed.
+func TestClaimDerivations_OnlyTheOverdue(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.finish(t, succeeded(b.claim(t, b.queued(t, nil).ID)))
+	for overdue, want := range map[time.Duration]int{time.Minute: 0, 0: 1} {
+		images, err := b.ClaimDerivations(t.Context(), 10, overdue, 0)
+		if err != nil || len(images) != want {
+			t.Errorf("%d images are overdue for %s, %v; want %d", len(images), overdue, err, want)
+		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 const (
 	deriveBatch = 16               // images claimed together
 	busyBatch   = 4                // the same while generations are under way
+	busyWait    = time.Minute      // how long these then put it off
 	deriveShift = 30 * time.Second // how long one job goes on claiming
 	deriveLease = 5 * time.Minute  // from the claim on
 	deriveRetry = time.Minute      // wait after storage has failed
@@ -34,11 +35,11 @@ type deriveImages struct {
 
 func (d *deriveImages) Work(ctx context.Context, _ *river.Job[jobs.DeriveImagesArgs]) error {
 	for end := time.Now().Add(deriveShift); time.Now().Before(end) && !d.w.stopping.Load(); {
-		limit := deriveBatch
+		limit, overdue := deriveBatch, time.Duration(0)
 		if d.w.roll.busy() {
-			limit = busyBatch
+			limit, overdue = busyBatch, busyWait
 		}
-		images, err := d.w.opts.DB.ClaimDerivations(ctx, limit, deriveLease)
+		images, err := d.w.opts.DB.ClaimDerivations(ctx, limit, overdue, deriveLease)
 		if err == nil {
 			err = d.deriveAll(ctx, images)
 		}
