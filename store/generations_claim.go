@@ -38,10 +38,57 @@ func CallKey(simulated bool, model string) string {
 	return "live:" + model
 }
 
+var claimSQL = `
+		WITH ticket AS (
+			SELECT DISTINCT id, job FROM unnest(@ids::text[], @jobs::bigint[]) AS t (id, job)
+		), claimed AS (
+			UPDATE generation AS g
+			SET status = CASE WHEN late THEN 'expired' ELSE 'processing' END,
+				finished_at = CASE WHEN late THEN now() END,
+				error = CASE WHEN late THEN @expired::jsonb ELSE g.error END,
+				started_at = CASE WHEN late THEN NULL ELSE coalesce(g.started_at, now()) END,
+				attempts = g.attempts + (NOT late AND g.fence = 0)::int,
+				fence = g.fence + 1,
+				worker = @worker,
+				river_job_id = t.job
+			FROM (
+				SELECT ticket.*, old.started_at IS NULL AND old.deadline_at <= now() AS late
+				FROM ticket JOIN generation AS old USING (id)
+				WHERE old.river_job_id IS NULL OR old.river_job_id = ticket.job
+			) AS t
+			WHERE g.id = t.id AND g.status IN ('queued', 'processing') AND g.held_at IS NULL
+				AND (g.river_job_id IS NULL OR g.river_job_id = t.job)
+			RETURNING ` + columns[Generation]("g") + `
+		), begun AS (
+			INSERT INTO attempt (generation_id, n, org_id, project_id, fence, image_index, route, provider, model, started_at)
+			SELECT id, 1, org_id, project_id, fence, 0,
+				coalesce(call ->> 'Route', 'none'), call ->> 'Provider', coalesce(call ->> 'Model', model_used), now()
+			FROM claimed,
+				LATERAL (SELECT @calls::jsonb -> (CASE WHEN simulated THEN 'test:' ELSE 'live:' END || model_used) AS call) AS c
+			WHERE fence = 1 AND status = 'processing'
+		), lost AS (
+			UPDATE attempt AS a
+			SET outcome = 'ambiguous', finished_at = now()
+			FROM claimed
+			WHERE claimed.fence > 1 AND a.generation_id = claimed.id AND a.outcome IS NULL
+			RETURNING a.generation_id, a.image_index
+		), freed AS (` + leaveSQL("claimed WHERE status = 'expired'") + `
+		), told AS (
+			SELECT pg_notify(@channel, string_agg(id, ',')) FROM claimed
+			WHERE status = 'expired' HAVING count(*) > 0
+		)
+		SELECT claimed.*,
+			CASE WHEN fence > 1 THEN ARRAY(
+				SELECT image_index FROM lost WHERE generation_id = id
+				UNION ALL
+				SELECT image_index FROM attempt WHERE generation_id = id AND outcome IN ('ambiguous', 'succeeded')
+			) END AS paid
+		FROM claimed LEFT JOIN told ON true`
+
 // ClaimGenerations gives each ticket's generation a new fence and marks it
 // processing, in one statement. A generation whose deadline passed before it
 // began is expired instead, and its place goes to its organization's next. The
-// first claim also records one attempt per image, numbered index+1; the runs
+// first claim also records the attempt for its first image, number 1; the runs
 // before a later claim leave unfinished attempts, which become ambiguous.
 //
 // The result has one entry per ticket, nil where there is nothing to run: the
@@ -56,51 +103,7 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 	if err != nil {
 		return nil, fmt.Errorf("claim generations: %w", err)
 	}
-	claimed, err := many[Claim](ctx, db, `
-		WITH ticket AS (
-			SELECT DISTINCT ON (id) id, job FROM unnest(@ids::text[], @jobs::bigint[]) AS t (id, job)
-		), claimed AS (
-			UPDATE generation AS g
-			SET status = CASE WHEN late THEN 'expired' ELSE 'processing' END,
-				finished_at = CASE WHEN late THEN now() END,
-				error = CASE WHEN late THEN @expired::jsonb ELSE g.error END,
-				started_at = CASE WHEN late THEN NULL ELSE coalesce(g.started_at, now()) END,
-				attempts = g.attempts + (NOT late AND g.fence = 0)::int,
-				fence = g.fence + 1,
-				worker = @worker,
-				river_job_id = t.job
-			FROM (
-				SELECT ticket.*, old.started_at IS NULL AND old.deadline_at <= now() AS late
-				FROM ticket JOIN generation AS old USING (id)
-			) AS t
-			WHERE g.id = t.id AND g.status IN ('queued', 'processing') AND g.held_at IS NULL
-				AND (g.river_job_id IS NULL OR g.river_job_id = t.job)
-			RETURNING `+columns[Generation]("g")+`
-		), begun AS (
-			INSERT INTO attempt (generation_id, n, org_id, project_id, fence, image_index, route, provider, model, started_at)
-			SELECT id, 1, org_id, project_id, fence, 0,
-				coalesce(call ->> 'Route', 'none'), call ->> 'Provider', coalesce(call ->> 'Model', model_used), now()
-			FROM claimed,
-				LATERAL (SELECT @calls::jsonb -> (CASE WHEN simulated THEN 'test:' ELSE 'live:' END || model_used) AS call) AS c
-			WHERE fence = 1 AND status = 'processing'
-		), lost AS (
-			UPDATE attempt AS a
-			SET outcome = 'ambiguous', finished_at = now()
-			FROM claimed
-			WHERE claimed.fence > 1 AND a.generation_id = claimed.id AND a.outcome IS NULL
-			RETURNING a.generation_id, a.image_index
-		), freed AS (`+leaveSQL("claimed WHERE status = 'expired'")+`
-		), told AS (
-			SELECT pg_notify(@channel, string_agg(id, ',')) FROM claimed
-			WHERE status = 'expired' HAVING count(*) > 0
-		)
-		SELECT claimed.*,
-			CASE WHEN fence > 1 THEN ARRAY(
-				SELECT image_index FROM lost WHERE generation_id = id
-				UNION ALL
-				SELECT image_index FROM attempt WHERE generation_id = id AND outcome IN ('ambiguous', 'succeeded')
-			) END AS paid
-		FROM claimed LEFT JOIN told ON true`,
+	claimed, err := many[Claim](ctx, db, claimSQL,
 		pgx.NamedArgs{
 			"ids": ids, "jobs": jobs, "worker": by.Worker,
 			"calls": string(calls), "channel": channelGeneration, "expired": expiredError(),
@@ -127,17 +130,17 @@ func (db *DB) admitAfter(ctx context.Context, claimed []*Claim) {
 	}
 }
 
-// byTicket puts claims in the order of the tickets. A second ticket for one
-// generation has nothing to run.
+// byTicket puts claims in the order of the tickets that made them. Another ticket
+// for one generation has nothing to run.
 func byTicket(tickets []Ticket, claimed []*Claim) []*Claim {
-	byID := make(map[string]*Claim, len(claimed))
+	made := make(map[Ticket]*Claim, len(claimed))
 	for _, c := range claimed {
-		byID[c.ID] = c
+		made[Ticket{GenerationID: c.ID, RiverJobID: *c.RiverJobID}] = c
 	}
 	claims := make([]*Claim, len(tickets))
 	for i, t := range tickets {
-		claims[i] = byID[t.GenerationID]
-		delete(byID, t.GenerationID)
+		claims[i] = made[t]
+		delete(made, t)
 	}
 	return claims
 }

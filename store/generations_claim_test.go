@@ -67,6 +67,36 @@ func TestClaim_NotByATicketThatWasTaken(t *testing.T) {
 	}
 }
 
+// Of two tickets that come to one batch, only the rightful one claims.
+func TestClaim_AnOldAndAFreshTicketTogether(t *testing.T) {
+	t.Parallel()
+	for _, oldFirst := range []bool{true, false} {
+		b := setup(t)
+		g := b.queued(t, nil)
+		old := b.ticket(t, g.ID)
+		if _, err := b.Pool().Exec(t.Context(), `UPDATE river.river_job SET state = 'running', attempted_by = '{frozen}'`); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := b.TakeTickets(t.Context(), nil, nil, []int64{old.RiverJobID}); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		fresh := b.ticket(t, g.ID)
+		batch := []store.Ticket{fresh, old}
+		if oldFirst {
+			batch = []store.Ticket{old, fresh}
+		}
+		claims, err := b.ClaimGenerations(t.Context(), claimer, batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range claims {
+			if (c != nil) != (batch[i] == fresh) {
+				t.Errorf("old first: %t: ticket %d claimed %+v", oldFirst, batch[i].RiverJobID, c)
+			}
+		}
+	}
+}
+
 // Silence is judged by the heartbeat that was seen: one that came since is none.
 func TestTakeTickets_NotOfAWorkerThatWasHeardOf(t *testing.T) {
 	t.Parallel()

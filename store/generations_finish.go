@@ -46,20 +46,7 @@ type NewImage struct {
 	OriginalSHA256 *Bytes  `json:"original_sha256"`
 }
 
-// FinishGenerations writes the outcomes of several runs, all or none: states,
-// images, attempts, the news of it, and the runs of those whose turn it now is: an
-// organization's next held ones take the places of its ended ones. It returns for
-// each whether the run still had the right to write; where it had not, nothing was
-// written. It refuses two outcomes of one generation: only one of them can be the
-// rightful one's.
-func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]bool, error) {
-	args, err := finishArgs(outcomes)
-	if err != nil {
-		return nil, fmt.Errorf("finish generations: %w", err)
-	}
-	var finished []string
-	var batch pgx.Batch // one transaction, one round trip
-	batch.Queue(`
+var finishSQL = `
 		WITH outcome AS (
 			SELECT * FROM json_to_recordset(@outcomes) AS o (
 				id text, fence int, status text, error jsonb, image_errors jsonb, counts_try boolean, orphans boolean,
@@ -71,7 +58,9 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 				image_errors = o.image_errors,
 				model_used = coalesce(nullif(o.model_used, ''), g.model_used),
 				tries = g.tries + o.counts_try::int,
-				attempts = g.attempts - o.unmade::int,
+				attempts = g.attempts - CASE WHEN o.unmade THEN (
+					SELECT count(*) FROM attempt AS a WHERE a.generation_id = g.id AND a.outcome IS NULL
+				)::int ELSE 0 END,
 				finished_at = CASE WHEN o.status <> 'queued' THEN now() END,
 				purge_at = CASE WHEN o.orphans THEN now() + @purge_after ELSE g.purge_at END
 			FROM outcome AS o
@@ -89,7 +78,7 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 			JOIN finished AS f ON f.id = i.generation_id
 			JOIN org ON org.id = f.org_id
 			ON CONFLICT (id) DO NOTHING
-		), ended AS (`+endAttempts("finished")+`
+		), ended AS (` + endAttempts("finished") + `
 		), unmade AS (
 			DELETE FROM attempt AS a
 			USING finished AS f
@@ -100,12 +89,27 @@ func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]boo
 			FROM finished AS f
 			WHERE f.status <> 'queued' AND NOT f.unmade AND a.generation_id = f.id AND a.outcome IS NULL
 				AND (a.generation_id, a.n) NOT IN (SELECT generation_id, n FROM json_populate_recordset(NULL::attempt, @attempts))
-		), freed AS (`+leaveSQL("finished WHERE status <> 'queued'")+`
+		), freed AS (` + leaveSQL("finished WHERE status <> 'queued'") + `
 		), told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM finished
 			WHERE status <> 'queued' HAVING count(*) > 0
 		)
-		SELECT id FROM finished LEFT JOIN told ON true`, args).Query(func(rows pgx.Rows) error {
+		SELECT id FROM finished LEFT JOIN told ON true`
+
+// FinishGenerations writes the outcomes of several runs, all or none: states,
+// images, attempts, the news of it, and the runs of those whose turn it now is: an
+// organization's next held ones take the places of its ended ones. It returns for
+// each whether the run still had the right to write; where it had not, nothing was
+// written. It refuses two outcomes of one generation: only one of them can be the
+// rightful one's.
+func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]bool, error) {
+	args, err := finishArgs(outcomes)
+	if err != nil {
+		return nil, fmt.Errorf("finish generations: %w", err)
+	}
+	var finished []string
+	var batch pgx.Batch // one transaction, one round trip
+	batch.Queue(finishSQL, args).Query(func(rows pgx.Rows) error {
 		finished, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		return err
 	})

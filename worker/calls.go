@@ -41,7 +41,8 @@ func (c *calling) begin(ctx context.Context, call providers.Call) error {
 	}
 	// The record is seen through even when the worker is being stopped, since
 	// the call may count as made.
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	defer cancel()
 	attempt := store.NewAttempt{ImageIndex: c.index, Route: call.Route, Provider: call.Provider, Model: call.Upstream}
 	first := !c.made && c.index == 0 && r.claim.Fence == 1
 	c.made = true
@@ -55,8 +56,14 @@ func (c *calling) begin(ctx context.Context, call providers.Call) error {
 	var err error
 	ended, refused := r.soFar()
 	c.n, err = r.w.opts.DB.BeginAttempt(ctx, r.claim, attempt, ended, refused)
+	if err == nil && !r.w.pulse.alive(time.Now()) {
+		return errSilent // frozen meanwhile
+	}
 	return away(err)
 }
+
+// recordTime is how long a call waits for its record.
+const recordTime = 10 * time.Second
 
 // away makes a database that can not be reached no fault of the run.
 func away(err error) error {

@@ -204,7 +204,7 @@ func (d *deriveImages) thumbnail(ctx context.Context, image *store.Image) (made 
 // rest pauses after work in the background that took so long.
 func (w *Worker) rest(ctx context.Context, took time.Duration) {
 	pause := restAfter(took, w.roll.busy())
-	if pause == 0 {
+	if pause == 0 || w.stopping.Load() {
 		return
 	}
 	select {
@@ -213,11 +213,12 @@ func (w *Worker) rest(ctx context.Context, took time.Duration) {
 	}
 }
 
-// restAfter keeps work in the background to a fifth of one processor while
-// generations are under way, and lets it go on at once otherwise.
+// restAfter keeps work in the background to a fifth of its time while generations
+// are under way, without waiting long for slow storage, and lets it go on at once
+// otherwise.
 func restAfter(took time.Duration, busy bool) time.Duration {
 	if !busy {
 		return 0
 	}
-	return 4 * took
+	return min(4*took, 2*time.Second)
 }

@@ -14,4 +14,7 @@ func TestRestAfter(t *testing.T) {
 	if share := float64(took) / float64(took+restAfter(took, true)); share > 0.2 {
 		t.Errorf("a busy worker spends %.0f %% of a processor", 100*share)
 	}
+	if long := restAfter(10*time.Second, true); long != 2*time.Second {
+		t.Errorf("after slow storage it pauses for %s", long)
+	}
 }

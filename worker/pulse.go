@@ -12,9 +12,9 @@ import (
 // Times of the heartbeat.
 const (
 	beatEvery = time.Second
-	// steadyGap is the longest time between two beats, or two looks at the
-	// others, of a worker that may judge them: one that was itself frozen, or
-	// found the database away, can not tell who else is alive.
+	// steadyGap is the longest time between two beats of a worker that may
+	// judge others: one that was itself frozen, or found the database away,
+	// can not tell who else is alive.
 	steadyGap = 2500 * time.Millisecond
 )
 
@@ -139,7 +139,7 @@ func (p *pulse) brokenSince(t, now time.Time) bool {
 
 // beatOnce records one heartbeat and ends the runs that have lost their claim.
 func (w *Worker) beatOnce(ctx context.Context, conn *store.Pulse) error {
-	claims, sent := w.roll.claims(), time.Now()
+	claims, untold, sent := w.roll.claims(), w.news.routes(), time.Now()
 	slots, batchSlots := w.opts.Concurrency, w.opts.BatchConcurrency
 	if w.stopping.Load() {
 		slots, batchSlots = 0, 0 // it takes nothing more
@@ -152,7 +152,7 @@ func (w *Worker) beatOnce(ctx context.Context, conn *store.Pulse) error {
 		return err
 	}
 	w.roll.lose(claims, told.Lost)
-	w.applyRoutes(told.Routes)
+	w.applyRoutes(told.Routes, untold)
 	// The others count from when it was sent at the earliest.
 	w.pulse.beat(sent)
 	return nil
@@ -167,8 +167,9 @@ func (w *Worker) keepBeating(ctx context.Context, conn *store.Pulse) {
 		if wait := time.Until(next); wait > 0 {
 			if conn.Wait(ctx, wait) {
 				// If it fails, the next heartbeat brings them.
+				untold := w.news.routes()
 				if routes, err := conn.Routes(ctx); err == nil {
-					w.applyRoutes(routes)
+					w.applyRoutes(routes, untold)
 				}
 			}
 			continue

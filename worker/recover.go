@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -17,6 +18,7 @@ const (
 	admitTurns  = 2
 	expireTurns = 10
 	countTurns  = 30
+	anyTurns    = 60              // for those who are not the first, should the first not get on
 	stepTime    = 4 * time.Second // longer is as good as never: the next turn does it
 )
 
@@ -40,7 +42,7 @@ func (w *Worker) keepWatch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	v := watch{beats: map[string]heard{}, orphans: map[int64]time.Time{}}
-	for turn := 0; ; turn++ {
+	for turn := rand.N(anyTurns); ; turn++ { //nolint:gosec // spreads work, keeps no secret
 		select {
 		case <-ctx.Done():
 			return
@@ -51,7 +53,7 @@ func (w *Worker) keepWatch(ctx context.Context) {
 			first, err = w.takeOver(ctx, &v)
 			return err
 		})
-		if !first {
+		if !first && turn%anyTurns != 0 {
 			continue
 		}
 		if turn%admitTurns == 0 {
@@ -134,7 +136,7 @@ func (w *Worker) takeOver(ctx context.Context, v *watch) (first bool, err error)
 		return false, err
 	}
 	now := time.Now()
-	if elapsed(v.looked, now) > steadyGap || w.pulse.brokenSince(v.looked, now) {
+	if v.looked.IsZero() || w.pulse.brokenSince(v.looked, now) {
 		// Whoever lives must have the time to be heard again.
 		clear(v.beats)
 		clear(v.orphans)

@@ -75,14 +75,15 @@ func (w *Worker) routeReports() []store.RouteReport {
 }
 
 // applyRoutes takes over what the fleet knows of the routes, but for those of
-// which this process has news that the fleet has yet to hear.
-func (w *Worker) applyRoutes(known []*store.ProviderRoute) {
+// which this process has news that the fleet has yet to hear, or had before what
+// the fleet knows was read.
+func (w *Worker) applyRoutes(known []*store.ProviderRoute, before map[string]bool) {
 	if w.live == nil {
 		return
 	}
 	untold := w.news.routes()
 	for _, k := range known {
-		if untold[k.Name] {
+		if untold[k.Name] || before[k.Name] {
 			continue
 		}
 		state := providers.RouteState{Name: k.Name, Enabled: k.Enabled, CooldownUntil: k.Here(k.CooldownUntil), OpenUntil: k.Here(k.OpenUntil)}
