@@ -9,13 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A Stranded is a live generation whose ticket leads nowhere. Queue is where a
-// fresh one belongs.
-type Stranded struct {
-	ID    string
-	Queue string
-}
-
 // maxStranded bounds one transaction that takes tickets back.
 const maxStranded = 500
 
@@ -88,8 +81,8 @@ func (db *DB) TakeTickets(ctx context.Context, silent []Silence, tickets, own []
 		}
 		tickets := append(still, own...)
 		// Generations are locked before tickets, as a cancel does.
-		stranded, err := many[Stranded](ctx, tx, `
-			SELECT g.id, g.queue FROM `+RiverSchema+`.river_job AS j
+		stranded, err := tx.stranded(ctx, `
+			SELECT g.id FROM `+RiverSchema+`.river_job AS j
 			JOIN generation AS g ON g.id = j.args ->> 'id'
 			WHERE j.id = ANY(@tickets) AND j.state = 'running'
 				AND g.finished_at IS NULL AND g.held_at IS NULL AND (g.river_job_id IS NULL OR g.river_job_id = j.id)
@@ -99,13 +92,13 @@ func (db *DB) TakeTickets(ctx context.Context, silent []Silence, tickets, own []
 		if err != nil {
 			return err
 		}
-		ended, err := tx.endTickets(ctx, tickets, idsOf(stranded))
+		ended, err := tx.endTickets(ctx, tickets, stranded)
 		if err != nil {
 			return err
 		}
-		stranded = slices.DeleteFunc(stranded, func(s *Stranded) bool { return !ended[s.ID] })
+		stranded = slices.DeleteFunc(stranded, func(id string) bool { return !ended[id] })
 		taken = len(stranded)
-		return tx.freshTickets(ctx, idsOf(stranded))
+		return tx.freshTickets(ctx, stranded)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("take %d tickets: %w", len(tickets), err)
@@ -113,12 +106,13 @@ func (db *DB) TakeTickets(ctx context.Context, silent []Silence, tickets, own []
 	return taken, nil
 }
 
-func idsOf(stranded []*Stranded) []string {
-	ids := make([]string, len(stranded))
-	for i, s := range stranded {
-		ids[i] = s.ID
+// stranded returns the ids of live generations whose ticket leads nowhere.
+func (db *DB) stranded(ctx context.Context, sql string, args pgx.NamedArgs) ([]string, error) {
+	rows, err := db.q.Query(ctx, sql, args)
+	if err != nil {
+		return nil, err
 	}
-	return ids
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 // freshTickets queues a run of each generation.
@@ -185,7 +179,7 @@ func (db *DB) TicketTicketless(ctx context.Context) (int, error) {
 			return err
 		}
 		found = len(stranded)
-		return tx.freshTickets(ctx, idsOf(stranded))
+		return tx.freshTickets(ctx, stranded)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("queue generations without a ticket: %w", err)
@@ -194,15 +188,15 @@ func (db *DB) TicketTicketless(ctx context.Context) (int, error) {
 }
 
 // ticketless locks and returns generations without a live ticket.
-func (db *DB) ticketless(ctx context.Context) ([]*Stranded, error) {
+func (db *DB) ticketless(ctx context.Context) ([]string, error) {
 	const without = `
 		g.finished_at IS NULL AND g.held_at IS NULL AND NOT EXISTS (
 			SELECT FROM ` + RiverSchema + `.river_job AS j
 			WHERE j.kind = 'generate' AND j.args ->> 'id' = g.id
 				AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
 		)`
-	candidates, err := many[Stranded](ctx, db, `
-		SELECT g.id, g.queue FROM generation AS g
+	candidates, err := db.stranded(ctx, `
+		SELECT g.id FROM generation AS g
 		WHERE `+without+`
 		LIMIT @limit`,
 		pgx.NamedArgs{"limit": maxStranded})
@@ -212,16 +206,16 @@ func (db *DB) ticketless(ctx context.Context) ([]*Stranded, error) {
 	if len(candidates) == 0 {
 		return nil, nil
 	}
-	locked, err := many[Stranded](ctx, db, `
-		SELECT id, queue FROM generation
+	locked, err := db.stranded(ctx, `
+		SELECT id FROM generation
 		WHERE id = ANY(@ids) AND finished_at IS NULL
 		ORDER BY id
-		FOR UPDATE SKIP LOCKED`, pgx.NamedArgs{"ids": idsOf(candidates)})
+		FOR UPDATE SKIP LOCKED`, pgx.NamedArgs{"ids": candidates})
 	if err != nil {
 		return nil, err
 	}
 	// A statement after the lock sees the tickets that came before it.
-	return many[Stranded](ctx, db, `
-		SELECT g.id, g.queue FROM generation AS g
-		WHERE g.id = ANY(@ids) AND `+without, pgx.NamedArgs{"ids": idsOf(locked)})
+	return db.stranded(ctx, `
+		SELECT g.id FROM generation AS g
+		WHERE g.id = ANY(@ids) AND `+without, pgx.NamedArgs{"ids": locked})
 }
