@@ -19,11 +19,6 @@ func (db *DB) CancelGeneration(ctx context.Context, projectID, id string) (g *Ge
 				purge_at = CASE WHEN fence > 0 THEN now() + @purge_after END
 			WHERE project_id = @project_id AND id = @id AND status IN ('queued', 'processing')
 			RETURNING `+generationColumns+`
-		), stopped AS (
-			UPDATE attempt AS a
-			SET outcome = 'canceled', finished_at = now()
-			FROM canceled
-			WHERE a.generation_id = canceled.id AND a.outcome IS NULL
 		), freed AS (`+leaveSQL("canceled")+`
 		), told AS (
 			SELECT pg_notify(@channel, id) FROM canceled
@@ -34,10 +29,27 @@ func (db *DB) CancelGeneration(ctx context.Context, projectID, id string) (g *Ge
 		return nil, false, fmt.Errorf("cancel %s: %w", id, err)
 	}
 	if len(canceled) == 1 {
+		if err := db.stopAttempts(ctx, projectID, id); err != nil {
+			return nil, false, err
+		}
 		return canceled[0], true, db.admitNext(ctx, []string{id})
 	}
 	g, err = db.Generation(ctx, projectID, id)
 	return g, false, err
+}
+
+// stopAttempts ends the open calls of a canceled generation. As a statement of its
+// own it sees one that began while the cancel waited for the generation's row.
+func (db *DB) stopAttempts(ctx context.Context, projectID, id string) error {
+	_, err := db.q.Exec(ctx, `
+		UPDATE attempt
+		SET outcome = 'canceled', finished_at = now()
+		WHERE project_id = @project_id AND generation_id = @id AND outcome IS NULL`,
+		pgx.NamedArgs{"project_id": projectID, "id": id})
+	if err != nil {
+		return fmt.Errorf("end calls of %s: %w", id, err)
+	}
+	return nil
 }
 
 // RemoveGeneration takes what a person entered or received out of an ended

@@ -319,3 +319,39 @@ func TestExpireOverdue_ManyAtOnce(t *testing.T) {
 		t.Errorf("%d of %d expired", total, many)
 	}
 }
+
+// A call that began while a cancel waited for it ends with the generation.
+func TestCancel_EndsACallThatBeganMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	c := b.claim(t, b.queued(t, nil).ID)
+	canceled := make(chan error, 1)
+	err := b.Transact(t.Context(), func(tx *store.DB) error {
+		if _, err := tx.BeginAttempt(t.Context(), c, store.NewAttempt{Route: "r", Provider: "p", Model: "m"}, nil, nil); err != nil {
+			return err
+		}
+		go func() {
+			_, _, err := b.CancelGeneration(t.Context(), b.project.ID, c.ID)
+			canceled <- err
+		}()
+		for waiting := false; !waiting; {
+			if err := b.Pool().QueryRow(t.Context(), `
+				SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err = errors.Join(err, <-canceled); err != nil {
+		t.Fatal(err)
+	}
+	attempts, err := b.Attempts(t.Context(), b.project.ID, []string{c.ID})
+	if err != nil || len(attempts) != 2 {
+		t.Fatal(attempts, err)
+	}
+	for _, a := range attempts {
+		if a.Outcome == nil || *a.Outcome != store.AttemptCanceled {
+			t.Errorf("call %d has outcome %v", a.N, a.Outcome)
+		}
+	}
+}
