@@ -227,9 +227,9 @@ func (b *bundle) finish(c *store.Claim, content []byte) {
 func (b *bundle) end(c *store.Claim, o *store.Outcome) {
 	b.Helper()
 	o.GenerationID, o.Fence = c.ID, c.Fence
-	own, err := b.db.FinishGenerations(b.Context(), []*store.Outcome{o})
+	own, err := b.db.FinishGenerations(b.Context(), store.Sender{}, []*store.Outcome{o})
 	b.must(err)
-	if !own[0] {
+	if !own[0].Own {
 		b.Fatalf("the run of %s was fenced off", c.ID)
 	}
 }

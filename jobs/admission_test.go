@@ -248,11 +248,11 @@ func (f *fray) work(ctx context.Context, random *rand.Rand) error {
 	if c := claims[0]; c != nil && !c.Status.Terminal() {
 		o := &store.Outcome{GenerationID: c.ID, Fence: c.Fence}
 		o.Status = []store.Status{store.StatusSucceeded, store.StatusFailed, store.StatusQueued}[random.IntN(3)]
-		own, err := f.db.FinishGenerations(ctx, []*store.Outcome{o})
+		own, err := f.db.FinishGenerations(ctx, store.Sender{}, []*store.Outcome{o})
 		if err != nil {
 			return err
 		}
-		again = own[0] && o.Status == store.StatusQueued
+		again = own[0].Own && o.Status == store.StatusQueued
 	}
 	return f.db.Transact(ctx, func(tx *store.DB) error {
 		// A snooze of what was canceled meanwhile ends it. The statement after the

@@ -167,5 +167,6 @@ func leaveSQL(from string) string {
 		GROUP BY org_id, queue
 		ORDER BY org_id, queue
 		ON CONFLICT (org_id, queue) DO UPDATE
-		SET running = a.running + EXCLUDED.running, held = a.held + EXCLUDED.held`
+		SET running = a.running + EXCLUDED.running, held = a.held + EXCLUDED.held
+		RETURNING a.org_id`
 }

@@ -53,7 +53,7 @@ func TestAdmission_OppositeOrdersDoNotDeadlock(t *testing.T) {
 					}
 				}
 			}
-			if _, err := db.FinishGenerations(t.Context(), outcomes); err != nil {
+			if _, err := db.FinishGenerations(t.Context(), store.Sender{}, outcomes); err != nil {
 				t.Errorf("finish: %v", err)
 			}
 		}

@@ -208,7 +208,7 @@ func TestFinish_AdmitsWhatItWaitedFor(t *testing.T) {
 			return err
 		}
 		go func() {
-			_, err := b.FinishGenerations(t.Context(), []*store.Outcome{succeeded(c)})
+			_, err := b.FinishGenerations(t.Context(), store.Sender{}, []*store.Outcome{succeeded(c)})
 			finished <- err
 		}()
 		return b.awaitLockWait(t)

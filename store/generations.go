@@ -59,6 +59,9 @@ type Generation struct {
 	RemovedAt   *time.Time
 	Queue       string     // QueueGenerate or QueueBatch
 	HeldAt      *time.Time // since when it waits for its organization's turn, without a ticket
+
+	WebhookURL    *string  // is told of it
+	WebhookEvents []string // and of what: types of events, or patterns of them
 }
 
 // Held reports whether the generation waits for its organization's turn.

@@ -20,11 +20,13 @@ func (db *DB) CancelGeneration(ctx context.Context, projectID, id string) (g *Ge
 			WHERE project_id = @project_id AND id = @id AND status IN ('queued', 'processing')
 			RETURNING `+generationColumns+`
 		), freed AS (`+leaveSQL("canceled")+`
-		), told AS (
+		), `+recordEvents(generationEvents("canceled", "'"+EventGenerationCanceled+"'", "'"+stepEnded+"'"), "freed")+`, told AS (
 			SELECT pg_notify(@channel, id) FROM canceled
 		)
-		SELECT canceled.* FROM canceled LEFT JOIN told ON true`,
-		pgx.NamedArgs{"project_id": projectID, "id": id, "channel": channelGeneration, "purge_after": PurgeAfter})
+		SELECT canceled.* FROM canceled LEFT JOIN told ON true, errands_announced`,
+		pgx.NamedArgs(withDeliveries(map[string]any{
+			"project_id": projectID, "id": id, "channel": channelGeneration, "purge_after": PurgeAfter,
+		})))
 	if err != nil {
 		return nil, false, fmt.Errorf("cancel %s: %w", id, err)
 	}

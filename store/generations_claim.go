@@ -73,9 +73,14 @@ var claimSQL = `
 			WHERE claimed.fence > 1 AND a.generation_id = claimed.id AND a.outcome IS NULL
 			RETURNING a.generation_id, a.image_index
 		), freed AS (` + leaveSQL("claimed WHERE status = 'expired'") + `
-		), told AS (
+		), ` + recordEvents(generationEvents("claimed WHERE fence = 1 OR status = 'expired'",
+	"CASE status WHEN 'expired' THEN '"+EventGenerationExpired+"' ELSE '"+EventGenerationStarted+"' END",
+	"CASE status WHEN 'expired' THEN '"+stepEnded+"' ELSE '"+stepStarted+"' END"), "freed") + `, told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM claimed
 			WHERE status = 'expired' HAVING count(*) > 0
+		), begun_told AS (
+			SELECT pg_notify(@event_channel, string_agg(id, ',')) FROM claimed
+			WHERE status = 'processing' AND fence = 1 HAVING count(*) > 0
 		)
 		SELECT claimed.*,
 			CASE WHEN fence > 1 THEN ARRAY(
@@ -83,7 +88,7 @@ var claimSQL = `
 				UNION ALL
 				SELECT image_index FROM attempt WHERE generation_id = id AND outcome IN ('ambiguous', 'succeeded')
 			) END AS paid
-		FROM claimed LEFT JOIN told ON true`
+		FROM claimed LEFT JOIN told ON true LEFT JOIN begun_told ON true, errands_announced`
 
 // ClaimGenerations gives each ticket's generation a new fence and marks it
 // processing, in one statement. A generation whose deadline passed before it
@@ -104,10 +109,10 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 		return nil, fmt.Errorf("claim generations: %w", err)
 	}
 	claimed, err := many[Claim](ctx, db, claimSQL,
-		pgx.NamedArgs{
-			"ids": ids, "jobs": jobs, "worker": by.Worker,
-			"calls": string(calls), "channel": channelGeneration, "expired": expiredError(),
-		})
+		pgx.NamedArgs(withDeliveries(map[string]any{
+			"ids": ids, "jobs": jobs, "worker": by.Worker, "calls": string(calls),
+			"channel": channelGeneration, "event_channel": channelEvent, "expired": expiredError(),
+		})))
 	if err != nil {
 		return nil, fmt.Errorf("claim generations: %w", err)
 	}

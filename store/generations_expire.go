@@ -60,13 +60,13 @@ func (db *DB) expireOverdue(ctx context.Context, limit int) ([]string, error) {
 			SET status = 'expired', fence = fence + 1, finished_at = now(), error = @expired
 			FROM late
 			WHERE g.id = late.id
-			RETURNING g.id, g.org_id, g.queue, g.held_at, g.river_job_id
+			RETURNING g.id, g.org_id, g.project_id, g.queue, g.held_at, g.river_job_id, g.test, g.webhook_url, g.webhook_events
 		), freed AS (`+leaveSQL("expired")+`
-		), told AS (
+		), `+recordEvents(generationEvents("expired", "'"+EventGenerationExpired+"'", "'"+stepEnded+"'"), "freed")+`, told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM expired HAVING count(*) > 0
 		)
-		SELECT id FROM expired LEFT JOIN told ON true`,
-		pgx.NamedArgs{"limit": limit, "expired": expiredError(), "channel": channelGeneration})
+		SELECT id FROM expired LEFT JOIN told ON true, errands_announced`,
+		pgx.NamedArgs(withDeliveries(map[string]any{"limit": limit, "expired": expiredError(), "channel": channelGeneration})))
 	if err != nil {
 		return nil, err
 	}

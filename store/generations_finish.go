@@ -65,7 +65,7 @@ var finishSQL = `
 				purge_at = CASE WHEN o.orphans THEN now() + @purge_after ELSE g.purge_at END
 			FROM outcome AS o
 			WHERE g.id = o.id AND g.fence = o.fence AND g.status = 'processing'
-			RETURNING g.id, g.org_id, g.project_id, g.status, g.queue, g.held_at, o.unmade
+			RETURNING g.id, g.org_id, g.project_id, g.status, g.queue, g.held_at, g.test, g.webhook_url, g.webhook_events, o.unmade
 		), stored AS (
 			INSERT INTO image (id, generation_id, org_id, project_id, idx, blob_key, media_type,
 				bytes, width, height, sha256, created_at, expires_at,
@@ -90,27 +90,29 @@ var finishSQL = `
 			WHERE f.status <> 'queued' AND NOT f.unmade AND a.generation_id = f.id AND a.outcome IS NULL
 				AND (a.generation_id, a.n) NOT IN (SELECT generation_id, n FROM json_populate_recordset(NULL::attempt, @attempts))
 		), freed AS (` + leaveSQL("finished WHERE status <> 'queued'") + `
-		), told AS (
+		), ` + recordEvents(generationEvents("finished WHERE status <> 'queued'", "'generation.' || status", "'"+stepEnded+"'"), "freed") + `, told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM finished
 			WHERE status <> 'queued' HAVING count(*) > 0
 		)
-		SELECT id FROM finished LEFT JOIN told ON true`
+		SELECT finished.id, delivery.endpoint_id, delivery.event_id, delivery.ticket
+		FROM finished
+		LEFT JOIN delivery ON at_once AND delivery.event_id = ` + eventOf("finished.id", "'"+stepEnded+"'") + `
+		LEFT JOIN told ON true, errands_announced`
 
 // FinishGenerations writes the outcomes of several runs, all or none: states,
-// images, attempts, the news of it, and the runs of those whose turn it now is: an
-// organization's next held ones take the places of its ended ones. It returns for
-// each whether the run still had the right to write; where it had not, nothing was
-// written. It refuses two outcomes of one generation: only one of them can be the
+// images, attempts, the news of it with its deliveries, and the runs of those whose
+// turn it now is: an organization's next held ones take the places of its ended
+// ones. It refuses two outcomes of one generation: only one of them can be the
 // rightful one's.
-func (db *DB) FinishGenerations(ctx context.Context, outcomes []*Outcome) ([]bool, error) {
+func (db *DB) FinishGenerations(ctx context.Context, by Sender, outcomes []*Outcome) ([]Finish, error) {
 	args, err := finishArgs(outcomes)
 	if err != nil {
 		return nil, fmt.Errorf("finish generations: %w", err)
 	}
-	var finished []string
+	var finished []finishedRow
 	var batch pgx.Batch // one transaction, one round trip
-	batch.Queue(finishSQL, args).Query(func(rows pgx.Rows) error {
-		finished, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	batch.Queue(finishSQL, pgx.NamedArgs(withDeliveriesBy(args, by))).Query(func(rows pgx.Rows) error {
+		finished, err = pgx.CollectRows(rows, pgx.RowToStructByName[finishedRow])
 		return err
 	})
 	batch.Queue(admitNextSQL, db.admitNextArgs(terminal(outcomes)))
@@ -169,15 +171,37 @@ func terminal(outcomes []*Outcome) []string {
 	return ids
 }
 
-// matches reports for each outcome whether its generation is among the finished.
-func matches(outcomes []*Outcome, finished []string) []bool {
-	set := make(map[string]bool, len(finished))
-	for _, id := range finished {
-		set[id] = true
+// A Finish is what came of writing an outcome.
+type Finish struct {
+	// Own reports whether the run still had the right to write. Where it had not,
+	// nothing was written.
+	Own bool
+	// Errands are the deliveries that the sender is to attempt at once.
+	Errands []Errand
+}
+
+// finishedRow is a generation that was written, once for each of its errands.
+type finishedRow struct {
+	ID         string
+	EndpointID *string
+	EventID    *string
+	Ticket     *int64
+}
+
+// matches tells for each outcome what came of it.
+func matches(outcomes []*Outcome, finished []finishedRow) []Finish {
+	of := make(map[string]Finish, len(outcomes))
+	for _, row := range finished {
+		f := of[row.ID]
+		f.Own = true
+		if row.Ticket != nil {
+			f.Errands = append(f.Errands, Errand{EndpointID: *row.EndpointID, EventID: *row.EventID, Ticket: *row.Ticket})
+		}
+		of[row.ID] = f
 	}
-	own := make([]bool, len(outcomes))
+	own := make([]Finish, len(outcomes))
 	for i, o := range outcomes {
-		own[i] = set[o.GenerationID]
+		own[i] = of[o.GenerationID]
 	}
 	return own
 }

@@ -28,6 +28,9 @@ type NewGeneration struct {
 	DeadlineAt time.Time         `json:"deadline_at"`
 	Queue      string            `json:"queue,omitempty"` // default QueueGenerate
 
+	WebhookURL    *string  `json:"webhook_url"`
+	WebhookEvents []string `json:"webhook_events"`
+
 	// Set by InsertGenerations.
 	Held       bool   `json:"-"` // it waits for its organization's turn
 	RiverJobID *int64 `json:"-"` // its ticket; nil while it is held
@@ -40,6 +43,7 @@ func (n *NewGeneration) Row() *Generation {
 		Status: StatusQueued, Test: n.Test, Simulated: n.Simulated, Model: n.Model, ModelUsed: n.ModelUsed,
 		Prompt: n.Prompt, Params: n.Params, N: n.N, Metadata: n.Metadata, Tags: n.Tags,
 		RiverJobID: n.RiverJobID, CreatedAt: n.CreatedAt, DeadlineAt: n.DeadlineAt, Queue: n.Queue,
+		WebhookURL: n.WebhookURL, WebhookEvents: n.WebhookEvents,
 	}
 	if n.Queue == "" {
 		g.Queue = QueueGenerate
@@ -77,7 +81,7 @@ func (db *DB) SubmitGenerations(ctx context.Context, keys []*IdempotencyKey, row
 	if len(keys) > 0 {
 		claimKeys(&batch, args["keys"].(string), &held)
 	}
-	batch.Queue(insertGenerationsSQL, db.admissionArgs(args)).Query(func(rows pgx.Rows) error {
+	batch.Queue(insertGenerationsSQL, pgx.NamedArgs(withDeliveries(db.admissionArgs(args)))).Query(func(rows pgx.Rows) error {
 		placed, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[placedGeneration])
 		return err
 	})
@@ -121,7 +125,8 @@ var insertGenerationsSQL = `
 			SELECT *, row_number() OVER (PARTITION BY org_id, queue ORDER BY id) AS place
 			FROM (
 				SELECT id, org_id, project_id, api_key_id, kind, test, simulated, model, model_used,
-					prompt, params, n, metadata, tags, created_at, deadline_at, coalesce(queue, 'generate') AS queue
+					prompt, params, n, metadata, tags, created_at, deadline_at, coalesce(queue, 'generate') AS queue,
+					webhook_url, webhook_events
 				FROM json_populate_recordset(NULL::generation, @rows)
 			) AS r
 			WHERE id NOT IN (SELECT generation_id FROM taken)
@@ -153,13 +158,13 @@ var insertGenerationsSQL = `
 		), inserted AS (
 			INSERT INTO generation (
 				id, org_id, project_id, api_key_id, kind, status, test, simulated, model, model_used,
-				prompt, params, n, metadata, tags, created_at, deadline_at, queue, held_at, river_job_id)
+				prompt, params, n, metadata, tags, created_at, deadline_at, queue, held_at, river_job_id, webhook_url, webhook_events)
 			SELECT
 				p.id, org_id, project_id, api_key_id, kind, 'queued', test, simulated, model, model_used,
 				prompt, params, n, metadata, tags, created_at, deadline_at, p.queue,
-				CASE WHEN NOT runs THEN created_at END, ticket.id
+				CASE WHEN NOT runs THEN created_at END, ticket.id, webhook_url, webhook_events
 			FROM placed AS p LEFT JOIN ticket ON ticket.generation_id = p.id
-			RETURNING id, river_job_id
-		), announced AS (` + announceTickets("ticket") + `
+			RETURNING id, org_id, project_id, test, webhook_url, webhook_events, river_job_id
+		), ` + recordEvents(generationEvents("inserted", "'"+EventGenerationQueued+"'", "'"+stepQueued+"'"), "counted") + `, announced AS (` + announceTickets("ticket") + `
 		)
-		SELECT inserted.id, inserted.river_job_id AS ticket FROM inserted, announced`
+		SELECT inserted.id, inserted.river_job_id AS ticket FROM inserted, announced, errands_announced`

@@ -87,11 +87,11 @@ func (b *bundle) claim(t *testing.T, id string) *store.Claim {
 
 func (b *bundle) finish(t *testing.T, o *store.Outcome) bool {
 	t.Helper()
-	own, err := b.FinishGenerations(t.Context(), []*store.Outcome{o})
+	own, err := b.FinishGenerations(t.Context(), store.Sender{}, []*store.Outcome{o})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return own[0]
+	return own[0].Own
 }
 
 func newImage(c *store.Claim, index int) *store.NewImage {
@@ -195,7 +195,7 @@ func TestFinish_RefusesTwoOutcomesOfOne(t *testing.T) {
 	b := setup(t)
 	g := b.queued(t, nil)
 	first, second := b.claim(t, g.ID), b.claim(t, g.ID)
-	if _, err := b.FinishGenerations(t.Context(), []*store.Outcome{succeeded(first), succeeded(second)}); err == nil || store.IsUnavailable(err) {
+	if _, err := b.FinishGenerations(t.Context(), store.Sender{}, []*store.Outcome{succeeded(first), succeeded(second)}); err == nil || store.IsUnavailable(err) {
 		t.Errorf("got %v, want an error that makes each be written by itself", err)
 	}
 	o := succeeded(second)

@@ -14,6 +14,7 @@ import (
 // Channels of NOTIFY. Payloads are ids joined by commas.
 const (
 	channelGeneration = "nanobanana_generation" // these generations have ended
+	channelEvent      = "nanobanana_event"      // of these generations, which have not ended, there are new events
 	channelKey        = "nanobanana_key"        // these API keys have changed
 )
 

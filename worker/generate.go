@@ -115,7 +115,8 @@ func (w *Worker) finish(ctx context.Context, outcome *store.Outcome) (bool, erro
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
 	defer cancel()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
-		own, err := w.finishes.Do(ctx, outcome)
+		finished, err := w.finishes.Do(ctx, outcome)
+		own := finished.Own
 		if err == nil && !own && pause > 50*time.Millisecond {
 			// An earlier try may have been written and its answer lost.
 			own, err = w.opts.DB.Finished(ctx, outcome)

@@ -33,6 +33,9 @@ const (
 	callTime = 200 * time.Second
 	// finishPatience is how long a run's outcome waits for the database.
 	finishPatience = 2 * time.Minute
+	// netAfter is when someone else attempts a delivery that this worker was to
+	// attempt at once: no attempt takes so long.
+	netAfter = 30 * time.Second
 	// rescueAfter is when River itself takes a run for dead: no run goes on so long.
 	rescueAfter = jobTimeout + finishPatience + time.Minute
 )
@@ -113,7 +116,7 @@ type Worker struct {
 	ending   context.CancelFunc // of the heartbeat and the watch
 	ended    sync.WaitGroup
 	claims   *store.Committer[store.Ticket, claimed]
-	finishes *store.Committer[*store.Outcome, bool]
+	finishes *store.Committer[*store.Outcome, store.Finish]
 }
 
 // New returns a Worker. Start makes it work.
@@ -164,7 +167,7 @@ func New(opts Options) (*Worker, error) {
 	}
 	w.river = client
 	w.claims = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.claimBatch)
-	w.finishes = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, opts.DB.FinishGenerations)
+	w.finishes = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.finishBatch)
 	return w, nil
 }
 
@@ -194,6 +197,11 @@ func (w *Worker) claimBatch(ctx context.Context, tickets []store.Ticket) ([]clai
 		}
 	}
 	return out, nil
+}
+
+// finishBatch writes outcomes together.
+func (w *Worker) finishBatch(ctx context.Context, outcomes []*store.Outcome) ([]store.Finish, error) {
+	return w.opts.DB.FinishGenerations(ctx, store.Sender{Worker: w.opts.ID, NetAt: time.Now().Add(netAfter)}, outcomes)
 }
 
 // ID names this worker in the rows it writes.

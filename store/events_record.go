@@ -1,0 +1,96 @@
+package store
+
+// recordEvents returns the CTEs that record an event for each row of from, number
+// it, and queue its deliveries; withDeliveries has their arguments. from is a
+// query with event_id, org_id, project_id, type, test, data, webhook_url and
+// webhook_events. What comes of it is in "delivery", with event_id, endpoint_id,
+// ticket and at_once; the caller's query must read "errands_announced", which has
+// one row.
+//
+// Numbering locks the organization's row to the end of the transaction. All
+// transactions lock generations, then admission, then this: after names the CTE
+// that locks admission in the same statement, whose parts run in no fixed order
+// otherwise.
+func recordEvents(from, after string) string {
+	order := ""
+	if after != "" {
+		order = `, (SELECT count(*) FROM ` + after + `) AS earlier`
+	}
+	return `occurrence AS MATERIALIZED (
+			SELECT o.* FROM (` + from + `) AS o` + order + `
+		), numbered AS (
+			INSERT INTO event_sequence AS s (org_id, last)
+			SELECT org_id, count(*) FROM occurrence GROUP BY org_id ORDER BY org_id
+			ON CONFLICT (org_id) DO UPDATE SET last = s.last + EXCLUDED.last
+			RETURNING org_id, last
+		), recorded AS (
+			INSERT INTO event (id, org_id, project_id, sequence, type, test, created_at, data)
+			SELECT event_id, org_id, project_id, last + 1 - row_number() OVER (PARTITION BY org_id ORDER BY event_id DESC),
+				type, test, now(), data
+			FROM occurrence JOIN numbered USING (org_id)
+		), addressed AS MATERIALIZED (
+			SELECT o.event_id, o.org_id, o.project_id, e.id AS endpoint_id,
+				e.disabled_at IS NULL AS sends, e.failing_since IS NULL AS healthy
+			FROM occurrence AS o JOIN webhook_endpoint AS e ON e.org_id = o.org_id
+			WHERE e.deleted_at IS NULL AND e.test = o.test AND (e.project_id IS NULL OR e.project_id = o.project_id)
+				AND ` + matchesSQL("e.events", "o.type") + `
+			UNION ALL
+			SELECT event_id, org_id, project_id, '` + EndpointRequest + `', true, true
+			FROM occurrence
+			WHERE webhook_url IS NOT NULL AND ` + matchesSQL("webhook_events", "type") + `
+		), ` + queueDeliveries
+}
+
+// matchesSQL tells whether patterns select a type.
+func matchesSQL(patterns, eventType string) string {
+	return patterns + ` && ARRAY['*', split_part(` + eventType + `, '.', 1) || '.*', ` + eventType + `]`
+}
+
+// queueDeliveries are the CTEs that queue what "addressed" lists: events by
+// endpoint, whether the endpoint is sent anything at all, and whether it has
+// answered of late.
+//
+// @sender, if not empty, is the worker that will attempt healthy ones at once; the
+// tickets are there at @net_at in case it does not. Those of an endpoint that does
+// not answer wait until the watch lets them through, a few at a time.
+const queueDeliveries = `errand AS (
+			INSERT INTO ` + RiverSchema + `.river_job (args, kind, max_attempts, priority, queue, state, scheduled_at)
+			SELECT jsonb_build_object('event', event_id, 'endpoint', endpoint_id), @errand_kind, @ticket_attempts, 1, @errand_queue,
+				CASE WHEN healthy AND @sender = '' THEN 'available' ELSE 'pending' END::` + RiverSchema + `.river_job_state,
+				CASE WHEN healthy AND @sender <> '' THEN @net_at::timestamptz ELSE (SELECT clock_timestamp()) END
+			FROM addressed
+			WHERE sends
+			ORDER BY event_id, endpoint_id
+			RETURNING id, args ->> 'event' AS event_id, args ->> 'endpoint' AS endpoint_id, queue, state, scheduled_at
+		), delivery AS (
+			INSERT INTO webhook_delivery (endpoint_id, event_id, org_id, project_id, state, ticket, sender, next_attempt_at, created_at)
+			SELECT a.endpoint_id, a.event_id, a.org_id, a.project_id, CASE WHEN a.sends THEN 'pending' ELSE 'held' END,
+				errand.id, nullif(@sender, ''), errand.scheduled_at, now()
+			FROM addressed AS a LEFT JOIN errand USING (event_id, endpoint_id)
+			RETURNING endpoint_id, event_id, ticket, sender IS NOT NULL AND next_attempt_at = @net_at AS at_once
+		), errands_announced AS (
+			SELECT count(pg_notify('` + RiverSchema + `.river_insert', jsonb_build_object('queue', queue)::text))
+			FROM (SELECT DISTINCT queue FROM errand WHERE state = 'available') AS q
+		)`
+
+// withDeliveries adds the arguments of recordEvents for events that nobody
+// attempts to deliver at once.
+func withDeliveries(args map[string]any) map[string]any {
+	return withDeliveriesBy(args, Sender{})
+}
+
+func withDeliveriesBy(args map[string]any, by Sender) map[string]any {
+	args["errand_kind"], args["errand_queue"], args["ticket_attempts"] = ErrandKind, QueueWebhook, TicketAttempts
+	args["sender"], args["net_at"] = by.Worker, by.NetAt
+	return args
+}
+
+// generationEvents returns a query for recordEvents: the events of the generations
+// in from, of a type and a step that are SQL. from has id, org_id, project_id,
+// test, webhook_url and webhook_events.
+func generationEvents(from, eventType, step string) string {
+	return `
+			SELECT ` + eventOf("id", step) + ` AS event_id, org_id, project_id, ` + eventType + ` AS type,
+				test, NULL::jsonb AS data, webhook_url, webhook_events
+			FROM ` + from
+}
