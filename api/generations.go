@@ -9,6 +9,7 @@ import (
 
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/jobs/view"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -19,7 +20,7 @@ type createGenerationOutput struct {
 	Replayed          string `header:"Idempotent-Replayed" doc:"true if an earlier request with this Idempotency-Key made the generation"`
 	PreferenceApplied string `header:"Preference-Applied"`
 	Cost              string `header:"X-NB-Cost-Micros" doc:"Millionths of a US dollar, once it has ended"`
-	Body              *generation
+	Body              *view.Generation
 }
 
 func (s *server) createGeneration(ctx context.Context, in *createGenerationInput) (*createGenerationOutput, error) {
@@ -60,7 +61,7 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 	if out.Body, err = s.viewGeneration(ctx, g); err != nil {
 		return nil, err
 	}
-	out.Location, out.RetryAfter, out.Cost = out.Body.URLs.Self, out.Body.retryAfter(), out.Body.costMicros()
+	out.Location, out.RetryAfter, out.Cost = out.Body.URLs.Self, retryAfter(out.Body), costMicros(out.Body)
 	return out, nil
 }
 
@@ -76,7 +77,7 @@ type getGenerationOutput struct {
 	CacheControl string `header:"Cache-Control"`
 	RetryAfter   string `header:"Retry-After" doc:"Seconds until it is worth asking again; absent once it has ended"`
 	Cost         string `header:"X-NB-Cost-Micros" doc:"Millionths of a US dollar, once it has ended"`
-	Body         *generation
+	Body         *view.Generation
 }
 
 func (s *server) getGeneration(ctx context.Context, in *getGenerationInput) (*getGenerationOutput, error) {
@@ -99,7 +100,7 @@ func (s *server) getGeneration(ctx context.Context, in *getGenerationInput) (*ge
 	if in.IfNoneMatch != "" && matches(in.IfNoneMatch, out.ETag) {
 		out.Status, out.Body = http.StatusNotModified, nil
 		if !g.Status.Terminal() {
-			out.RetryAfter = strconv.Itoa(retrySeconds(s.eta(g)))
+			out.RetryAfter = strconv.Itoa(retrySeconds(s.views.ETA(g)))
 		}
 		return out, nil
 	}
@@ -109,19 +110,19 @@ func (s *server) getGeneration(ctx context.Context, in *getGenerationInput) (*ge
 		}
 	}
 	out.Body.QueuePosition = position
-	out.RetryAfter, out.Cost = out.Body.retryAfter(), out.Body.costMicros()
+	out.RetryAfter, out.Cost = retryAfter(out.Body), costMicros(out.Body)
 	return out, nil
 }
 
-// etagOf is weak: it changes when something happened, not with the clock. view is
+// etagOf is weak: it changes when something happened, not with the clock. shown is
 // nil for a generation that lives.
-func etagOf(g *store.Generation, position *int, view *generation) string {
+func etagOf(g *store.Generation, position *int, shown *view.Generation) string {
 	ahead, placeholders := 0, 0
 	if position != nil {
 		ahead = *position
 	}
-	if view != nil {
-		for _, i := range view.Images {
+	if shown != nil {
+		for _, i := range shown.Images {
 			if i.Thumbhash != nil { // it may be made after the end
 				placeholders++
 			}
@@ -214,7 +215,7 @@ func checkID(id string) error {
 }
 
 type cancelGenerationOutput struct {
-	Body *generation
+	Body *view.Generation
 }
 
 func (s *server) cancelGeneration(ctx context.Context, in *generationInput) (*cancelGenerationOutput, error) {
@@ -227,11 +228,11 @@ func (s *server) cancelGeneration(ctx context.Context, in *generationInput) (*ca
 	if err != nil {
 		return nil, err
 	}
-	view, err := s.viewGeneration(ctx, g)
+	shown, err := s.viewGeneration(ctx, g)
 	if err != nil {
 		return nil, err
 	}
-	return &cancelGenerationOutput{Body: view}, nil
+	return &cancelGenerationOutput{Body: shown}, nil
 }
 
 func (s *server) deleteGeneration(ctx context.Context, in *generationInput) (*struct{}, error) {
@@ -250,12 +251,12 @@ type listGenerationsOutput struct {
 
 // generationList is one page.
 type generationList struct {
-	Object     string        `json:"object" enum:"list"`
-	Data       []*generation `json:"data" nullable:"false" doc:"queue_position is only told by GET /v1/generations/{id}"`
-	HasMore    bool          `json:"has_more" doc:"Whether there are more in the direction asked"`
-	FirstID    *string       `json:"first_id"`
-	LastID     *string       `json:"last_id"`
-	NextCursor *string       `json:"next_cursor" doc:"Send it as after, or as before if that was sent, to get the next page"`
+	Object     string             `json:"object" enum:"list"`
+	Data       []*view.Generation `json:"data" nullable:"false" doc:"queue_position is only told by GET /v1/generations/{id}"`
+	HasMore    bool               `json:"has_more" doc:"Whether there are more in the direction asked"`
+	FirstID    *string            `json:"first_id"`
+	LastID     *string            `json:"last_id"`
+	NextCursor *string            `json:"next_cursor" doc:"Send it as after, or as before if that was sent, to get the next page"`
 }
 
 func (s *server) listGenerations(ctx context.Context, in *listGenerationsInput) (*listGenerationsOutput, error) {

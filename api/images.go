@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/jobs/view"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
 )
@@ -161,7 +162,7 @@ func (s *server) absentImage(ctx context.Context, project, id string, wait time.
 }
 
 func (s *server) answerPending(c echo.Context, g *store.Generation, id string) error {
-	eta := s.eta(g)
+	eta := s.views.ETA(g)
 	h := c.Response().Header()
 	h.Set("Retry-After", strconv.Itoa(retrySeconds(eta)))
 	h.Set("Cache-Control", "no-store")
@@ -186,7 +187,7 @@ func (s *server) serveImage(c echo.Context, img *store.Image, file imageFile, sh
 	h.Set("Content-Type", file.mediaType)
 	h.Set("ETag", `"`+file.tag+`"`)
 	h.Set("Cache-Control", s.imageCaching(img, file, shared))
-	h.Set("Content-Disposition", fmt.Sprintf(`inline; filename="%s.%s"`, img.ID+file.suffix, extensionOf(file.mediaType)))
+	h.Set("Content-Disposition", fmt.Sprintf(`inline; filename="%s.%s"`, img.ID+file.suffix, view.FileType(file.mediaType)))
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 	w := &rangeWriter{ResponseWriter: c.Response()}
 	http.ServeContent(w, c.Request(), "", img.CreatedAt, content)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/jobs/view"
 	"github.com/nanobanana/nanobanana/providers"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -35,11 +36,11 @@ type model struct {
 }
 
 type resolution struct {
-	Name           string   `json:"name" example:"1K"`
-	Credits        int      `json:"credits" doc:"Charged for one image"`
-	Price          money    `json:"price" doc:"What the provider bills for one image, without input"`
-	TypicalSeconds int      `json:"typical_seconds"`
-	Sizes          []string `json:"sizes" nullable:"false" doc:"Native sizes"`
+	Name           string     `json:"name" example:"1K"`
+	Credits        int        `json:"credits" doc:"Charged for one image"`
+	Price          view.Money `json:"price" doc:"What the provider bills for one image, without input"`
+	TypicalSeconds int        `json:"typical_seconds"`
+	Sizes          []string   `json:"sizes" nullable:"false" doc:"Native sizes"`
 }
 
 type alias struct {
@@ -80,20 +81,20 @@ func (s *server) getModel(ctx context.Context, in *getModelInput) (*getModelOutp
 func (s *server) viewModel(caller *auth.Caller, m providers.Model) model {
 	v := model{
 		ID: m.Name, Object: "model", OwnedBy: m.Provider, Title: m.Title, Default: m.Name == providers.DefaultModel,
-		Provider: s.liveProvider(m), Capabilities: []string{store.KindGenerate}, MaxImages: store.MaxImages,
+		Provider: s.views.LiveProvider(m), Capabilities: []string{store.KindGenerate}, MaxImages: store.MaxImages,
 		AspectRatios: m.AspectRatios, Aliases: []alias{},
 		ReleasedAt: m.ReleasedAt, DeprecatedAt: m.DeprecatedAt, ShutdownAt: m.ShutdownAt, ReplacedBy: orNil(m.ReplacedBy),
 	}
 	if caller.Test {
-		v.Provider = simulator
+		v.Provider = view.Simulator
 	}
-	v.Simulated = v.Provider == simulator
+	v.Simulated = v.Provider == view.Simulator
 	if m.ReleasedAt != nil {
 		v.Created = m.ReleasedAt.Unix()
 	}
 	for _, r := range m.Resolutions {
 		v.Resolutions = append(v.Resolutions, resolution{
-			Name: r.Name, Credits: r.Credits, Price: dollars(int64(m.Cost(r.Name, providers.Usage{}))),
+			Name: r.Name, Credits: r.Credits, Price: view.Dollars(int64(m.Cost(r.Name, providers.Usage{}))),
 			TypicalSeconds: int(r.TypicalLatency.Seconds()), Sizes: nativeSizes(m, r.Name),
 		})
 	}
@@ -113,23 +114,6 @@ func (s *server) viewModel(caller *auth.Caller, m providers.Model) model {
 	return v
 }
 
-// liveProvider is who makes a live key's images with a model: its own provider, or
-// that of the model that stands in for it.
-func (s *server) liveProvider(m providers.Model) string {
-	if len(s.opts.LiveProviders) == 0 {
-		return simulator
-	}
-	if slices.Contains(s.opts.LiveProviders, m.Provider) {
-		return m.Provider
-	}
-	for _, name := range s.opts.LiveProviders {
-		if _, ok := m.For(name); ok {
-			return name
-		}
-	}
-	return m.Provider
-}
-
 // nativeSizes lists what the model makes at a resolution, in order of its ratios.
 func nativeSizes(m providers.Model, resolution string) []string {
 	var sizes []string
@@ -138,4 +122,11 @@ func nativeSizes(m providers.Model, resolution string) []string {
 		sizes = append(sizes, fmt.Sprintf("%dx%d", width, height))
 	}
 	return sizes
+}
+
+func orNil(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/labstack/echo/v4"
+
+	"github.com/nanobanana/nanobanana/jobs/view"
 )
 
 // document is what finishDocument makes, kept beside the code so that a change
@@ -59,7 +61,7 @@ func describePlainRoutes(doc *huma.OpenAPI) {
 		Parameters: []*huma.Param{
 			{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}},
 			{Name: "sig", In: "query", Description: "Instead of a key", Schema: &huma.Schema{Type: "string"}},
-			{Name: "variant", In: "query", Description: "thumbnail: at most 320 pixels a side, or the image itself until there is one; original: as the provider sent it", Schema: &huma.Schema{Type: "string", Enum: []any{variantThumbnail, variantOriginal}}},
+			{Name: "variant", In: "query", Description: "thumbnail: at most 320 pixels a side, or the image itself until there is one; original: as the provider sent it", Schema: &huma.Schema{Type: "string", Enum: []any{view.VariantThumbnail, view.VariantOriginal}}},
 			{Name: "wait", In: "query", Description: "Seconds to wait for an image that is being made, at most 30", Schema: &huma.Schema{Type: "integer"}},
 		},
 		Responses: map[string]*huma.Response{

@@ -18,12 +18,10 @@ import (
 
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/jobs/view"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
 )
-
-// simulator is the provider of what is simulated, as answers name it.
-const simulator = "simulator"
 
 // Options configure the front door. DB, Queue, Blobs, Keys, Signer and Live are
 // required.
@@ -75,6 +73,7 @@ type server struct {
 	opts  Options
 	db    *store.DB
 	queue *jobs.Queue
+	views *view.Viewer
 	ready readiness
 }
 
@@ -117,7 +116,8 @@ func newServer(opts Options) *server {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &server{opts: opts, db: opts.DB, queue: opts.Queue}
+	views := view.New(view.Options{SignImage: opts.Signer.Sign, LiveProviders: opts.LiveProviders, Now: opts.Now})
+	return &server{opts: opts, db: opts.DB, queue: opts.Queue, views: views}
 }
 
 // handler builds the routes and the document that describes them.

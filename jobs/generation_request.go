@@ -31,8 +31,8 @@ const (
 
 // Priorities of a request.
 const (
-	PriorityStandard = "standard" // the default
-	PriorityBatch    = "batch"    // nobody waits for it: it runs on places of its own
+	PriorityStandard = store.PriorityStandard // the default
+	PriorityBatch    = store.PriorityBatch    // nobody waits for it: it runs on places of its own
 )
 
 // A GenerationRequest is what a caller asks for. Zero fields leave the choice

@@ -28,6 +28,12 @@ func (s Status) Terminal() bool { return s != StatusQueued && s != StatusProcess
 // KindGenerate makes images from a prompt alone.
 const KindGenerate = "generate"
 
+// Priorities of a generation, as callers name its queue.
+const (
+	PriorityStandard = "standard" // QueueGenerate, the default
+	PriorityBatch    = "batch"    // QueueBatch
+)
+
 // A Generation is one accepted request for images, from queued to finished.
 type Generation struct {
 	ID          string
