@@ -93,6 +93,7 @@ func TestEvent_BodyShortens(t *testing.T) {
 		return g
 	}
 	long := view.GenerationError{Code: "provider_error", Message: monkeys(9000), Moderation: &view.Moderation{ProviderReason: monkeys(9000)}}
+	escaped := view.GenerationError{Message: strings.Repeat("\x01", 900), Moderation: &view.Moderation{ProviderReason: strings.Repeat("\x01", 900)}}
 	all := []string{"attempts", "prompt", "negative_prompt", "metadata", "tags"}
 	for name, c := range map[string]struct {
 		shown     *view.Generation
@@ -108,6 +109,8 @@ func TestEvent_BodyShortens(t *testing.T) {
 		"Huge":     {huge(), all, 200},
 		"Errors": {small(func(g *view.Generation) { g.Error, g.ImageErrors = &long, []view.ImageError{{Error: long}} }),
 			[]string{"attempts", "metadata", "tags", "error", "image_errors"}, 22},
+		"ErrorsOfAllImages": {small(func(g *view.Generation) { g.ImageErrors = slices.Repeat([]view.ImageError{{Error: escaped}}, 10) }),
+			[]string{"attempts", "metadata", "tags", "image_errors"}, 22},
 		"URLs": {small(func(g *view.Generation) { g.Images[0].URL = monkeys(9000) }), []string{"attempts", "metadata", "tags", "images"}, 22},
 	} {
 		t.Run(name, func(t *testing.T) {
