@@ -21,7 +21,8 @@ type filesKey struct{}
 // Files are the images of one call, and how the upstream answered it. It is safe
 // for concurrent use.
 type Files struct {
-	dir string
+	dir   string
+	begin func(f *os.File, offset, n int64) error // of write-back; nil: none
 
 	mu        sync.Mutex
 	images    map[string]Image // by token
@@ -35,6 +36,9 @@ type Files struct {
 // must exist. The caller takes the images it wants and discards the rest.
 func WithSpool(ctx context.Context, dir string) (context.Context, *Files) {
 	f := &Files{dir: dir, images: map[string]Image{}}
+	if WritesBack(ctx) {
+		f.begin = beginWriteBack
+	}
 	return context.WithValue(ctx, filesKey{}, f), f
 }
 
@@ -51,7 +55,7 @@ func (f *Files) Take(token string) (Image, bool) {
 
 // Add writes an image that stayed in the answer to a file of the caller's.
 func (f *Files) Add(data []byte) (Image, error) {
-	file, err := newImageFile(f.dir, int64(len(data)))
+	file, err := f.create(int64(len(data)))
 	if err != nil {
 		return Image{}, err
 	}
@@ -135,14 +139,17 @@ type imageFile struct {
 	sum    hash.Hash
 	head   []byte // first 12 bytes
 	padded bool   // the last chunk of base64 ended it
+	back   writeBack
 }
 
-func newImageFile(dir string, maxBytes int64) (*imageFile, error) {
-	file, err := os.CreateTemp(dir, "image-*")
+func (f *Files) create(maxBytes int64) (*imageFile, error) {
+	file, err := os.CreateTemp(f.dir, "image-*")
 	if err != nil {
 		return nil, fmt.Errorf("create image file: %w", err)
 	}
-	return &imageFile{file: file, left: maxBytes, sum: sha256.New(), head: make([]byte, 0, 12)}, nil
+	return &imageFile{
+		file: file, left: maxBytes, sum: sha256.New(), head: make([]byte, 0, 12), back: writeBack{begin: f.begin},
+	}, nil
 }
 
 // decode appends a chunk of base64, of which every one but the last must hold
@@ -173,11 +180,13 @@ func (f *imageFile) write(p []byte) error {
 	if _, err := f.file.Write(p); err != nil {
 		return fmt.Errorf("write image file: %w", err)
 	}
+	f.back.reach(f.file, f.size, writeBackStep)
 	return nil
 }
 
 // finish closes the file. If that fails, the file is gone.
 func (f *imageFile) finish() (Image, error) {
+	f.back.end(f.file, f.size)
 	img := Image{Path: f.file.Name(), MediaType: mediaType(f.head), Bytes: f.size}
 	f.sum.Sum(img.SHA256[:0])
 	if err := f.file.Close(); err != nil {

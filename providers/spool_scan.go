@@ -219,7 +219,7 @@ func (s *scanner) image() error {
 	if len(s.made) == maxImages {
 		return ErrTooManyImages
 	}
-	file, err := newImageFile(s.files.dir, s.spool.maxBytes)
+	file, err := s.files.create(s.spool.maxBytes)
 	if err != nil {
 		return err
 	}

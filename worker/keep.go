@@ -41,6 +41,15 @@ func (r *run) keep(ctx context.Context, index int, picture providers.Image) erro
 	return fmt.Errorf("%w: %w", errKept, err)
 }
 
+// writingBack has images that are going to be synced where they arrive written to
+// the disk meanwhile. Where they are sent on to a bucket, the disk is spared.
+func (w *Worker) writingBack(ctx context.Context) context.Context {
+	if dir, ok := w.opts.Blobs.(*blobs.Dir); ok && dir.TempDir() == w.opts.SpoolDir {
+		return providers.WithWriteBack(ctx)
+	}
+	return ctx
+}
+
 // keepFile gives a picture the name under which the next run finds it, whole.
 func keepFile(from, to string) error {
 	f, err := os.Open(from)
