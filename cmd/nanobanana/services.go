@@ -16,6 +16,8 @@ import (
 	"github.com/nanobanana/nanobanana/api"
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/jobs/egress"
+	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/providers/simulator"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
@@ -97,6 +99,18 @@ func openKeys(ctx context.Context, cfg *config, db *store.DB) (*auth.Keys, *auth
 	return keys, auth.NewSigner(cfg.Secret, secret), nil
 }
 
+// openKeyring makes what seals webhook secrets and signs webhooks.
+func openKeyring(ctx context.Context, cfg *config, db *store.DB) (*webhook.Keyring, error) {
+	secret, err := db.Secret(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return webhook.NewKeyring(cfg.Secret, secret), nil
+}
+
+// egressPolicy says which URLs customers may have webhooks sent to.
+func (c *config) egressPolicy() egress.Policy { return egress.Policy{Loopback: c.WebhookLoopback} }
+
 // front is the REST front door of one process.
 type front struct {
 	server *http.Server
@@ -113,6 +127,10 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	if err != nil {
 		return nil, err
 	}
+	keyring, err := openKeyring(ctx, cfg, db)
+	if err != nil {
+		return nil, err
+	}
 	queue, err := jobs.NewQueue(jobs.Options{DB: db, LiveSimulated: len(cfg.liveProviders()) == 0})
 	if err != nil {
 		return nil, err
@@ -120,8 +138,8 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	live := store.NewLive(store.LiveOptions{URL: cfg.DatabaseURL, Logger: logger, OnKeys: keys.Invalidate})
 	f := &front{queue: queue, live: make(chan struct{}), drain: make(chan struct{}), failed: make(chan error, 1)}
 	handler, err := api.New(api.Options{
-		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Live: live,
-		BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
+		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live,
+		Egress: cfg.egressPolicy(), BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
 	})
 	if err != nil {
 		queue.Close()
