@@ -50,7 +50,9 @@ func TestCreateWebhookEndpoint_Idempotency(t *testing.T) {
 func TestCreateWebhookEndpoint_ReplayLater(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	create := func() *answer { return b.do(b.live, "POST", "/v1/webhook_endpoints", endpointBody, "Idempotency-Key: k1") }
+	create := func() *answer {
+		return b.do(b.live, "POST", "/v1/webhook_endpoints", endpointBody, "Idempotency-Key: k1")
+	}
 	first := create()
 	path := first.header.Get("Location")
 	for _, c := range []struct {
