@@ -133,6 +133,8 @@ func finishDocument(doc *huma.OpenAPI) {
 			}
 			if op.RequestBody != nil {
 				statuses = append(statuses, 408, 409, 413, 415)
+			}
+			if op.OperationID == "createGeneration" || op.OperationID == "generate" {
 				op.Responses["200"] = &huma.Response{
 					Description: "It ended within the time that the caller wanted to wait",
 					Content:     op.Responses["202"].Content,
@@ -140,6 +142,9 @@ func finishDocument(doc *huma.OpenAPI) {
 			}
 			if op.OperationID == "getGeneration" {
 				op.Responses["304"] = &huma.Response{Description: "Nothing has changed"}
+			}
+			if op.OperationID == "redeliver" {
+				statuses = append(statuses, 409)
 			}
 			if op.OperationID == "listGenerations" {
 				statuses = append(statuses, 404)
