@@ -182,7 +182,7 @@ func (s *server) delivery(ctx context.Context, in *deliveryInput,
 // replayBody selects deliveries.
 type replayBody struct {
 	Since      *time.Time `json:"since,omitempty" doc:"Of events of this time or later; default all that are kept: 30 days"`
-	Until      *time.Time `json:"until,omitempty" doc:"Of events before this time; default now"`
+	Until      *time.Time `json:"until,omitempty" doc:"Of events before this time; default all"`
 	Status     []string   `json:"status,omitempty" nullable:"false" doc:"Any of failed, held and delivered; default failed and held. Pending ones are on their way already."`
 	EventTypes []string   `json:"event_types,omitempty" nullable:"false" doc:"Types of events, or generation.* for a group; default all"`
 	After      string     `json:"after,omitempty" doc:"Behind the delivery of this id: next_cursor of an earlier answer"`
