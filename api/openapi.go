@@ -135,9 +135,6 @@ func finishDocument(doc *huma.OpenAPI) {
 			if op.RequestBody != nil {
 				statuses = append(statuses, 408, 409, 413, 415)
 			}
-			if op.OperationID == "testWebhookEndpoint" {
-				statuses = append(statuses, 409)
-			}
 			if op.OperationID == "createGeneration" || op.OperationID == "generate" {
 				op.Responses["200"] = &huma.Response{
 					Description: "It ended within the time that the caller wanted to wait",
@@ -146,6 +143,9 @@ func finishDocument(doc *huma.OpenAPI) {
 			}
 			if op.OperationID == "getGeneration" {
 				op.Responses["304"] = &huma.Response{Description: "Nothing has changed"}
+			}
+			if op.OperationID == "redeliver" || op.OperationID == "testWebhookEndpoint" {
+				statuses = append(statuses, 409)
 			}
 			if op.OperationID == "listGenerations" {
 				statuses = append(statuses, 404)

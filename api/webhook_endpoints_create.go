@@ -8,6 +8,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/store"
@@ -28,7 +29,7 @@ func (s *server) createWebhookEndpoint(ctx context.Context, in *createWebhookEnd
 	if err != nil {
 		return nil, err
 	}
-	scope := scopeOf(ctx)
+	scope := scopeOf(auth.FromContext(ctx))
 	if in.Body.ProjectID != "" && in.Body.ProjectID != scope.ProjectID {
 		return nil, refuse("not_found", "project_id is not the key's own project; leave it out.")
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/jobs/egress"
 	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/store"
@@ -71,7 +72,12 @@ type webhookEndpointInput struct {
 // checkEndpoint refuses what an endpoint can not have, all of it at once, and
 // returns the events without duplicates. What is nil is not checked.
 func checkEndpoint(policy egress.Policy, url *string, events []string, description *string) ([]string, error) {
-	var faults []fault
+	var faults []jobs.Fault
+	if url != nil {
+		if _, err := policy.CheckURL(*url); err != nil {
+			faults = append(faults, urlFault(err))
+		}
+	}
 	if events != nil {
 		checked, err := webhook.CheckFilter(events)
 		if err != nil {
@@ -80,42 +86,27 @@ func checkEndpoint(policy egress.Policy, url *string, events []string, descripti
 		events = checked
 	}
 	if description != nil && !isText(*description) {
-		faults = append(faults, fault{Param: "description", Code: "invalid", Message: "description must be text without the character U+0000"})
-	}
-	code := "validation_failed"
-	if url != nil {
-		if f, forbidden := urlFault(policy, *url); forbidden {
-			if len(faults) == 0 {
-				code = webhookURLForbidden
-			}
-			faults = append([]fault{f}, faults...)
-		}
+		faults = append(faults, jobs.Fault{Param: "description", Code: "invalid", Message: "description must be text without the character U+0000"})
 	}
 	if len(faults) > 0 {
-		return nil, &refusal{code: code, detail: detailOf(faults), faults: faults}
+		return nil, &jobs.InvalidError{Faults: faults}
 	}
 	return events, nil
 }
 
-const webhookURLForbidden = "webhook_url_forbidden"
-
 // urlFault says why nothing can be sent to a URL.
-func urlFault(policy egress.Policy, url string) (f fault, forbidden bool) {
-	_, err := policy.CheckURL(url)
-	if err == nil {
-		return fault{}, false
-	}
+func urlFault(err error) jobs.Fault {
 	reason := err.Error()
 	var refused *egress.Error
 	if errors.As(err, &refused) {
 		reason = refused.Reason
 	}
-	return fault{Param: "url", Code: webhookURLForbidden, Message: "url: " + reason}, true
+	return jobs.Fault{Param: "url", Code: jobs.CodeWebhookURL, Message: "url is refused: " + reason}
 }
 
 // filterFault is what CheckFilter says of a filter.
-func filterFault(events []string, err error) fault {
-	f := fault{Param: "events", Code: "unsupported_value", Message: "events: " + err.Error(), Allowed: webhook.Filters()}
+func filterFault(events []string, err error) jobs.Fault {
+	f := jobs.Fault{Param: "events", Code: "unsupported_value", Message: "events: " + err.Error(), Allowed: webhook.Filters()}
 	switch {
 	case len(events) == 0:
 		f.Code = "required"

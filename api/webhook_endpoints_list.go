@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -49,7 +50,7 @@ func (s *server) listWebhookEndpoints(ctx context.Context, in *listWebhookEndpoi
 	if err != nil {
 		return nil, err
 	}
-	scope := scopeOf(ctx)
+	scope := scopeOf(auth.FromContext(ctx))
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	page, err := s.db.WebhookEndpoints(ctx, scope, filter)

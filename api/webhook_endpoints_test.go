@@ -15,8 +15,8 @@ import (
 
 const endpointBody = `{"url":"https://example.com/hook","events":["generation.*","generation.*"],"description":"all"}`
 
-// endpoint makes a webhook endpoint and returns its path.
-func (b *bundle) endpoint(key, body string) string {
+// newEndpoint makes a webhook endpoint and returns its path.
+func (b *bundle) newEndpoint(key, body string) string {
 	b.Helper()
 	a := b.do(key, "POST", "/v1/webhook_endpoints", body)
 	if a.status != http.StatusCreated {
@@ -83,7 +83,7 @@ func TestCreateWebhookEndpoint_Defaults(t *testing.T) {
 func TestWebhookEndpoint_Faults(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	path := b.endpoint(b.live, endpointBody)
+	path := b.newEndpoint(b.live, endpointBody)
 	before := b.do(b.live, "GET", path, "").body
 	for name, c := range map[string]struct {
 		method, body string
@@ -138,7 +138,7 @@ func TestWebhookEndpoint_Faults(t *testing.T) {
 func TestUpdateWebhookEndpoint(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	path := b.endpoint(b.live, endpointBody)
+	path := b.newEndpoint(b.live, endpointBody)
 	shown := func(a *answer) []any {
 		return []any{a.status, a.json["url"], a.json["events"], a.json["description"], a.json["enabled"], a.json["disabled_reason"]}
 	}
@@ -175,7 +175,7 @@ func TestUpdateWebhookEndpoint(t *testing.T) {
 func TestEnableWebhookEndpoint_Failing(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	path := b.endpoint(b.live, endpointBody)
+	path := b.newEndpoint(b.live, endpointBody)
 	_, err := b.db.Pool().Exec(t.Context(), `
 		UPDATE webhook_endpoint
 		SET failing_since = '2026-11-01', disabled_at = '2026-11-06', disabled_reason = 'failing'`)
@@ -194,7 +194,7 @@ func TestEnableWebhookEndpoint_Failing(t *testing.T) {
 func TestWebhookEndpoint_BelongsToItsProjectAndMode(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	path := b.endpoint(b.live, endpointBody)
+	path := b.newEndpoint(b.live, endpointBody)
 	before := b.do(b.live, "GET", path, "").body
 	for name, key := range map[string]string{"AnotherProject": b.other, "TestKey": b.test} {
 		for _, c := range []struct{ method, path, body string }{
@@ -239,7 +239,7 @@ func TestWebhookEndpoint_Unknown(t *testing.T) {
 func TestDeleteWebhookEndpoint(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	path := b.endpoint(b.live, endpointBody)
+	path := b.newEndpoint(b.live, endpointBody)
 	for _, want := range []int{204, 404} {
 		if a := b.do(b.live, "DELETE", path, ""); a.status != want {
 			t.Errorf("status %d, want %d; %s", a.status, want, a.body)
@@ -258,10 +258,10 @@ func TestListWebhookEndpoints(t *testing.T) {
 	}
 	var ids []string
 	for range 4 {
-		path := b.endpoint(b.live, endpointBody)
+		path := b.newEndpoint(b.live, endpointBody)
 		ids = append(ids, path[strings.LastIndex(path, "/")+1:])
 	}
-	b.endpoint(b.other, endpointBody)
+	b.newEndpoint(b.other, endpointBody)
 	for name, c := range map[string]struct {
 		query string
 		want  []string
@@ -298,12 +298,12 @@ func TestCreateWebhookEndpoint_Limit(t *testing.T) {
 	b := setup(t, nil)
 	var path string
 	for range store.MaxWebhookEndpoints {
-		path = b.endpoint(b.live, endpointBody)
+		path = b.newEndpoint(b.live, endpointBody)
 	}
-	if a := b.do(b.live, "POST", "/v1/webhook_endpoints", endpointBody); a.status != 409 || a.code() != "webhook_endpoint_limit" || a.header.Get("X-Should-Retry") != "false" {
+	if a := b.do(b.live, "POST", "/v1/webhook_endpoints", endpointBody); a.status != 409 || a.code() != "endpoint_limit" || a.header.Get("X-Should-Retry") != "false" {
 		t.Errorf("one too many: status %d, %s", a.status, a.body)
 	}
-	b.endpoint(b.other, endpointBody)
+	b.newEndpoint(b.other, endpointBody)
 	b.do(b.live, "DELETE", path, "")
-	b.endpoint(b.live, endpointBody)
+	b.newEndpoint(b.live, endpointBody)
 }

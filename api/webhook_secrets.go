@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -66,7 +67,7 @@ type webhookSecretOutput struct {
 }
 
 func (s *server) getDefaultSecret(ctx context.Context, _ *struct{}) (*webhookSecretOutput, error) {
-	scope := scopeOf(ctx)
+	scope := scopeOf(auth.FromContext(ctx))
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	secrets, err := s.db.EnsureProjectSecret(ctx, scope.OrgID, scope.ProjectID, s.seal(scope.OrgID, scope.ProjectID, webhook.NewSecret()))
@@ -84,7 +85,7 @@ func (s *server) getDefaultSecret(ctx context.Context, _ *struct{}) (*webhookSec
 }
 
 func (s *server) rotateDefaultSecret(ctx context.Context, in *rotateDefaultSecretInput) (*webhookSecretOutput, error) {
-	scope := scopeOf(ctx)
+	scope := scopeOf(auth.FromContext(ctx))
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	key := webhook.NewSecret()

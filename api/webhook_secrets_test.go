@@ -253,7 +253,7 @@ func TestTestWebhookEndpoint(t *testing.T) {
 		t.Errorf("kept: %+v, %v", event, err)
 	}
 	b.do(b.test, "POST", path+"/disable", "")
-	if a := b.do(b.test, "POST", path+"/test", ""); a.status != 409 || a.code() != "webhook_endpoint_disabled" || !strings.Contains(a.body, "/enable") {
+	if a := b.do(b.test, "POST", path+"/test", ""); a.status != 409 || a.code() != "endpoint_disabled" || !strings.Contains(a.body, "/enable") {
 		t.Errorf("disabled: status %d, %s", a.status, a.body)
 	}
 }
@@ -262,7 +262,7 @@ func TestTestWebhookEndpoint(t *testing.T) {
 func TestCreateWebhookEndpoint_Loopback(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *api.Options) { o.Egress = egress.Policy{Loopback: true} })
-	b.endpoint(b.live, `{"url":"http://127.0.0.1:9999/hook"}`)
+	b.newEndpoint(b.live, `{"url":"http://127.0.0.1:9999/hook"}`)
 	if a := b.do(b.live, "POST", "/v1/webhook_endpoints", `{"url":"http://10.0.0.1/hook"}`); a.code() != "webhook_url_forbidden" {
 		t.Errorf("a private address: status %d, %s", a.status, a.body)
 	}

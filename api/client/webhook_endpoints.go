@@ -140,8 +140,6 @@ func (c *Client) RotateDefaultWebhookSecret(ctx context.Context, overlap time.Du
 
 const endpointsPath = "/v1/webhook_endpoints"
 
-func endpointPath(id string) string { return endpointsPath + "/" + url.PathEscape(id) }
-
 func overlapBody(overlap time.Duration) map[string]int64 {
 	return map[string]int64{"overlap_seconds": int64(overlap / time.Second)}
 }

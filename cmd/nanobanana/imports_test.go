@@ -20,7 +20,7 @@ var allowed = map[string][]string{
 	"api/client":            {},
 	"billing":               {},
 	"imaging":               {},
-	"jobs":                  {"billing", "jobs/view", "providers", "store"},
+	"jobs":                  {"billing", "jobs/egress", "jobs/view", "jobs/webhook", "providers", "store"},
 	"jobs/egress":           {},
 	"jobs/view":             {"providers", "store"},
 	"jobs/webhook":          {},
