@@ -21,6 +21,7 @@ var allowed = map[string][]string{
 	"billing":               {},
 	"imaging":               {},
 	"jobs":                  {"billing", "providers", "store"},
+	"jobs/egress":           {},
 	"migrations":            {},
 	"providers":             {},
 	"providers/gemini":      {"providers"},
