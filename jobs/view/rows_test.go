@@ -45,7 +45,7 @@ func TestViewer_Load(t *testing.T) {
 		t.Fatal(claims, err)
 	}
 	last := claims[1]
-	if _, err := db.FinishGenerations(t.Context(), []*store.Outcome{{
+	if _, err := db.FinishGenerations(t.Context(), store.Sender{}, []*store.Outcome{{
 		GenerationID: last.ID, Fence: last.Fence, Status: store.StatusSucceeded,
 		Images: []*store.NewImage{{
 			ID: store.ImageID(last.ID, 0), GenerationID: last.ID, BlobKey: "k", MediaType: "image/png", Bytes: 3, Width: 1, Height: 1, SHA256: []byte{1},
