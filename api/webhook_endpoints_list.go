@@ -57,13 +57,8 @@ func (s *server) listWebhookEndpoints(ctx context.Context, in *listWebhookEndpoi
 	if err != nil {
 		return nil, err
 	}
-	list := webhookEndpointList{Object: "list", Data: []webhookEndpoint{}, HasMore: len(page) > in.Limit}
-	switch {
-	case list.HasMore && in.Before != "":
-		page = page[1:]
-	case list.HasMore:
-		page = page[:in.Limit]
-	}
+	list := webhookEndpointList{Object: "list"}
+	page, list.HasMore = cutPage(page, in.Limit, in.Before != "")
 	if list.Data, err = s.viewWebhookEndpoints(ctx, scope.OrgID, page); err != nil {
 		return nil, err
 	}

@@ -32,14 +32,14 @@ type WebhookSecret struct {
 	ExpiresAt *time.Time // nil: the present one
 }
 
-const secretIsLive = `(expires_at IS NULL OR expires_at > now())`
+const stillSigns = `(expires_at IS NULL OR expires_at > now())`
 
 // WebhookSecrets returns what signs the deliveries of some of an organization's
 // endpoints and projects: the newest first, owner by owner.
 func (db *DB) WebhookSecrets(ctx context.Context, orgID string, owners ...string) ([]*WebhookSecret, error) {
 	secrets, err := many[WebhookSecret](ctx, db, `
 		SELECT `+columns[WebhookSecret]("")+` FROM webhook_secret
-		WHERE owner = ANY(@owners) AND org_id = @org_id AND `+secretIsLive+`
+		WHERE owner = ANY(@owners) AND org_id = @org_id AND `+stillSigns+`
 		ORDER BY owner, n DESC`,
 		pgx.NamedArgs{"org_id": orgID, "owners": owners})
 	if err != nil {
@@ -121,15 +121,15 @@ var rotateSQL = `
 			SELECT @owner, coalesce(max(n), 0) + 1, @org_id, @sealed, @last4
 			FROM webhook_secret
 			WHERE owner = @owner
-			HAVING @overlap::interval <= interval '0' OR count(*) FILTER (WHERE ` + secretIsLive + `) < @most
+			HAVING @overlap::interval <= interval '0' OR count(*) FILTER (WHERE ` + stillSigns + `) < @most
 			RETURNING ` + columns[WebhookSecret]("") + `
 		), old AS (
 			UPDATE webhook_secret
 			SET expires_at = least(expires_at, now() + @overlap::interval)
-			WHERE owner = @owner AND ` + secretIsLive + ` AND EXISTS (SELECT FROM next)
+			WHERE owner = @owner AND ` + stillSigns + ` AND EXISTS (SELECT FROM next)
 			RETURNING ` + columns[WebhookSecret]("") + `
 		)
 		SELECT * FROM next
 		UNION ALL
-		SELECT * FROM old WHERE ` + secretIsLive + `
+		SELECT * FROM old WHERE ` + stillSigns + `
 		ORDER BY n DESC`
