@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -173,38 +172,37 @@ func TestDeleteWebhookEndpoint(t *testing.T) {
 func TestCreateWebhookEndpoint_Limit(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	for range store.MaxWebhookEndpoints - 3 {
+	create := func(db *store.DB, test bool) error {
+		scope := b.scope()
+		scope.Test = test
+		_, err := db.CreateWebhookEndpoint(t.Context(), scope, store.WebhookEndpoint{
+			ID: store.NewWebhookEndpointID(), URL: "https://example.com", Events: []string{"*"}, APIVersion: "2026-11-01",
+		}, sealed("late"))
+		return err
+	}
+	for range store.MaxWebhookEndpoints - 1 {
 		b.made(t, b.scope(), nil)
 	}
 	gone := b.made(t, b.scope(), nil)
 	if err := b.DeleteWebhookEndpoint(t.Context(), b.scope(), gone.ID); err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex
-	var refused int
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			scope := b.scope()
-			scope.Test = i%2 == 0 // both modes count
-			_, err := b.CreateWebhookEndpoint(t.Context(), scope, store.WebhookEndpoint{
-				ID: store.NewWebhookEndpointID(), URL: "https://example.com", Events: []string{"*"}, APIVersion: "2026-11-01",
-			}, sealed("late"))
-			mu.Lock()
-			defer mu.Unlock()
-			if errors.Is(err, store.ErrTooManyEndpoints) {
-				refused++
-			} else if err != nil {
-				t.Error(err)
-			}
-		})
+	second := make(chan error, 1)
+	err := b.Transact(t.Context(), func(tx *store.DB) error {
+		if err := create(tx, false); err != nil {
+			return err
+		}
+		go func() { second <- create(b.DB, true) }() // both modes count
+		return b.awaitLockWait(t)
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	wg.Wait()
-	if refused != 5 {
-		t.Errorf("%d of 8 were refused, with room for 3", refused)
+	if err := <-second; !errors.Is(err, store.ErrTooManyEndpoints) {
+		t.Errorf("one too many: %v", err)
 	}
-	if n := b.count(t, `SELECT count(*) FROM webhook_secret WHERE last4 = 'late'`); n != 3 {
-		t.Errorf("%d secrets for 3 endpoints", n)
+	if n := b.count(t, `SELECT count(*) FROM webhook_secret WHERE last4 = 'late'`); n != 1 {
+		t.Errorf("%d secrets for one endpoint", n)
 	}
 }
 
