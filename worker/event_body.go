@@ -23,17 +23,22 @@ func (w *Worker) eventBody(s *store.Sending) ([]byte, error) {
 // looked at its default secret gets one now: what is signed with it can be
 // checked later.
 func (w *Worker) openSecrets(ctx context.Context, s *store.Sending) ([]string, error) {
-	if len(s.Secrets) == 0 {
-		sealed, err := w.opts.DB.EnsureSecret(ctx, s.OrgID, s.SecretOwner(), w.opts.Keyring.Seal(webhook.NewSecret(), s.SecretOwner()))
+	if len(s.Secrets) == 0 && s.EndpointID == store.EndpointRequest {
+		secret := webhook.NewSecret()
+		made, err := w.opts.DB.EnsureProjectSecret(ctx, s.OrgID, s.ProjectID, store.SealedSecret{
+			Sealed: w.opts.Keyring.Seal(secret, s.OrgID, s.ProjectID), Last4: secret[len(secret)-4:],
+		})
 		if err != nil {
 			return nil, err
 		}
-		s.Secrets = [][]byte{sealed}
+		for _, m := range made {
+			s.Secrets = append(s.Secrets, m.Sealed)
+		}
 	}
 	secrets := make([]string, len(s.Secrets))
 	for i, sealed := range s.Secrets {
 		var err error
-		if secrets[i], err = w.opts.Keyring.Open(sealed, s.SecretOwner()); err != nil {
+		if secrets[i], err = w.opts.Keyring.Open(sealed, s.OrgID, s.SecretOwner()); err != nil {
 			return nil, fmt.Errorf("secret of %s: %w", s.SecretOwner(), err)
 		}
 	}
