@@ -147,6 +147,9 @@ func finishDocument(doc *huma.OpenAPI) {
 			if op.OperationID == "getGeneration" {
 				op.Responses["304"] = &huma.Response{Description: "Nothing has changed"}
 			}
+			if op.OperationID == "redeliver" {
+				statuses = append(statuses, 409)
+			}
 			if op.OperationID == "listGenerations" {
 				statuses = append(statuses, 404)
 			}

@@ -41,7 +41,7 @@ const sendKey = "send a key as \"Authorization: Bearer nb_live_...\""
 var problemKinds = []problemKind{
 	{Code: "invalid_json", Status: 400, Title: "Invalid JSON", Type: typeRequest, Detail: "The body is not valid JSON."},
 	{Code: "invalid_request", Status: 400, Title: "Invalid request", Type: typeRequest, Detail: "The request is not valid."},
-	{Code: "invalid_cursor", Status: 400, Title: "Invalid cursor", Type: typeRequest, Detail: "after and before take the id of a generation."},
+	{Code: "invalid_cursor", Status: 400, Title: "Invalid cursor", Type: typeRequest, Detail: "after and before take what first_id, last_id or next_cursor of an earlier page say."},
 	{Code: "missing_api_key", Status: 401, Title: "Missing API key", Type: typeAuth, Detail: "No API key was sent; " + sendKey + "."},
 	{Code: "invalid_api_key", Status: 401, Title: "Invalid API key", Type: typeAuth, Detail: "The API key is not valid; " + sendKey + "."},
 	{Code: "key_expired", Status: 401, Title: "API key expired", Type: typeAuth, Detail: "The API key has expired; make a new one."},
@@ -54,6 +54,7 @@ var problemKinds = []problemKind{
 	{Code: "webhook_endpoint_limit", Status: 409, Title: "Too many webhook endpoints", Type: typeConflict, Detail: fmt.Sprintf("The project has %d webhook endpoints, which is the most; delete one that is not needed.", store.MaxWebhookEndpoints)},
 	{Code: "webhook_secret_limit", Status: 409, Title: "Too many webhook secrets", Type: typeConflict, Detail: fmt.Sprintf("%d secrets sign already, which is the most; wait until one of them expires, or rotate with \"overlap_seconds\": 0 to end them now.", store.MaxWebhookSecrets)},
 	{Code: "webhook_secret_unreadable", Status: 409, Title: "Webhook secret unreadable", Type: typeConflict, Detail: "The service can not read this secret any more, since its operator has changed NANOBANANA_SECRET; make a new one with POST /v1/webhooks/default/rotate."},
+	{Code: "webhook_endpoint_deleted", Status: 409, Title: "Webhook endpoint deleted", Type: typeConflict, Detail: "What the events were for is deleted, the webhook endpoint or the generation's webhook_url; GET /v1/events has the events for as long as they are kept."},
 	{Code: "image_expired", Status: 410, Title: "Image expired", Type: typeRequest, Detail: "The image's retention is over."},
 	{Code: "data_removed", Status: 410, Title: "Data removed", Type: typeRequest, Detail: "The image was deleted with its generation."},
 	{Code: "payload_too_large", Status: 413, Title: "Payload too large", Type: typeRequest, Detail: "The body is larger than this route accepts."},
@@ -89,6 +90,7 @@ var sentinels = []struct {
 	{jobs.ErrIdempotencyKeyReused, "idempotency_key_reused"},
 	{jobs.ErrIdempotencyInFlight, "idempotency_in_flight"},
 	{store.ErrEndpointDisabled, "webhook_endpoint_disabled"},
+	{store.ErrEndpointDeleted, "webhook_endpoint_deleted"},
 	{store.ErrTooManyEndpoints, "webhook_endpoint_limit"},
 	{store.ErrTooManySecrets, "webhook_secret_limit"},
 }

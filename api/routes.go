@@ -24,6 +24,12 @@ func (s *server) routes(e *echo.Echo, api huma.API) {
 	register(api, key, "GET /v1/generations/{id}", "getGeneration", "See how a generation is doing, or wait for its end", 200, s.getGeneration)
 	register(api, key, "POST /v1/generations/{id}/cancel", "cancelGeneration", "Cancel a generation", 200, s.cancelGeneration)
 	register(api, key, "DELETE /v1/generations/{id}", "deleteGeneration", "Cancel a generation and delete its prompt and images", 204, s.deleteGeneration)
+	register(api, key, "GET /v1/events", "listEvents", "Follow what has happened", 200, s.listEvents)
+	register(api, key, "GET /v1/events/{id}", "getEvent", "See an event", 200, s.getEvent)
+	register(api, key, "GET /v1/webhook_endpoints/{id}/deliveries", "listDeliveries", "List what was sent to a webhook endpoint", 200, s.listDeliveries)
+	register(api, key, "GET /v1/webhook_endpoints/{id}/deliveries/{event_id}", "getDelivery", "See a delivery and its latest attempts", 200, s.getDelivery)
+	register(api, key, "POST /v1/webhook_endpoints/{id}/deliveries/{event_id}/redeliver", "redeliver", "Send an event once more", 202, s.redeliver)
+	register(api, key, "POST /v1/webhook_endpoints/{id}/replay", "replay", "Send a range of events once more", 202, s.replay)
 	register(api, key, "GET /v1/models", "listModels", "List models", 200, s.listModels)
 	register(api, key, "GET /v1/models/{name}", "getModel", "See a model", 200, s.getModel)
 

@@ -16,14 +16,8 @@ const MaxWebhookEndpoints = 50
 var (
 	ErrTooManyEndpoints = errors.New("the project has as many webhook endpoints as it may have")
 	ErrEndpointDisabled = errors.New("the webhook endpoint is disabled")
+	ErrEndpointDeleted  = errors.New("the webhook endpoint is deleted")
 )
-
-// A Scope is what an API key reaches: what belongs to one project in one mode.
-type Scope struct {
-	OrgID     string
-	ProjectID string
-	Test      bool // of test keys, or of live keys
-}
 
 // A WebhookEndpoint is a URL of a customer's that is told of events.
 type WebhookEndpoint struct {
@@ -39,15 +33,6 @@ type WebhookEndpoint struct {
 	DisabledAt     *time.Time
 	DisabledReason *string    // asked, gone or failing
 	FailingSince   *time.Time // the first failed attempt since the last that succeeded
-}
-
-// args are the arguments of every statement on a scope's endpoints, and more.
-func (s Scope) args(more pgx.NamedArgs) pgx.NamedArgs {
-	args := pgx.NamedArgs{"org_id": s.OrgID, "project_id": s.ProjectID, "test": s.Test}
-	for name, value := range more {
-		args[name] = value
-	}
-	return args
 }
 
 // inScope selects the endpoints of a scope. Those of the whole organization are

@@ -12,7 +12,12 @@ import (
 
 // eventBody is the JSON that is sent of an event.
 func (w *Worker) eventBody(s *store.Sending) ([]byte, error) {
-	event, err := w.opts.View.Event(w.opts.BaseURL, &s.Event, s.Generation, s.Images, s.Calls)
+	rows := &view.Rows{}
+	if g := s.Generation; g != nil {
+		rows.Images, rows.Attempts = map[string][]*store.Image{g.ID: s.Images}, map[string][]*store.Attempt{g.ID: s.Calls}
+		rows.Deliveries = map[string]int{g.ID: s.Told}
+	}
+	event, err := w.opts.View.Event(w.opts.BaseURL, &s.Event, s.Generation, rows)
 	if err != nil {
 		return nil, err
 	}
