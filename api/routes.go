@@ -27,6 +27,10 @@ func (s *server) routes(e *echo.Echo, api huma.API) {
 	register(api, key, "GET /v1/models", "listModels", "List models", 200, s.listModels)
 	register(api, key, "GET /v1/models/{name}", "getModel", "See a model", 200, s.getModel)
 
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		e.Add(method, "/v1/generations/:id/events", s.generationEvents)
+	}
+
 	// Callers with a key or with the signed URL of the image.
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		e.Add(method, "/v1/images/:id/content", s.imageContent)
