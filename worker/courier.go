@@ -222,6 +222,9 @@ func (c *courier) post(ctx context.Context, url string, header http.Header, body
 	}
 	req.Header = header
 	req.Header.Set("Content-Type", "application/json")
+	// It is sent as no header, but lets net/http repeat the request by itself when
+	// the server closes a kept connection just then.
+	req.Header["Idempotency-Key"] = []string{}
 	req.Header.Set("User-Agent", "NanoBanana-Webhooks/"+view.APIVersion)
 	res, err := c.client.Do(req)
 	if err != nil {
