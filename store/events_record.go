@@ -9,7 +9,7 @@ package store
 func recordEvents(from, after string) string {
 	return numberEvents(from, after) + `, addressed AS MATERIALIZED (
 			SELECT o.event_id, o.org_id, o.project_id, e.id AS endpoint_id,
-				e.disabled_at IS NULL AS sends, e.failing_since IS NULL AS healthy
+				e.disabled_at IS NULL AS sends, ` + answersSQL("e") + ` AS healthy
 			FROM occurrence AS o JOIN webhook_endpoint AS e ON e.org_id = o.org_id
 			WHERE e.deleted_at IS NULL AND e.test = o.test AND (e.project_id IS NULL OR e.project_id = o.project_id)
 				AND ` + matchesSQL("e.events", "o.type") + `
@@ -46,6 +46,12 @@ func numberEvents(from, after string) string {
 				type, test, now(), data
 			FROM occurrence JOIN numbered USING (org_id)
 		)`
+}
+
+// answersSQL tells whether an endpoint has answered of late: a failure or two are
+// no reason to keep it waiting for what else happens.
+func answersSQL(endpoint string) string {
+	return `(` + endpoint + `.failing_since IS NULL OR ` + endpoint + `.failing_since > now() - interval '1 minute')`
 }
 
 // matchesSQL tells whether patterns select a type.

@@ -20,15 +20,10 @@ var allowed = map[string][]string{
 	"api/client":            {},
 	"billing":               {},
 	"imaging":               {},
-<<<<<<< HEAD
 	"jobs":                  {"billing", "jobs/egress", "jobs/webhook", "providers", "store"},
 	"jobs/egress":           {},
 	"jobs/view":             {"providers", "store"},
 	"jobs/webhook":          {},
-=======
-	"jobs":                  {"billing", "providers", "store"},
-	"jobs/egress":           {},
->>>>>>> h/egress
 	"migrations":            {},
 	"providers":             {},
 	"providers/gemini":      {"providers"},
