@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"imaging":               {},
 	"jobs":                  {"billing", "jobs/view", "providers", "store"},
 	"jobs/view":             {"providers", "store"},
+	"jobs/webhook":          {},
 	"migrations":            {},
 	"providers":             {},
 	"providers/gemini":      {"providers"},

@@ -1,0 +1,102 @@
+package webhook
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// The types of event that this service sends.
+const (
+	GenerationQueued    = "generation.queued"
+	GenerationStarted   = "generation.started"
+	GenerationProgress  = "generation.progress"
+	GenerationSucceeded = "generation.succeeded"
+	GenerationFailed    = "generation.failed"
+	GenerationCanceled  = "generation.canceled"
+	GenerationExpired   = "generation.expired"
+	EndpointDisabled    = "webhook_endpoint.disabled"
+	TestPing            = "test.ping"
+)
+
+// MaxFilter is the most entries a filter may have.
+const MaxFilter = 30
+
+// An EventType is a type of event and when it happens.
+type EventType struct {
+	Name, Description string
+}
+
+// EventTypes returns every type of event that this service sends.
+func EventTypes() []EventType {
+	return []EventType{
+		{GenerationQueued, "A generation was accepted; it waits for its turn."},
+		{GenerationStarted, "A worker began a generation."},
+		{GenerationProgress, "A generation reached its next stage."},
+		{GenerationSucceeded, "A generation ended with its images."},
+		{GenerationFailed, "A generation ended without images; its error says why."},
+		{GenerationCanceled, "A generation was canceled before it ended."},
+		{GenerationExpired, "A generation's deadline passed before it began."},
+		{EndpointDisabled, "A webhook endpoint was disabled, since it answered 410 or failed for 5 days."},
+		{TestPing, "A test that was asked for."},
+	}
+}
+
+// DefaultEvents returns the filter where none was chosen: the four types that a
+// generation can end with.
+func DefaultEvents() []string {
+	return []string{GenerationSucceeded, GenerationFailed, GenerationCanceled, GenerationExpired}
+}
+
+// Patterns returns the entries of a filter that match a type, the widest first:
+// "*", "generation.*" and "generation.failed" for generation.failed. A filter
+// matches a type if the two have an entry in common.
+func Patterns(eventType string) []string {
+	if group, _, ok := strings.Cut(eventType, "."); ok {
+		return []string{"*", group + ".*", eventType}
+	}
+	return []string{"*", eventType}
+}
+
+// Filters returns every entry that a filter may have.
+func Filters() []string {
+	var all []string
+	for _, t := range EventTypes() {
+		for _, p := range Patterns(t.Name) {
+			if !slices.Contains(all, p) {
+				all = append(all, p)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// CheckFilter returns a filter without its duplicates, in its order. Its error
+// tells the customer what is wrong: it is empty, has more than MaxFilter
+// entries, or one that is not of Filters.
+func CheckFilter(filter []string) ([]string, error) {
+	switch {
+	case len(filter) == 0:
+		return nil, errors.New(`name at least one event, or "*" for all`)
+	case len(filter) > MaxFilter:
+		return nil, fmt.Errorf("%d events are more than %d", len(filter), MaxFilter)
+	}
+	allowed := Filters()
+	checked := make([]string, 0, len(filter))
+	for _, entry := range filter {
+		if !slices.Contains(allowed, entry) {
+			return nil, fmt.Errorf("%q is not an event; use any of %s", clean(entry, 64), strings.Join(allowed, ", "))
+		}
+		if !slices.Contains(checked, entry) {
+			checked = append(checked, entry)
+		}
+	}
+	return checked, nil
+}
+
+// Matches reports whether a filter lets a type of event through.
+func Matches(filter []string, eventType string) bool {
+	return slices.ContainsFunc(Patterns(eventType), func(p string) bool { return slices.Contains(filter, p) })
+}
