@@ -51,11 +51,12 @@ const sqlFalseEvents = changesWith + `
 // The ids of a generation's events differ in their last character alone, which is
 // in their order.
 const sqlMisnumberedEvents = `
-	SELECT format('%s has %s events of number %s and counts %s', org_id, count(e.id), number, coalesce(max(last), 0))
-	FROM (SELECT org_id, last, generate_series(1, last) AS number FROM event_sequence) AS s
+	SELECT format('%s has %s events of number %s and counts %s', org_id, count(e.id), number, coalesce(max(c.last), 0))
+	FROM (SELECT org_id, generate_series(1, last) AS number FROM event_sequence) AS s
 	FULL JOIN (SELECT id, org_id, sequence AS number FROM event) AS e USING (org_id, number)
+	LEFT JOIN event_sequence AS c USING (org_id)
 	GROUP BY org_id, number
-	HAVING count(e.id) <> 1 OR max(last) IS NULL
+	HAVING count(e.id) <> 1 OR number > coalesce(max(c.last), 0)
 	UNION ALL
 	SELECT format('%s is number %s, before %s, number %s', b.id, b.sequence, a.id, a.sequence)
 	FROM event AS a JOIN event AS b ON left(b.id, -1) = left(a.id, -1) AND b.id > a.id AND b.sequence < a.sequence
