@@ -72,8 +72,13 @@ type GenerationURLs struct {
 
 // Generation shows a generation from its rows: the images that were made and the
 // calls in the order of their numbers. base begins the absolute URLs:
-// "https://images.example.com". Its place in the queue is left nil.
+// "https://images.example.com". Its place in the queue is left nil. Of a generation
+// that no run has claimed, which AsOf makes of any, neither images nor calls are
+// shown, so that rows of later may be given.
 func (v *Viewer) Generation(base string, g *store.Generation, images []*store.Image, attempts []*store.Attempt) *Generation {
+	if g.Fence == 0 {
+		images, attempts = nil, nil
+	}
 	self := "/v1/generations/" + g.ID
 	out := &Generation{
 		ID: g.ID, Object: "generation", Kind: g.Kind, Status: string(g.Status), Test: g.Test, Simulated: g.Simulated,
