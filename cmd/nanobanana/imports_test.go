@@ -12,7 +12,7 @@ import (
 // architecture: arrows point down, and a new one is a decision.
 var allowed = map[string][]string{
 	"cmd/nanobanana": {
-		"api", "api/auth", "api/client", "billing", "jobs", "jobs/view", "providers", "providers/gemini", "providers/openai", "providers/simulator",
+		"api", "api/auth", "api/client", "billing", "jobs", "jobs/view", "jobs/webhook", "providers", "providers/gemini", "providers/openai", "providers/simulator",
 		"store", "store/blobs", "store/localpg", "worker",
 	},
 	"api":                   {"api/auth", "jobs", "jobs/view", "providers", "store", "store/blobs"},
