@@ -63,6 +63,15 @@ const sqlMisnumberedEvents = `
 	WHERE a.type LIKE 'generation.%' AND b.type LIKE 'generation.%'
 	ORDER BY 1`
 
+// Whoever follows an organization's events by their numbers would miss one that
+// comes to light later than a higher one.
+const sqlUnseenEvents = `
+	SELECT format('%s has %s events to be seen, up to number %s, and counts %s', s.org_id, count(e.id), coalesce(max(e.sequence), 0), s.last)
+	FROM event_sequence AS s LEFT JOIN event AS e USING (org_id)
+	GROUP BY s.org_id, s.last
+	HAVING count(e.id) <> s.last OR coalesce(max(e.sequence), 0) <> s.last
+	ORDER BY 1`
+
 // asksWith begins a query with "asked": events by who asked for them; those that
 // did so before an event are due it.
 const asksWith = `

@@ -71,7 +71,7 @@ func (w *chaosWorld) hear(event string, change func(*chaosReceipt)) {
 const (
 	pendingAgain = `UPDATE webhook_delivery SET state = 'pending', ended_at = NULL WHERE event_id = 'evt_bad4';`
 	ticketAgain  = `UPDATE river.river_job SET state = 'pending', finalized_at = NULL WHERE args ->> 'event' = 'evt_bad4';`
-	badIsPending = "evt_bad4 to whep_1 is pending after 1 attempts"
+	badIsPending = "evt_bad4 to whep_1 is pending after 1 attempts and came 1 times"
 )
 
 // chaosEventPlants are ways in which events and deliveries may not be left.
@@ -188,7 +188,7 @@ var chaosEventPlants = []chaosPlant{
 		w.exec(t, `UPDATE webhook_delivery SET state = 'failed', attempts = 10 WHERE event_id = 'evt_late4'`)
 		delete(w.receipts, chaosArrival{store.EndpointRequest, "evt_goods"})
 	}, map[string][]string{"webhooks_received": {
-		"evt_goods to request is delivered and did not come", "evt_late4 to whep_1 is failed after 10 attempts",
+		"evt_goods to request is delivered after 1 attempts and did not come", "evt_late4 to whep_1 is failed after 10 attempts and came 1 times",
 	}}},
 	{"nobody told", func(t *testing.T, w *chaosWorld) {
 		w.exec(t, `DELETE FROM webhook_delivery; DELETE FROM webhook_endpoint; UPDATE generation SET webhook_url = NULL`)

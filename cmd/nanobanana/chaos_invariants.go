@@ -80,6 +80,7 @@ func chaosInvariants() []invariant {
 		{seenTickets, "generations and tickets match while processes die, but for the time of a recovery"},
 		{seenCaps, "no organization has more admitted than its plan allows"},
 		{seenCounts, "what is counted as running and held is so at every moment"},
+		{seenNumbers, "an organization's events come to light in the order of their numbers"},
 		{seenProcesses, "no process ends by itself"},
 	} {
 		all = append(all, invariant{s.name, "", s.promise, func(_ context.Context, e *chaosEvidence) ([]string, error) { return e.seen[s.name], nil }})

@@ -309,7 +309,7 @@ func TestChaosInvariants_FindWhatIsPlanted(t *testing.T) {
 
 func TestChaosInvariants_EachHasAPlant(t *testing.T) {
 	t.Parallel()
-	planted := map[string]bool{seenTickets: true, seenCaps: true, seenCounts: true, seenProcesses: true} // see TestChaosWatch
+	planted := map[string]bool{seenTickets: true, seenCaps: true, seenCounts: true, seenNumbers: true, seenProcesses: true} // see TestChaosWatch
 	for _, p := range slices.Concat(chaosPlants, chaosEventPlants) {
 		for name := range p.want {
 			planted[name] = true

@@ -75,11 +75,11 @@ func findUndelivered(ctx context.Context, e *chaosEvidence) ([]string, error) {
 	all, err := deliveries(ctx, e.db)
 	var found []string
 	for _, d := range all {
-		if d.State != store.DeliveryDelivered {
-			found = append(found, fmt.Sprintf("%s to %s is %s after %d attempts", d.EventID, d.EndpointID, d.State, d.Attempts))
-		}
-		if e.receipts[d.arrival()].n == 0 {
-			found = append(found, fmt.Sprintf("%s to %s is %s and did not come", d.EventID, d.EndpointID, d.State))
+		switch came := e.receipts[d.arrival()].n; {
+		case came == 0:
+			found = append(found, fmt.Sprintf("%s to %s is %s after %d attempts and did not come", d.EventID, d.EndpointID, d.State, d.Attempts))
+		case d.State != store.DeliveryDelivered:
+			found = append(found, fmt.Sprintf("%s to %s is %s after %d attempts and came %d times", d.EventID, d.EndpointID, d.State, d.Attempts, came))
 		}
 	}
 	if len(all) == 0 && len(e.jobs) > 0 {
