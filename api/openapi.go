@@ -78,6 +78,7 @@ func describePlainRoutes(doc *huma.OpenAPI) {
 	head := *image
 	head.Method, head.OperationID, head.Summary = http.MethodHead, "headImageContent", "See an image's headers"
 	doc.AddOperation(&head)
+	describeWebhookKeys(doc)
 	for _, r := range []struct{ path, id, summary string }{
 		{"/livez", "livez", "Whether the process lives"},
 		{"/readyz", "readyz", "Whether it can serve requests"},
@@ -122,8 +123,8 @@ func describeProblems(doc *huma.OpenAPI, op *huma.Operation, statuses ...int) {
 // finishDocument adds what the types of inputs and outputs do not tell.
 func finishDocument(doc *huma.OpenAPI) {
 	for path, item := range doc.Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
-			if op == nil || !strings.HasPrefix(path, "/v1/") || path == "/v1/images/{id}/content" {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Patch, item.Delete} {
+			if op == nil || !strings.HasPrefix(path, "/v1/") || path == "/v1/images/{id}/content" || path == webhookKeysPath {
 				continue
 			}
 			delete(op.Responses, "default")
@@ -133,6 +134,11 @@ func finishDocument(doc *huma.OpenAPI) {
 			}
 			if op.RequestBody != nil {
 				statuses = append(statuses, 408, 409, 413, 415)
+			}
+			if op.OperationID == "testWebhookEndpoint" {
+				statuses = append(statuses, 409)
+			}
+			if op.OperationID == "createGeneration" || op.OperationID == "generate" {
 				op.Responses["200"] = &huma.Response{
 					Description: "It ended within the time that the caller wanted to wait",
 					Content:     op.Responses["202"].Content,
@@ -153,6 +159,8 @@ func finishDocument(doc *huma.OpenAPI) {
 			schema.AdditionalProperties = nil // answers may gain members
 		}
 	}
+	reason := schemas["WebhookEndpoint"].Properties["disabled_reason"]
+	reason.Enum = append(reason.Enum, nil)
 	for _, name := range []string{"usage", "error"} {
 		property := schemas["Generation"].Properties[name]
 		schemas["Generation"].Properties[name] = &huma.Schema{

@@ -18,20 +18,26 @@ import (
 
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/jobs/egress"
 	"github.com/nanobanana/nanobanana/jobs/view"
+	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
 )
 
-// Options configure the front door. DB, Queue, Blobs, Keys, Signer and Live are
-// required.
+// Options configure the front door. DB, Queue, Blobs, Keys, Signer, Keyring and
+// Live are required.
 type Options struct {
-	DB     *store.DB
-	Queue  *jobs.Queue
-	Blobs  blobs.Store
-	Keys   *auth.Keys
-	Signer *auth.Signer
-	Live   *store.Live // which someone else runs
+	DB      *store.DB
+	Queue   *jobs.Queue
+	Blobs   blobs.Store
+	Keys    *auth.Keys
+	Signer  *auth.Signer
+	Keyring *webhook.Keyring // seals webhook secrets for their organization and owner
+	Live    *store.Live      // which someone else runs
+
+	// Egress says which URLs customers may have events sent to.
+	Egress egress.Policy
 
 	// BaseURL begins the absolute URLs in answers: "https://images.example.com".
 	// Empty derives it from each request.
@@ -83,7 +89,7 @@ type server struct {
 func New(opts Options) (http.Handler, error) {
 	for name, missing := range map[string]bool{
 		"DB": opts.DB == nil, "Queue": opts.Queue == nil, "Blobs": opts.Blobs == nil,
-		"Keys": opts.Keys == nil, "Signer": opts.Signer == nil, "Live": opts.Live == nil,
+		"Keys": opts.Keys == nil, "Signer": opts.Signer == nil, "Keyring": opts.Keyring == nil, "Live": opts.Live == nil,
 	} {
 		if missing {
 			return nil, errors.New("make API: no " + name)

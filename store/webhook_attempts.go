@@ -54,7 +54,7 @@ var recordAttemptsSQL = `
 		)
 		UPDATE webhook_delivery AS d
 		SET state = due.state, tries = d.tries + 1, attempts = d.attempts + 1, ticket = again.id,
-			next_attempt_at = due.retry_at, ended_at = CASE WHEN due.state <> 'pending' THEN @now END,
+			next_attempt_at = due.retry_at, ended_at = CASE WHEN due.state <> 'pending' THEN @now::timestamptz END,
 			log = CASE WHEN jsonb_array_length(coalesce(d.log, '[]')) >= @logged THEN d.log - 0 ELSE coalesce(d.log, '[]') END || due.attempt
 		FROM due LEFT JOIN again USING (endpoint_id, event_id)
 		WHERE d.endpoint_id = due.endpoint_id AND d.event_id = due.event_id`

@@ -42,7 +42,7 @@ const releaseErrandsSQL = `
 		), placed AS MATERIALIZED (
 			SELECT due.id, d.ticket IS DISTINCT FROM due.id OR d.state <> 'pending' AS stale,
 				row_number() OVER (PARTITION BY ` + laneSQL + ` ORDER BY due.scheduled_at, due.id) + coalesce(busy.n, 0)
-					<= CASE WHEN p.failing_since IS NULL THEN @room ELSE @failing_room END AS fits
+					<= CASE WHEN p.failing_since IS NULL THEN @room::bigint ELSE @failing_room::bigint END AS fits
 			FROM due
 			LEFT JOIN webhook_delivery AS d USING (endpoint_id, event_id)
 			LEFT JOIN webhook_endpoint AS p ON p.id = d.endpoint_id
@@ -54,7 +54,7 @@ const releaseErrandsSQL = `
 		), moved AS (
 			UPDATE ` + RiverSchema + `.river_job AS j
 			SET state = CASE WHEN fits THEN 'available' ELSE 'pending' END::` + RiverSchema + `.river_job_state,
-				scheduled_at = CASE WHEN fits THEN clock_timestamp() ELSE @now::timestamptz + @pause * (0.5 + random()) END
+				scheduled_at = CASE WHEN fits THEN clock_timestamp() ELSE @now::timestamptz + @pause::interval * (0.5 + random()) END
 			FROM placed
 			WHERE j.id = placed.id AND NOT placed.stale
 			RETURNING j.queue, j.state
