@@ -42,7 +42,7 @@ var releaseErrandsSQL = `
 		), placed AS MATERIALIZED (
 			SELECT due.id, d.ticket IS DISTINCT FROM due.id OR d.state <> 'pending' AS stale,
 				row_number() OVER (PARTITION BY ` + laneSQL + ` ORDER BY due.scheduled_at, due.id) + coalesce(busy.n, 0)
-					<= CASE WHEN ` + answersSQL("p") + ` OR p.id IS NULL THEN @room::bigint ELSE @failing_room::bigint END AS fits
+					<= CASE WHEN ` + answersSQL("p") + ` THEN @room::bigint ELSE @failing_room::bigint END AS fits
 			FROM due
 			LEFT JOIN webhook_delivery AS d USING (endpoint_id, event_id)
 			LEFT JOIN webhook_endpoint AS p ON p.id = d.endpoint_id
