@@ -16,8 +16,8 @@ import (
 // delivery that was not made at once.
 const hookPatience = 45 * time.Second
 
-// hookBody is more than a webhook may have.
-const hookBody = 64 << 10
+// benchHookMost is more than a webhook may have.
+const benchHookMost = 64 << 10
 
 // A benchReceiver is a customer's server that stamps and counts the webhooks of
 // generations' ends. It checks no signature: that would be its own time.
@@ -62,7 +62,7 @@ func (r *benchReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			ID string `json:"id"`
 		} `json:"data"`
 	}
-	err := json.NewDecoder(io.LimitReader(req.Body, hookBody)).Decode(&body)
+	err := json.NewDecoder(io.LimitReader(req.Body, benchHookMost)).Decode(&body)
 	if err != nil || body.Data.ID == "" || req.Header.Get("Webhook-Id") == "" {
 		http.Error(w, "no webhook", http.StatusBadRequest)
 		return

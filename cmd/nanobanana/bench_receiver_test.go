@@ -59,7 +59,7 @@ func TestBenchReceiver_Counts(t *testing.T) {
 		{"", `{"type":"generation.succeeded","data":{"id":"gen_6"}}`, 400},
 		{"evt_7", `{"type":"generation.succeeded","data":{}}`, 400},
 		{"evt_8", `{"type":`, 400},
-		{"evt_9", `{"type":"generation.succeeded","data":{"id":"gen_9"},"more":"` + strings.Repeat("x", hookBody) + `"}`, 400},
+		{"evt_9", `{"type":"generation.succeeded","data":{"id":"gen_9"},"more":"` + strings.Repeat("x", benchHookMost) + `"}`, 400},
 	} {
 		got, err := deliver(t.Context(), r.url, d.event, d.body)
 		if err != nil || got != d.want {

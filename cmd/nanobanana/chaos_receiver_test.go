@@ -40,8 +40,8 @@ func newHookBundle(t *testing.T) *hookBundle {
 	return b
 }
 
-// hookBody is the body of a webhook of a job.
-func hookBody(id, kind, job, status string) string {
+// webhookOf is the body of a webhook of a job.
+func webhookOf(id, kind, job, status string) string {
 	return fmt.Sprintf(`{"id":%q,"type":%q,"sequence":7,"data":{"id":"gen_1","status":%q,"metadata":{"job":%q}}}`, id, kind, status, job)
 }
 
@@ -81,7 +81,7 @@ func TestChaosReceiver_AnswersBadlyOnceAtMost(t *testing.T) {
 		t.Run("fault "+string(fault), func(t *testing.T) {
 			t.Parallel()
 			b := newHookBundle(t)
-			body := hookBody("evt_1", "generation.succeeded", b.jobWith(fault, "generation.succeeded"), "succeeded")
+			body := webhookOf("evt_1", "generation.succeeded", b.jobWith(fault, "generation.succeeded"), "succeeded")
 			began := time.Now()
 			got := b.send(t, "/endpoint/0", "evt_1", body, began)
 			if took := time.Since(began); got != first || took >= slowHook != (fault == hookSlow) {
@@ -111,7 +111,7 @@ func TestChaosReceiver_RefusesWhatIsNotSignedForIt(t *testing.T) {
 	if err := b.expect("/request/0", store.EndpointRequest, webhook.NewSecret()); err != nil {
 		t.Fatal(err)
 	}
-	body := hookBody("evt_1", "generation.queued", b.jobWith("", "generation.queued"), "queued")
+	body := webhookOf("evt_1", "generation.queued", b.jobWith("", "generation.queued"), "queued")
 	long := strings.Replace(body, `{"id"`, strings.Repeat(" ", webhook.MaxBody-len(body))+`{"id"`, 1)
 	for _, c := range []struct {
 		path, id, body string
@@ -150,7 +150,7 @@ func TestChaosReceiver_KeepsWhatALaterOneSays(t *testing.T) {
 	b := newHookBundle(t)
 	job := b.jobWith("", "generation.queued")
 	for _, status := range []string{"queued", "processing"} {
-		if got := b.send(t, "/endpoint/0", "evt_1", hookBody("evt_1", "generation.queued", job, status), time.Now()); got != 204 {
+		if got := b.send(t, "/endpoint/0", "evt_1", webhookOf("evt_1", "generation.queued", job, status), time.Now()); got != 204 {
 			t.Errorf("answered %d", got)
 		}
 	}
@@ -244,7 +244,7 @@ func TestChaosRig_Subscribe(t *testing.T) {
 		if endpoint != store.EndpointRequest {
 			b.secret = secrets[endpoint]
 		}
-		b.send(t, path, "evt_1", hookBody("evt_1", "generation.queued", "chaos-1-0", "queued"), time.Now())
+		b.send(t, path, "evt_1", webhookOf("evt_1", "generation.queued", "chaos-1-0", "queued"), time.Now())
 		if receipts, refused := b.received(); receipts[chaosArrival{endpoint, "evt_1"}].n != 1 {
 			t.Errorf("%s: received %v, refused %v", path, receipts, refused)
 		}
