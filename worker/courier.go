@@ -47,6 +47,7 @@ type courier struct {
 	ctx    context.Context // of attempts made at once
 	cancel context.CancelFunc
 	ending chan struct{} // closed when what waits for its turn is to be left to others
+	end    sync.Once
 
 	mu    sync.Mutex
 	lanes map[string]*lane
@@ -246,9 +247,9 @@ func (c *courier) log(s *store.Sending, sent *store.Sent) {
 }
 
 // close waits for the attempts under way until ctx ends, and leaves what has not
-// begun to others.
+// begun to others. Closing twice is closing once.
 func (c *courier) close(ctx context.Context) {
-	close(c.ending)
+	c.end.Do(func() { close(c.ending) })
 	done := make(chan struct{})
 	go func() { defer close(done); c.under.Wait() }()
 	select {
