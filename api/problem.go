@@ -38,7 +38,7 @@ type problem struct {
 // fault is one thing wrong with a request.
 type fault struct {
 	Param   string   `json:"param" doc:"The parameter as the caller wrote it: size, metadata.color, tags.0"`
-	Code    string   `json:"code" doc:"required, invalid_type, unknown_parameter, unsupported_value, out_of_range, too_long, conflict or invalid"`
+	Code    string   `json:"code" doc:"required, invalid_type, unknown_parameter, unsupported_value, out_of_range, too_long, conflict, webhook_url_forbidden or invalid"`
 	Message string   `json:"message"`
 	Allowed []string `json:"allowed,omitempty" nullable:"false"`
 }

@@ -94,6 +94,7 @@ func TestEvent_BodyShortens(t *testing.T) {
 		return g
 	}
 	long := view.GenerationError{Code: "provider_error", Message: monkeys(9000), Moderation: &view.Moderation{ProviderReason: monkeys(9000)}}
+	escaped := view.GenerationError{Message: strings.Repeat("\x01", 900), Moderation: &view.Moderation{ProviderReason: strings.Repeat("\x01", 900)}}
 	all := []string{"attempts", "prompt", "negative_prompt", "metadata", "tags"}
 	for name, c := range map[string]struct {
 		shown     *view.Generation
@@ -109,6 +110,8 @@ func TestEvent_BodyShortens(t *testing.T) {
 		"Huge":     {huge(), all, 200},
 		"Errors": {small(func(g *view.Generation) { g.Error, g.ImageErrors = &long, []view.ImageError{{Error: long}} }),
 			[]string{"attempts", "metadata", "tags", "error", "image_errors"}, 22},
+		"ErrorsOfAllImages": {small(func(g *view.Generation) { g.ImageErrors = slices.Repeat([]view.ImageError{{Error: escaped}}, 10) }),
+			[]string{"attempts", "metadata", "tags", "image_errors"}, 22},
 		"URLs": {small(func(g *view.Generation) { g.Images[0].URL = monkeys(9000) }), []string{"attempts", "metadata", "tags", "images"}, 22},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -134,18 +137,20 @@ func TestEvent_BodyShortens(t *testing.T) {
 	}
 }
 
+// Short texts are repeated, so that those to try are found by changing little.
 func FuzzEvent_Body(f *testing.F) {
-	f.Add("a banana", "", "red", "provider error", 1, 400)
-	f.Add(monkeys(32_000), monkeys(32_000), monkeys(512), monkeys(32_000), 10, 5000)
-	f.Add(strings.Repeat("\x01", 32_000), strings.Repeat("\u2028", 999), strings.Repeat("\"", 9999), strings.Repeat("\\", 20_000), 10, 20_000)
-	f.Add("\xff\xfe"+strings.Repeat("é\xc3", 10_000), "\xf0\x9f", strings.Repeat("<", 30_000), strings.Repeat("\x01", 30_000), 9, 1)
-	f.Fuzz(func(t *testing.T, prompt, negative, text, failure string, n, size int) {
+	f.Add("a banana", "", "red", "provider error", uint8(1), uint16(1), uint16(400))
+	f.Add("🐵", "🐵🍌", "🐵", "🐵", uint8(10), uint16(16_000), uint16(5000))
+	f.Add("\x01", "\u2028", `"`, `\`, uint8(10), uint16(20_000), uint16(19_999))
+	f.Add("\xff\xfeé\xc3", "\xf0\x9f", "<", "\x01", uint8(9), uint16(9999), uint16(0))
+	f.Fuzz(func(t *testing.T, prompt, negative, text, failure string, errors uint8, times, size uint16) {
+		long := func(s string) string { return strings.Repeat(s, min(int(times), 40_000/max(len(s), 1))) }
 		g, images, attempts := sample()
-		g.Prompt, g.Params.NegativePrompt, g.Metadata, g.Tags = prompt, negative, map[string]string{text: text}, []string{text}
-		g.Error = &store.GenerationError{Message: failure, Reason: failure, Stage: "input"}
-		g.ImageErrors = slices.Repeat([]store.ImageError{{Error: *g.Error}}, min(max(n, 0), store.MaxImages))
+		g.Prompt, g.Params.NegativePrompt, g.Metadata, g.Tags = long(prompt), long(negative), map[string]string{text: long(text)}, []string{text}
+		g.Error = &store.GenerationError{Message: long(failure), Reason: failure, Stage: "input"}
+		g.ImageErrors = slices.Repeat([]store.ImageError{{Error: *g.Error}}, int(errors)%(store.MaxImages+1))
 		shown := newViewer().Generation(base, g, images, attempts)
-		if body, err := event(shown).Body(size); err == nil && (len(body) >= size || !json.Valid(body)) {
+		if body, err := event(shown).Body(int(size)); err == nil && (len(body) >= int(size) || !json.Valid(body)) {
 			t.Errorf("%d bytes, fewer than %d were wanted: %s", len(body), size, body)
 		}
 		if err := decode(t, event(shown)).same(shown); err != nil {

@@ -92,7 +92,7 @@ func deriveKey(secret, purpose string, length int) []byte {
 // copied to another row is worth nothing there.
 func (k *Keyring) Seal(secret string, owner ...string) []byte {
 	d := k.keys[0]
-	return d.sealer.Seal(d.header[:], nil, []byte(secret), associated(d.header[:], owner))
+	return d.sealer.Seal(d.header[:], nil, []byte(secret), associated(d.header[:], owner)) //nolint:gosec // nil since it makes its own random nonce
 }
 
 // Open returns the secret that was sealed for an owner. The error is

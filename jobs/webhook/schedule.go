@@ -19,8 +19,9 @@ func Schedule() []time.Duration {
 	}
 }
 
-// Retry returns how long after the nth failed attempt, counted from 1, the next
-// one comes, or false if there is none. The wait is the Schedule's +-10 %.
+// Retry returns how long after the nth failed attempt the next one comes, or
+// false if there is none. The wait is the Schedule's +-10 %. n counts from 1;
+// less is taken as 1.
 // jitter returns numbers in [0, 1); nil is a random one.
 func Retry(n int, jitter func() float64) (wait time.Duration, ok bool) {
 	if n >= Attempts {
