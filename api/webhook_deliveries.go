@@ -63,6 +63,15 @@ func viewAttempts(log []store.DeliveryAttempt) []deliveryAttempt {
 	return views
 }
 
+// checkReceiver refuses an id that neither an endpoint nor a webhook_url has, before
+// Postgres sees it.
+func checkReceiver(id string) error {
+	if id == store.EndpointRequest {
+		return nil
+	}
+	return checkEndpointID(id)
+}
+
 type listDeliveriesInput struct {
 	ID        string `path:"id" example:"whep_06f0r3k8cg7q1v2m4n6p8s9tb0"`
 	Status    string `query:"status" enum:"pending,delivered,failed,held"`
@@ -93,6 +102,9 @@ type deliveryList struct {
 }
 
 func (s *server) listDeliveries(ctx context.Context, in *listDeliveriesInput) (*listDeliveriesOutput, error) {
+	if err := checkReceiver(in.ID); err != nil {
+		return nil, err
+	}
 	for name, cursor := range map[string]string{"after": in.After, "before": in.Before} {
 		if cursor != "" && !store.ValidEventID(cursor) {
 			return nil, refuse("invalid_cursor", "%s is not the id of a delivery; use first_id, last_id or next_cursor of an earlier page.", name)
@@ -151,8 +163,11 @@ func (s *server) redeliver(ctx context.Context, in *deliveryInput) (*deliveryOut
 func (s *server) delivery(ctx context.Context, in *deliveryInput,
 	find func(ctx context.Context, scope store.Scope, endpointID, eventID string) (*store.KnownDelivery, error),
 ) (*deliveryOutput, error) {
-	if !store.ValidEventID(in.EventID) || !isText(in.ID) {
+	if !store.ValidEventID(in.EventID) {
 		return nil, store.ErrNotFound
+	}
+	if err := checkReceiver(in.ID); err != nil {
+		return nil, err
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -217,6 +232,9 @@ type replayOutput struct {
 // replay queues once more what there is. An event that an endpoint was never to be
 // told of, such as one from before it was made, has no delivery to it and gets none.
 func (s *server) replay(ctx context.Context, in *replayInput) (*replayOutput, error) {
+	if err := checkReceiver(in.ID); err != nil {
+		return nil, err
+	}
 	if in.Body.After != "" && !store.ValidEventID(in.Body.After) {
 		return nil, refuse("invalid_cursor", "after is not next_cursor of an earlier answer.")
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"net/http"
 	"net/url"
@@ -120,8 +121,11 @@ func (c *Client) Replay(ctx context.Context, endpointID string, o *ReplayOptions
 			return queued, err
 		}
 		queued += answer.Queued
-		if !answer.HasMore || answer.NextCursor <= body.After {
+		if !answer.HasMore {
 			return queued, nil
+		}
+		if answer.NextCursor <= body.After {
+			return queued, errors.New("replay: the service says there are more and not where")
 		}
 		body.After = answer.NextCursor
 	}
