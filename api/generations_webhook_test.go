@@ -105,7 +105,7 @@ func TestGeneration_WebhookDeliveries(t *testing.T) {
 	if diff := cmp.Diff(want, b.do(b.live, "GET", "/v1/generations/"+id, "").json["webhook"]); diff != "" {
 		t.Errorf("after removal (-want +got):\n%s", diff)
 	}
-	if a := b.do(b.live, "POST", path+"/redeliver", ""); a.code() != "endpoint_deleted" {
+	if a := b.do(b.live, "POST", path+"/redeliver", ""); a.code() != "webhook_endpoint_deleted" {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 }

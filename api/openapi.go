@@ -79,6 +79,7 @@ func describePlainRoutes(doc *huma.OpenAPI) {
 	head.Method, head.OperationID, head.Summary = http.MethodHead, "headImageContent", "See an image's headers"
 	doc.AddOperation(&head)
 	describeWebhookKeys(doc)
+	describeStreams(doc)
 	for _, r := range []struct{ path, id, summary string }{
 		{"/livez", "livez", "Whether the process lives"},
 		{"/readyz", "readyz", "Whether it can serve requests"},
@@ -102,6 +103,33 @@ func describePlainRoutes(doc *huma.OpenAPI) {
 	}
 	describeProblems(doc, explain, 404)
 	doc.AddOperation(explain)
+}
+
+// describeStreams does so with the events of a generation.
+func describeStreams(doc *huma.OpenAPI) {
+	stream := &huma.Operation{
+		Method: http.MethodGet, Path: "/v1/generations/{id}/events", OperationID: "followGeneration", Tags: []string{"generations"},
+		Summary: "Follow a generation",
+		Description: "Server-sent events, from the first or from behind Last-Event-ID, to the end of the generation; then the stream ends. " +
+			"status tells each state: generation_id, status, sequence, created_at, stage, queue_position, eta_seconds. " +
+			"progress tells how far it is: generation_id, progress, stage, queue_position, eta_seconds; one without an id is only a hint, and is not repeated. " +
+			"image is one finished image with its generation_id. done is the whole generation, and always the last. " +
+			"Ids are to be taken as they are. A comment comes after 15 seconds without an event.",
+		Security: []map[string][]string{{"key": {}}},
+		Parameters: []*huma.Param{
+			{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}},
+			{Name: "Last-Event-ID", In: "header", Description: "The id of the last event received", Schema: &huma.Schema{Type: "string"}},
+			{Name: "last_event_id", In: "query", Description: "The same, for clients that can not set headers", Schema: &huma.Schema{Type: "string"}},
+		},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "The events", Content: map[string]*huma.MediaType{
+				"text/event-stream": {Schema: &huma.Schema{Type: "string"}},
+			}},
+			"204": {Description: "There is nothing behind Last-Event-ID: it was that of done"},
+		},
+	}
+	describeProblems(doc, stream, 429)
+	doc.AddOperation(stream)
 }
 
 func jsonResponse(doc *huma.OpenAPI, description string, t reflect.Type) *huma.Response {
@@ -134,6 +162,9 @@ func finishDocument(doc *huma.OpenAPI) {
 			}
 			if op.RequestBody != nil {
 				statuses = append(statuses, 408, 409, 413, 415)
+			}
+			if op.OperationID == "testWebhookEndpoint" {
+				statuses = append(statuses, 409)
 			}
 			if op.OperationID == "createGeneration" || op.OperationID == "generate" {
 				op.Responses["200"] = &huma.Response{

@@ -44,6 +44,9 @@ func (s *server) routes(e *echo.Echo, api huma.API) {
 	register(api, key, "POST /v1/webhook_endpoints/{id}/test", "testWebhookEndpoint", "Send a test.ping to a webhook endpoint", 202, s.testWebhookEndpoint)
 	register(api, key, "GET /v1/webhooks/default/secret", "getDefaultWebhookSecret", "See the secret that signs what is sent to a generation's webhook_url", 200, s.getDefaultSecret)
 	register(api, key, "POST /v1/webhooks/default/rotate", "rotateDefaultWebhookSecret", "Replace the secret that signs what is sent to a generation's webhook_url", 200, s.rotateDefaultSecret)
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		e.Add(method, "/v1/generations/:id/events", s.generationEvents)
+	}
 
 	// Callers with a key or with the signed URL of the image.
 	for _, method := range []string{http.MethodGet, http.MethodHead} {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -64,25 +63,13 @@ func viewAttempts(log []store.DeliveryAttempt) []deliveryAttempt {
 	return views
 }
 
-func utc(t *time.Time) *time.Time {
-	if t == nil {
+// checkReceiver refuses an id that neither an endpoint nor a webhook_url has, before
+// Postgres sees it.
+func checkReceiver(id string) error {
+	if id == store.EndpointRequest {
 		return nil
 	}
-	in := t.UTC()
-	return &in
-}
-
-// scopeOf is what a caller reaches.
-func scopeOf(c *auth.Caller) store.Scope {
-	return store.Scope{OrgID: c.OrgID, ProjectID: c.ProjectID, Test: c.Test}
-}
-
-// checkEndpointID refuses an id that no endpoint has, before Postgres sees it.
-func checkEndpointID(id string) error {
-	if !isText(id) {
-		return store.ErrNotFound
-	}
-	return nil
+	return checkEndpointID(id)
 }
 
 type listDeliveriesInput struct {
@@ -115,7 +102,7 @@ type deliveryList struct {
 }
 
 func (s *server) listDeliveries(ctx context.Context, in *listDeliveriesInput) (*listDeliveriesOutput, error) {
-	if err := checkEndpointID(in.ID); err != nil {
+	if err := checkReceiver(in.ID); err != nil {
 		return nil, err
 	}
 	for name, cursor := range map[string]string{"after": in.After, "before": in.Before} {
@@ -131,7 +118,7 @@ func (s *server) listDeliveries(ctx context.Context, in *listDeliveriesInput) (*
 	}
 	var page []*store.KnownDelivery
 	err := s.search(ctx, "The list takes too long to find; narrow it with after, or leave out status and event_type.", func(ctx context.Context) (err error) {
-		page, err = s.db.Deliveries(ctx, scopeOf(auth.FromContext(ctx)), in.ID, filter)
+		page, err = s.db.Deliveries(ctx, scopeOf(ctx), in.ID, filter)
 		return err
 	})
 	if err != nil {
@@ -179,12 +166,12 @@ func (s *server) delivery(ctx context.Context, in *deliveryInput,
 	if !store.ValidEventID(in.EventID) {
 		return nil, store.ErrNotFound
 	}
-	if err := checkEndpointID(in.ID); err != nil {
+	if err := checkReceiver(in.ID); err != nil {
 		return nil, err
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	d, err := find(ctx, scopeOf(auth.FromContext(ctx)), in.ID, in.EventID)
+	d, err := find(ctx, scopeOf(ctx), in.ID, in.EventID)
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +232,7 @@ type replayOutput struct {
 // replay queues once more what there is. An event that an endpoint was never to be
 // told of, such as one from before it was made, has no delivery to it and gets none.
 func (s *server) replay(ctx context.Context, in *replayInput) (*replayOutput, error) {
-	if err := checkEndpointID(in.ID); err != nil {
+	if err := checkReceiver(in.ID); err != nil {
 		return nil, err
 	}
 	if in.Body.After != "" && !store.ValidEventID(in.Body.After) {
@@ -260,7 +247,7 @@ func (s *server) replay(ctx context.Context, in *replayInput) (*replayOutput, er
 	}
 	var replay *store.Replay
 	err := s.search(ctx, "The range takes too long to go through; narrow it with since and until.", func(ctx context.Context) (err error) {
-		replay, err = s.db.Replay(ctx, scopeOf(auth.FromContext(ctx)), in.ID, r)
+		replay, err = s.db.Replay(ctx, scopeOf(ctx), in.ID, r)
 		return err
 	})
 	if err != nil {

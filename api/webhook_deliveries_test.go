@@ -138,11 +138,11 @@ func TestDeliveries_Refuses(t *testing.T) {
 	}
 	b.exec(`UPDATE webhook_endpoint SET disabled_at = now(), disabled_reason = 'asked'`)
 	for _, route := range routes[2:] {
-		want(b.live, route, 409, "endpoint_disabled")
+		want(b.live, route, 409, "webhook_endpoint_disabled")
 	}
 	b.exec(`UPDATE webhook_endpoint SET deleted_at = now()`)
 	for _, route := range routes[2:] {
-		want(b.live, route, 409, "endpoint_deleted")
+		want(b.live, route, 409, "webhook_endpoint_deleted")
 	}
 	want(b.live, routes[1], 200, "") // what was sent can still be seen
 	if after := tickets(); after != before {

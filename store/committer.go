@@ -17,10 +17,11 @@ type CommitterOptions struct {
 	MaxBatch int           // writes in one transaction; default 64
 	Lanes    int           // transactions at the same time; default 1
 	Timeout  time.Duration // of one transaction; default 20 s
+	Linger   time.Duration // how long a first write waits for others; default not at all
 }
 
-// A Committer turns concurrent writes into few transactions without adding
-// delay: while one batch commits, the next collects. Postgres pays one fsync
+// A Committer turns concurrent writes into few transactions, without adding
+// delay unless asked to: while one batch commits, the next collects. Postgres pays one fsync
 // and a handful of round trips for a whole batch.
 type Committer[In, Out any] struct {
 	commit func(context.Context, []In) ([]Out, error)
@@ -107,13 +108,32 @@ func (c *Committer[In, Out]) run() {
 	}
 }
 
-// collect adds the writes that already wait.
+// collect adds the writes that already wait, or come while the first lingers.
 func (c *Committer[In, Out]) collect(batch []write[In, Out]) []write[In, Out] {
+	if c.opts.Linger > 0 {
+		batch = c.linger(batch)
+	}
 	for len(batch) < c.opts.MaxBatch {
 		select {
 		case w := <-c.in:
 			batch = append(batch, w)
 		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (c *Committer[In, Out]) linger(batch []write[In, Out]) []write[In, Out] {
+	over := time.NewTimer(c.opts.Linger)
+	defer over.Stop()
+	for len(batch) < c.opts.MaxBatch {
+		select {
+		case w := <-c.in:
+			batch = append(batch, w)
+		case <-over.C:
+			return batch
+		case <-c.stop:
 			return batch
 		}
 	}

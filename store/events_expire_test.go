@@ -28,7 +28,7 @@ func TestExpireEvents(t *testing.T) {
 		t.Fatal(oldest, err)
 	}
 	left := func() []string {
-		return b.strings(t, `SELECT id FROM event JOIN webhook_delivery ON event_id = id ORDER BY id`)
+		return b.lines(t, `SELECT id FROM event JOIN webhook_delivery ON event_id = id ORDER BY id`)
 	}
 	for i, c := range []struct {
 		from, to time.Duration // ago
@@ -48,13 +48,13 @@ func TestExpireEvents(t *testing.T) {
 		}
 	}
 	want := []string{ids[0] + " running", ids[3] + " available", ids[4] + " available"}
-	if diff := cmp.Diff(want, b.tickets(t)); diff != "" {
+	if diff := cmp.Diff(want, b.errandTickets(t)); diff != "" {
 		t.Errorf("tickets (-want +got):\n%s", diff)
 	}
 	if n, err := b.ExpireEvents(t.Context(), now.Add(-41*time.Hour), now.Add(time.Hour), 1); n != 1 || err != nil || len(left()) != 1 {
 		t.Errorf("a limit of one: %d, %v, %v are left", n, err, left())
 	}
-	if len(b.strings(t, `SELECT id FROM generation`)) != len(ages) {
+	if len(b.lines(t, `SELECT id FROM generation`)) != len(ages) {
 		t.Error("a generation is gone with its events")
 	}
 }
@@ -64,12 +64,12 @@ func TestExpireWebhookSecrets(t *testing.T) {
 	b := setup(t)
 	now := time.Now()
 	for n, expires := range []any{nil, now.Add(-time.Minute), now.Add(time.Minute)} {
-		b.exec(t, `INSERT INTO webhook_secret (owner, n, org_id, sealed, last4, expires_at) VALUES ('whep_1', $1, 'org_1', 'x', 'abc=', $2)`, n, expires)
+		b.exec(t, `INSERT INTO webhook_secret (owner, n, org_id, sealed, last4, expires_at) VALUES ('whep_1', $1, 'org_1', 'x', 'abcd', $2)`, n, expires)
 	}
 	if err := b.ExpireWebhookSecrets(t.Context(), now); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"0", "2"}, b.strings(t, `SELECT n::text FROM webhook_secret ORDER BY n`)); diff != "" {
+	if diff := cmp.Diff([]string{"0", "2"}, b.lines(t, `SELECT n::text FROM webhook_secret ORDER BY n`)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

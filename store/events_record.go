@@ -9,7 +9,7 @@ package store
 func recordEvents(from, after string) string {
 	return numberEvents(from, after) + `, addressed AS MATERIALIZED (
 			SELECT o.event_id, o.org_id, o.project_id, e.id AS endpoint_id,
-				e.disabled_at IS NULL AS sends, e.failing_since IS NULL AS healthy
+				e.disabled_at IS NULL AS sends, ` + answersSQL("e") + ` AS healthy
 			FROM occurrence AS o JOIN webhook_endpoint AS e ON e.org_id = o.org_id
 			WHERE e.deleted_at IS NULL AND e.test = o.test AND (e.project_id IS NULL OR e.project_id = o.project_id)
 				AND ` + matchesSQL("e.events", "o.type") + `
@@ -48,6 +48,12 @@ func numberEvents(from, after string) string {
 		)`
 }
 
+// answersSQL tells whether an endpoint has answered of late: a failure or two are
+// no reason to keep it waiting for what else happens.
+func answersSQL(endpoint string) string {
+	return `(` + endpoint + `.failing_since IS NULL OR ` + endpoint + `.failing_since > now() - interval '1 minute')`
+}
+
 // matchesSQL tells whether patterns select a type.
 func matchesSQL(patterns, eventType string) string {
 	return patterns + ` && ARRAY['*', split_part(` + eventType + `, '.', 1) || '.*', ` + eventType + `]`
@@ -60,25 +66,30 @@ func matchesSQL(patterns, eventType string) string {
 // @sender, if not empty, is the worker that will attempt healthy ones at once; the
 // tickets are there at @net_at in case it does not. Those of an endpoint that does
 // not answer wait until the watch lets them through, a few at a time.
-const queueDeliveries = `errand AS (
-			INSERT INTO ` + RiverSchema + `.river_job (args, kind, max_attempts, priority, queue, state, scheduled_at)
-			SELECT jsonb_build_object('event', event_id, 'endpoint', endpoint_id), @errand_kind, @ticket_attempts, 1, @errand_queue,
-				CASE WHEN healthy AND @sender = '' THEN 'available' ELSE 'pending' END::` + RiverSchema + `.river_job_state,
-				CASE WHEN healthy AND @sender <> '' THEN @net_at::timestamptz ELSE (SELECT clock_timestamp()) END
-			FROM addressed
-			WHERE sends
-			ORDER BY event_id, endpoint_id
-			RETURNING id, args ->> 'event' AS event_id, args ->> 'endpoint' AS endpoint_id, queue, state, scheduled_at
+var queueDeliveries = `errand AS (` + insertErrands("addressed WHERE sends",
+	"CASE WHEN healthy AND @sender = '' THEN 'available' ELSE 'pending' END",
+	"CASE WHEN healthy AND @sender <> '' THEN @net_at::timestamptz ELSE (SELECT clock_timestamp()) END") + `
 		), delivery AS (
 			INSERT INTO webhook_delivery (endpoint_id, event_id, org_id, project_id, state, ticket, sender, next_attempt_at, created_at)
 			SELECT a.endpoint_id, a.event_id, a.org_id, a.project_id, CASE WHEN a.sends THEN 'pending' ELSE 'held' END,
 				errand.id, nullif(@sender, ''), errand.scheduled_at, now()
 			FROM addressed AS a LEFT JOIN errand USING (event_id, endpoint_id)
 			RETURNING endpoint_id, event_id, ticket, sender IS NOT NULL AND next_attempt_at = @net_at AS at_once
-		), errands_announced AS (
-			SELECT count(pg_notify('` + RiverSchema + `.river_insert', jsonb_build_object('queue', queue)::text))
-			FROM (SELECT DISTINCT queue FROM errand WHERE state = 'available') AS q
+		), errands_announced AS (` + announceTickets("errand WHERE state = 'available'") + `
 		)`
+
+// insertErrands returns the statement that makes a ticket for each delivery in
+// from, a relation with event_id and endpoint_id, in a state and at a time that are
+// SQL. It returns id, event_id, endpoint_id, queue, state and scheduled_at.
+func insertErrands(from, state, at string) string {
+	return `
+			INSERT INTO ` + RiverSchema + `.river_job (args, kind, max_attempts, priority, queue, state, scheduled_at)
+			SELECT jsonb_build_object('event', event_id, 'endpoint', endpoint_id), @errand_kind, @ticket_attempts, 1, @errand_queue,
+				(` + state + `)::` + RiverSchema + `.river_job_state, ` + at + `
+			FROM ` + from + `
+			ORDER BY event_id, endpoint_id
+			RETURNING id, args ->> 'event' AS event_id, args ->> 'endpoint' AS endpoint_id, queue, state, scheduled_at`
+}
 
 // withDeliveries adds the arguments of recordEvents for events that nobody
 // attempts to deliver at once.

@@ -82,8 +82,8 @@ func deliveryArgs(scope Scope, endpointID, eventID string) pgx.NamedArgs {
 
 // endpointSQL finds an endpoint of a scope, one that was deleted included: what was
 // sent to it can be looked up as long as it is kept.
-const endpointSQL = `
-			SELECT deleted_at IS NOT NULL AS deleted, disabled_at IS NOT NULL AS disabled, failing_since IS NULL AS healthy
+var endpointSQL = `
+			SELECT deleted_at IS NOT NULL AS deleted, disabled_at IS NOT NULL AS disabled, ` + answersSQL("webhook_endpoint") + ` AS healthy
 			FROM webhook_endpoint
 			WHERE id = @endpoint_id AND org_id = @org_id AND project_id = @project_id AND test = @test
 			UNION ALL

@@ -2,18 +2,10 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-)
-
-var (
-	// ErrEndpointDisabled reports an endpoint that is sent nothing until it is enabled.
-	ErrEndpointDisabled = errors.New("the endpoint is disabled")
-	// ErrEndpointDeleted reports an endpoint that will never be sent anything again.
-	ErrEndpointDeleted = errors.New("the endpoint is deleted")
 )
 
 // MaxReplay is the most deliveries that one Replay queues.
@@ -25,17 +17,12 @@ const MaxReplay = 1000
 // the others wait until the watch lets them through, a few at a time. A ticket that
 // has begun is left to find out that it is no longer the rightful one. The caller's
 // query must read "errands_announced", which has one row.
-const requeueDeliveries = `dropped AS (
+var requeueDeliveries = `dropped AS (
 			DELETE FROM ` + RiverSchema + `.river_job AS j
 			USING chosen
 			WHERE j.id = chosen.ticket AND j.state IN ('available', 'pending', 'retryable', 'scheduled')
-		), errand AS (
-			INSERT INTO ` + RiverSchema + `.river_job (args, kind, max_attempts, priority, queue, state, scheduled_at)
-			SELECT jsonb_build_object('event', event_id, 'endpoint', @endpoint_id::text), @errand_kind, @ticket_attempts, 1, @errand_queue,
-				CASE WHEN at_once THEN 'available' ELSE 'pending' END::` + RiverSchema + `.river_job_state, (SELECT clock_timestamp())
-			FROM chosen
-			ORDER BY event_id
-			RETURNING id, args ->> 'event' AS event_id, queue, state, scheduled_at
+		), errand AS (` + insertErrands("(SELECT event_id, @endpoint_id::text AS endpoint_id, at_once FROM chosen) AS c",
+	"CASE WHEN at_once THEN 'available' ELSE 'pending' END", "(SELECT clock_timestamp())") + `
 		), requeued AS (
 			UPDATE webhook_delivery AS d
 			SET state = 'pending', tries = 0, ticket = errand.id, sender = NULL,

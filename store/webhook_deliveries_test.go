@@ -9,29 +9,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/nanobanana/nanobanana/store"
 )
-
-// reach is what the project's live keys reach.
-func (b *bundle) reach() store.Scope {
-	return store.Scope{OrgID: b.project.OrgID, ProjectID: b.project.ID}
-}
-
-// strings returns the text that a query has in each row.
-func (b *bundle) strings(t *testing.T, sql string, args ...any) []string {
-	t.Helper()
-	rows, err := b.Pool().Query(t.Context(), sql, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
-}
 
 // queuedEvent makes a generation and returns the id of its first event.
 func (b *bundle) queuedEvent(t *testing.T, change func(*store.NewGeneration)) string {
@@ -44,10 +24,10 @@ func (b *bundle) queuedEvent(t *testing.T, change func(*store.NewGeneration)) st
 	return events[0].ID
 }
 
-// tickets lists all tickets of deliveries: event, and state.
-func (b *bundle) tickets(t *testing.T) []string {
+// errandTickets lists all tickets of deliveries: event, and state.
+func (b *bundle) errandTickets(t *testing.T) []string {
 	t.Helper()
-	return b.strings(t, `SELECT (args ->> 'event') || ' ' || state FROM river.river_job WHERE kind = 'webhook' ORDER BY args ->> 'event', id`)
+	return b.lines(t, `SELECT (args ->> 'event') || ' ' || state FROM river.river_job WHERE kind = 'webhook' ORDER BY args ->> 'event', id`)
 }
 
 func eventsOf(page []*store.KnownDelivery) (ids []string) {
@@ -82,7 +62,7 @@ func TestDeliveries_Pages(t *testing.T) {
 		{"types", store.DeliveryFilter{Types: []string{store.EventGenerationStarted}, Limit: 9}, []string{ids[4]}},
 		{"nothing", store.DeliveryFilter{State: store.DeliveryHeld, Limit: 9}, nil},
 	} {
-		page, err := b.Deliveries(t.Context(), b.reach(), endpoint, c.filter)
+		page, err := b.Deliveries(t.Context(), b.scope(), endpoint, c.filter)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,8 +82,8 @@ func TestDeliveries_Scope(t *testing.T) {
 	event := b.queuedEvent(t, func(g *store.NewGeneration) { g.WebhookURL, g.WebhookEvents = &url, []string{"*"} })
 	b.exec(t, `UPDATE webhook_endpoint SET deleted_at = now() WHERE id = $1`, deleted)
 	b.exec(t, `UPDATE webhook_delivery SET state = 'failed'`)
-	before := b.tickets(t)
-	own := b.reach()
+	before := b.errandTickets(t)
+	own := b.scope()
 	for name, c := range map[string]struct {
 		scope    store.Scope
 		endpoint string
@@ -137,7 +117,7 @@ func TestDeliveries_Scope(t *testing.T) {
 			t.Errorf("%s: replay: %v", name, err)
 		}
 	}
-	if diff := cmp.Diff(before, b.tickets(t)); diff != "" {
+	if diff := cmp.Diff(before, b.errandTickets(t)); diff != "" {
 		t.Errorf("tickets (-before +after):\n%s", diff)
 	}
 }
@@ -172,15 +152,15 @@ func TestRedeliver(t *testing.T) {
 			}
 			b.exec(t, `UPDATE river.river_job SET state = $1::text::river.river_job_state,
 				finalized_at = CASE WHEN $1 = 'completed' THEN now() END WHERE kind = 'webhook'`, c.ticket)
-			before, err := b.Delivery(t.Context(), b.reach(), endpoint, event)
+			before, err := b.Delivery(t.Context(), b.scope(), endpoint, event)
 			if err != nil {
 				t.Fatal(err)
 			}
-			after, err := b.Redeliver(t.Context(), b.reach(), endpoint, event)
+			after, err := b.Redeliver(t.Context(), b.scope(), endpoint, event)
 			if !errors.Is(err, c.want) {
 				t.Fatal(err)
 			}
-			states := b.strings(t, `SELECT state::text FROM river.river_job WHERE kind = 'webhook' ORDER BY state::text`)
+			states := b.lines(t, `SELECT state::text FROM river.river_job WHERE kind = 'webhook' ORDER BY state::text`)
 			if diff := cmp.Diff(c.tickets, states); diff != "" {
 				t.Errorf("tickets (-want +got):\n%s", diff)
 			}
@@ -193,7 +173,7 @@ func TestRedeliver(t *testing.T) {
 			if diff := cmp.Diff(&want, after); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			rightful := b.strings(t, `SELECT format('%s %s %s', j.state, j.args, d.sender IS NULL AND d.next_attempt_at = j.scheduled_at)
+			rightful := b.lines(t, `SELECT format('%s %s %s', j.state, j.args, d.sender IS NULL AND d.next_attempt_at = j.scheduled_at)
 				FROM webhook_delivery AS d JOIN river.river_job AS j ON j.id = d.ticket`)
 			args := fmt.Sprintf(` {"event": "%s", "endpoint": "%s"} t`, event, endpoint)
 			if diff := cmp.Diff([]string{c.tickets[0] + args}, rightful); diff != "" {
@@ -211,16 +191,16 @@ func TestRedeliver_AtOnceLeavesOneTicket(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if _, err := b.Redeliver(t.Context(), b.reach(), endpoint, event); err != nil {
+			if _, err := b.Redeliver(t.Context(), b.scope(), endpoint, event); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
-	if diff := cmp.Diff([]string{event + " available"}, b.tickets(t)); diff != "" {
+	if diff := cmp.Diff([]string{event + " available"}, b.errandTickets(t)); diff != "" {
 		t.Errorf("tickets (-want +got):\n%s", diff)
 	}
-	if n := b.strings(t, `SELECT 'x' FROM webhook_delivery AS d JOIN river.river_job AS j ON j.id = d.ticket`); len(n) != 1 {
+	if n := b.lines(t, `SELECT 'x' FROM webhook_delivery AS d JOIN river.river_job AS j ON j.id = d.ticket`); len(n) != 1 {
 		t.Error("the ticket is not the delivery's")
 	}
 }
@@ -230,7 +210,7 @@ func TestRedeliver_RequestAfterRemoval(t *testing.T) {
 	b := setup(t)
 	url := "https://example.com"
 	event := b.queuedEvent(t, func(g *store.NewGeneration) { g.WebhookURL, g.WebhookEvents = &url, []string{"*"} })
-	if d, err := b.Redeliver(t.Context(), b.reach(), store.EndpointRequest, event); err != nil || d.EndpointID != store.EndpointRequest {
+	if d, err := b.Redeliver(t.Context(), b.scope(), store.EndpointRequest, event); err != nil || d.EndpointID != store.EndpointRequest {
 		t.Fatalf("%+v, %v", d, err)
 	}
 	id, _ := store.GenerationOfEvent(event)
@@ -244,7 +224,7 @@ func TestRedeliver_RequestAfterRemoval(t *testing.T) {
 	if err != nil || g.WebhookURL != nil || g.WebhookEvents != nil {
 		t.Errorf("%+v, %v", g, err)
 	}
-	if _, err := b.Redeliver(t.Context(), b.reach(), store.EndpointRequest, event); !errors.Is(err, store.ErrEndpointDeleted) {
+	if _, err := b.Redeliver(t.Context(), b.scope(), store.EndpointRequest, event); !errors.Is(err, store.ErrEndpointDeleted) {
 		t.Errorf("%v", err)
 	}
 }
@@ -286,14 +266,14 @@ func TestReplay_Selects(t *testing.T) {
 			want = append(want, ids[i]+" pending")
 			last = ids[i]
 		}
-		replay, err := b.Replay(t.Context(), b.reach(), endpoint, c.r)
+		replay, err := b.Replay(t.Context(), b.scope(), endpoint, c.r)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(&store.Replay{Queued: len(want), Last: last}, replay); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
-		if tickets = b.tickets(t); !slices.Equal(want, tickets) {
+		if tickets = b.errandTickets(t); !slices.Equal(want, tickets) {
 			t.Errorf("%s: tickets (-want +got):\n%s", c.name, cmp.Diff(want, tickets))
 		}
 		b.exec(t, `DELETE FROM river.river_job WHERE kind = 'webhook'`)
@@ -301,7 +281,7 @@ func TestReplay_Selects(t *testing.T) {
 			b.exec(t, `UPDATE webhook_delivery SET state = $1, ticket = NULL WHERE event_id = $2 AND endpoint_id = $3`, state, ids[i], endpoint)
 		}
 	}
-	if pending := b.strings(t, `SELECT event_id FROM webhook_delivery WHERE endpoint_id = $1 AND state = 'pending'`, other); !slices.Equal(pending, ids[3:4]) {
+	if pending := b.lines(t, `SELECT event_id FROM webhook_delivery WHERE endpoint_id = $1 AND state = 'pending'`, other); !slices.Equal(pending, ids[3:4]) {
 		t.Errorf("another endpoint's are pending: %v", pending)
 	}
 }
@@ -318,25 +298,25 @@ func TestReplay_InParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := store.ReplayRange{States: []string{"held"}}
-	if _, err := b.Replay(t.Context(), b.reach(), endpoint, r); !errors.Is(err, store.ErrEndpointDisabled) {
+	if _, err := b.Replay(t.Context(), b.scope(), endpoint, r); !errors.Is(err, store.ErrEndpointDisabled) {
 		t.Fatal(err)
 	}
-	if tickets := b.tickets(t); len(tickets) > 0 {
+	if tickets := b.errandTickets(t); len(tickets) > 0 {
 		t.Fatalf("%d tickets to a disabled endpoint", len(tickets))
 	}
 	b.exec(t, `UPDATE webhook_endpoint SET disabled_at = NULL, disabled_reason = NULL`)
-	first, err := b.Replay(t.Context(), b.reach(), endpoint, r)
+	first, err := b.Replay(t.Context(), b.scope(), endpoint, r)
 	if err != nil || first.Queued != store.MaxReplay || !first.More {
 		t.Fatalf("%+v, %v", first, err)
 	}
 	// A part that was attempted meanwhile is not replayed twice.
 	b.exec(t, `UPDATE webhook_delivery SET state = 'held' WHERE state = 'pending' AND event_id < $1`, first.Last)
 	r.After = first.Last
-	rest, err := b.Replay(t.Context(), b.reach(), endpoint, r)
+	rest, err := b.Replay(t.Context(), b.scope(), endpoint, r)
 	if err != nil || rest.Queued != 7 || rest.More {
 		t.Fatalf("%+v, %v", rest, err)
 	}
-	if n := len(b.tickets(t)); n != store.MaxReplay+7 {
+	if n := len(b.errandTickets(t)); n != store.MaxReplay+7 {
 		t.Errorf("%d tickets", n)
 	}
 }
@@ -355,23 +335,23 @@ func TestReplay_BesideRedeliver(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			if _, err := b.Replay(t.Context(), b.reach(), endpoint, store.ReplayRange{States: []string{"failed"}}); err != nil {
+			if _, err := b.Replay(t.Context(), b.scope(), endpoint, store.ReplayRange{States: []string{"failed"}}); err != nil {
 				t.Error(err)
 			}
 		})
 		wg.Go(func() {
 			for _, id := range ids {
-				if _, err := b.Redeliver(t.Context(), b.reach(), endpoint, id); err != nil {
+				if _, err := b.Redeliver(t.Context(), b.scope(), endpoint, id); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if n := len(b.tickets(t)); n != len(ids) {
+	if n := len(b.errandTickets(t)); n != len(ids) {
 		t.Errorf("%d tickets for %d deliveries", n, len(ids))
 	}
-	if n := b.strings(t, `SELECT 'x' FROM webhook_delivery AS d JOIN river.river_job AS j ON j.id = d.ticket AND j.args ->> 'event' = d.event_id`); len(n) != len(ids) {
+	if n := b.lines(t, `SELECT 'x' FROM webhook_delivery AS d JOIN river.river_job AS j ON j.id = d.ticket AND j.args ->> 'event' = d.event_id`); len(n) != len(ids) {
 		t.Errorf("%d of %d tickets are their deliveries'", len(n), len(ids))
 	}
 }

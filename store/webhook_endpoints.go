@@ -12,8 +12,12 @@ import (
 // MaxWebhookEndpoints is how many endpoints a project may have.
 const MaxWebhookEndpoints = 50
 
-// ErrTooManyEndpoints reports a project with MaxWebhookEndpoints.
-var ErrTooManyEndpoints = errors.New("the project has as many webhook endpoints as it may have")
+// Why an endpoint can not do what is asked of it.
+var (
+	ErrTooManyEndpoints = errors.New("the project has as many webhook endpoints as it may have")
+	ErrEndpointDisabled = errors.New("the webhook endpoint is disabled")
+	ErrEndpointDeleted  = errors.New("the webhook endpoint is deleted")
+)
 
 // A WebhookEndpoint is a URL of a customer's that is told of events.
 type WebhookEndpoint struct {

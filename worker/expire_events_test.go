@@ -17,8 +17,8 @@ func TestExpireEvents(t *testing.T) {
 	t.Parallel()
 	b := setupIdle(t)
 	b.exec(t, `
-		INSERT INTO webhook_endpoint (id, org_id, project_id, test, url, events, description, api_version, failing_since)
-		VALUES ('whep_1', $1, $2, false, 'https://example.com', '{*}', '', '2026-11-01', now())`, b.project.OrgID, b.project.ID)
+		INSERT INTO webhook_endpoint (id, org_id, project_id, test, url, events, description, api_version)
+		VALUES ('whep_1', $1, $2, false, 'https://example.com', '{*}', '', '2026-11-01')`, b.project.OrgID, b.project.ID)
 	days := []float64{60, 45, 30.01, 29.99, 0}
 	var ids []string
 	for i, age := range days {
@@ -30,8 +30,9 @@ func TestExpireEvents(t *testing.T) {
 	}
 	b.exec(t, `DELETE FROM river.river_job WHERE kind = 'generate'`) // nobody is to begin
 	b.exec(t, `UPDATE generation SET held_at = now()`)
-	b.exec(t, `INSERT INTO webhook_secret (owner, n, org_id, sealed, expires_at)
-		VALUES ('whep_1', 1, 'o', 'x', now() - interval '1 minute'), ('whep_1', 2, 'o', 'x', now() + interval '1 hour'), ('whep_1', 3, 'o', 'x', NULL)`)
+	b.exec(t, `UPDATE river.river_job SET state = 'pending', scheduled_at = now() + interval '1 day' WHERE kind = 'webhook'`)
+	b.exec(t, `INSERT INTO webhook_secret (owner, n, org_id, sealed, last4, expires_at)
+		VALUES ('whep_1', 1, 'o', 'x', 'abcd', now() - interval '1 minute'), ('whep_1', 2, 'o', 'x', 'abcd', now() + interval '1 hour'), ('whep_1', 3, 'o', 'x', 'abcd', NULL)`)
 	b.start(t, nil)
 	left := func(sql string) []string {
 		rows, err := b.db.Pool().Query(t.Context(), sql)

@@ -122,6 +122,7 @@ func (w *Worker) finish(ctx context.Context, outcome *store.Outcome) (bool, erro
 			own, err = w.opts.DB.Finished(ctx, outcome)
 		}
 		if err == nil {
+			w.courier.sendAtOnce(finished.Errands)
 			return own, nil
 		}
 		w.opts.Logger.Warn("finish failed, trying again", "generation", outcome.GenerationID, "error", err)

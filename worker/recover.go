@@ -56,6 +56,7 @@ func (w *Worker) keepWatch(ctx context.Context) {
 		if !first && turn%anyTurns != 0 {
 			continue
 		}
+		w.step(ctx, "release webhooks", w.releaseErrands)
 		if turn%admitTurns == 0 {
 			w.step(ctx, "admit", func(ctx context.Context) error { _, err := w.opts.DB.AdmitHeld(ctx); return err })
 		}
@@ -152,6 +153,9 @@ func (w *Worker) takeOver(ctx context.Context, v *watch) (first bool, err error)
 		if tickets, err = w.opts.DB.SilentTickets(ctx, silent); err != nil {
 			return first, err
 		}
+	}
+	if err := w.recoverErrands(ctx, silent); err != nil {
+		return first, err
 	}
 	if len(tickets)+len(own) == 0 {
 		return first, nil

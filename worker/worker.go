@@ -20,6 +20,9 @@ import (
 
 	"github.com/nanobanana/nanobanana/imaging"
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/jobs/egress"
+	"github.com/nanobanana/nanobanana/jobs/view"
+	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/providers"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
@@ -33,14 +36,12 @@ const (
 	callTime = 200 * time.Second
 	// finishPatience is how long a run's outcome waits for the database.
 	finishPatience = 2 * time.Minute
-	// netAfter is when someone else attempts a delivery that this worker was to
-	// attempt at once: no attempt takes so long.
-	netAfter = 30 * time.Second
 	// rescueAfter is when River itself takes a run for dead: no run goes on so long.
 	rescueAfter = jobTimeout + finishPatience + time.Minute
 )
 
-// Options configure a Worker. DB, QueueDB, Blobs and Simulator are required.
+// Options configure a Worker. DB, QueueDB, Blobs,
+// Simulator, Keyring and View are required.
 type Options struct {
 	DB      *store.DB // the application's connections
 	QueueDB *store.DB // River's own connections to the same database
@@ -53,6 +54,13 @@ type Options struct {
 	// Live makes the rest. Without routes such generations wait, and fail in
 	// the end, for a worker that has some.
 	Live providers.ChainOptions
+
+	// Webhooks are signed with Keyring, tell what View shows with addresses below
+	// BaseURL, and reach what Egress permits.
+	Keyring *webhook.Keyring
+	View    *view.Viewer
+	BaseURL string
+	Egress  egress.Policy
 
 	Imaging     *imaging.Converter // default: a budget of 256 MiB
 	SpoolDir    string             // where images wait for storage; default os.TempDir
@@ -70,6 +78,8 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Backoff is the wait after the nth failed run; default 1 s doubling to 30 s.
 	Backoff func(n int) time.Duration
+	// Now is the clock of the webhooks' schedule; default time.Now.
+	Now func() time.Time
 }
 
 func (o Options) withDefaults() Options {
@@ -95,6 +105,9 @@ func (o Options) withDefaults() Options {
 	if o.Backoff == nil {
 		o.Backoff = func(n int) time.Duration { return min(time.Second<<(n-1), 30*time.Second) }
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Imaging == nil {
 		o.Imaging = imaging.NewConverter(imaging.ConverterOptions{Limits: limits})
 	}
@@ -112,7 +125,9 @@ type Worker struct {
 	full     atomic.Bool              // the spool directory had no room for a picture
 	stopping atomic.Bool              // work that nobody waits for is to be put off
 	roll     roll
+	progress progress
 	pulse    pulse
+	courier  *courier
 	ending   context.CancelFunc // of the heartbeat and the watch
 	ended    sync.WaitGroup
 	claims   *store.Committer[store.Ticket, claimed]
@@ -125,6 +140,7 @@ func New(opts Options) (*Worker, error) {
 	opts.DB = opts.DB.WithCaps(jobs.Caps())
 	w := &Worker{
 		opts: opts, roll: roll{tickets: map[int64]*active{}}, news: news{wake: make(chan struct{}, 1)},
+		progress: progress{runs: map[string]advance{}},
 		further: map[string]chan struct{}{
 			jobs.QueueGenerate: make(chan struct{}, opts.Concurrency),
 			jobs.QueueBatch:    make(chan struct{}, opts.BatchConcurrency),
@@ -135,6 +151,7 @@ func New(opts Options) (*Worker, error) {
 	}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &generate{w: w})
+	river.AddWorker(workers, &deliver{w: w})
 	river.AddWorker(workers, &deriveImages{w: w})
 	river.AddWorker(workers, &expireEvents{w: w})
 	river.AddWorker(workers, &expireImages{w: w})
@@ -159,6 +176,7 @@ func New(opts Options) (*Worker, error) {
 		Queues: map[string]river.QueueConfig{
 			jobs.QueueGenerate:    {MaxWorkers: opts.Concurrency},
 			jobs.QueueBatch:       {MaxWorkers: opts.BatchConcurrency},
+			jobs.QueueWebhook:     {MaxWorkers: deliverSlots},
 			jobs.QueueMaintenance: {MaxWorkers: 2},
 			jobs.QueueMedia:       {MaxWorkers: 1},
 		},
@@ -167,6 +185,7 @@ func New(opts Options) (*Worker, error) {
 		return nil, fmt.Errorf("make worker: %w", err)
 	}
 	w.river = client
+	w.courier = newCourier(w)
 	w.claims = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.claimBatch)
 	w.finishes = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.finishBatch)
 	return w, nil
@@ -202,7 +221,7 @@ func (w *Worker) claimBatch(ctx context.Context, tickets []store.Ticket) ([]clai
 
 // finishBatch writes outcomes together.
 func (w *Worker) finishBatch(ctx context.Context, outcomes []*store.Outcome) ([]store.Finish, error) {
-	return w.opts.DB.FinishGenerations(ctx, store.Sender{Worker: w.opts.ID, NetAt: time.Now().Add(netAfter)}, outcomes)
+	return w.opts.DB.FinishGenerations(ctx, store.Sender{Worker: w.opts.ID, NetAt: w.opts.Now().Add(netAfter)}, outcomes)
 }
 
 // ID names this worker in the rows it writes.
@@ -227,6 +246,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.ended.Go(func() { w.keepBeating(beating, conn) })
 	w.ended.Go(func() { w.keepWatch(beating) })
 	w.ended.Go(func() { w.tellFleet(beating) })
+	w.ended.Go(func() { w.tellProgress(beating) })
 	if err := w.river.Start(context.WithoutCancel(ctx)); err != nil {
 		end()
 		w.ended.Wait()
@@ -242,6 +262,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	err := w.river.Stop(ctx)
 	w.claims.Close()
 	w.finishes.Close()
+	w.courier.close(ctx)
 	// The heart beats to the last, or others would take over what still runs.
 	if w.ending != nil {
 		w.ending()
@@ -249,7 +270,8 @@ func (w *Worker) Stop(ctx context.Context) error {
 		w.tellRest(ctx)
 	}
 	if err == nil {
-		err = w.opts.DB.RemoveWorker(context.WithoutCancel(ctx), w.opts.ID)
+		_, hurryErr := w.opts.DB.HurryErrands(context.WithoutCancel(ctx), []string{w.opts.ID}, w.opts.Now(), netAfter)
+		err = errors.Join(hurryErr, w.opts.DB.RemoveWorker(context.WithoutCancel(ctx), w.opts.ID))
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("stop worker: %w", err)

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/jobs/egress"
+	"github.com/nanobanana/nanobanana/jobs/view"
+	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/providers"
 	"github.com/nanobanana/nanobanana/providers/gemini"
 	"github.com/nanobanana/nanobanana/providers/simulator"
@@ -75,6 +78,10 @@ func routes(p providers.Provider) providers.ChainOptions {
 	}
 }
 
+func keyring() *webhook.Keyring {
+	return webhook.NewKeyring("", "the database's secret, of 32 characters and more")
+}
+
 func (b *bundle) start(t *testing.T, change func(*worker.Options)) *worker.Worker {
 	t.Helper()
 	queueDB, err := store.Open(t.Context(), storetest.URL(b.db), store.Options{Queue: true, MaxConns: 6})
@@ -88,6 +95,8 @@ func (b *bundle) start(t *testing.T, change func(*worker.Options)) *worker.Worke
 	}
 	opts := worker.Options{
 		DB: b.db, QueueDB: queueDB, Blobs: b.blobs, Simulator: routes(provider), SpoolDir: b.blobs.TempDir(),
+		Keyring: keyring(), View: view.New(view.Options{SignImage: func(string) string { return "signed" }}),
+		BaseURL: "https://images.example.com", Egress: egress.Policy{Loopback: true},
 		Backoff: func(int) time.Duration { return 10 * time.Millisecond }, DrainTimeout: 200 * time.Millisecond,
 	}
 	if change != nil {

@@ -20,7 +20,7 @@ var allowed = map[string][]string{
 	"api/client":            {},
 	"billing":               {},
 	"imaging":               {},
-	"jobs":                  {"billing", "jobs/egress", "jobs/view", "jobs/webhook", "providers", "store"},
+	"jobs":                  {"billing", "jobs/egress", "jobs/webhook", "providers", "store"},
 	"jobs/egress":           {},
 	"jobs/view":             {"providers", "store"},
 	"jobs/webhook":          {},
@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"store/blobs/blobstest": {"store/blobs"},
 	"store/localpg":         {},
 	"store/storetest":       {"store", "store/localpg"},
-	"worker":                {"imaging", "jobs", "jobs/view", "providers", "store", "store/blobs"},
+	"worker":                {"imaging", "jobs", "jobs/egress", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
 }
 
 func TestImports(t *testing.T) {

@@ -11,12 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nanobanana/nanobanana/api"
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/jobs/egress"
+	"github.com/nanobanana/nanobanana/jobs/view"
 	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/providers/simulator"
 	"github.com/nanobanana/nanobanana/store"
@@ -110,6 +112,24 @@ func openKeyring(ctx context.Context, cfg *config, db *store.DB) (*webhook.Keyri
 
 // egressPolicy says which URLs customers may have webhooks sent to.
 func (c *config) egressPolicy() egress.Policy { return egress.Policy{Loopback: c.WebhookLoopback} }
+
+// openWebhooks adds what a worker needs to tell customers what happens.
+func (c *config) openWebhooks(ctx context.Context, db *store.DB, opts *worker.Options) (err error) {
+	_, signer, err := openKeys(ctx, c, db)
+	if err != nil {
+		return err
+	}
+	if opts.Keyring, err = openKeyring(ctx, c, db); err != nil {
+		return err
+	}
+	opts.View = view.New(view.Options{SignImage: signer.Sign, LiveProviders: c.liveProviders()})
+	opts.Egress, opts.BaseURL = c.egressPolicy(), strings.TrimSuffix(c.BaseURL, "/")
+	if opts.BaseURL == "" {
+		opts.BaseURL = "http://" + defaultListen
+		opts.Logger.Warn("NANOBANANA_BASE_URL is not set: the addresses in webhooks lead here", "base_url", opts.BaseURL)
+	}
+	return nil
+}
 
 // front is the REST front door of one process.
 type front struct {
@@ -216,6 +236,9 @@ func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.St
 		return fail(err)
 	}
 	if opts.Live, err = liveChain(cfg); err != nil {
+		return fail(err)
+	}
+	if err := cfg.openWebhooks(ctx, db, &opts); err != nil {
 		return fail(err)
 	}
 	opts.QueueDB, err = store.Open(ctx, cfg.DatabaseURL, store.Options{Name: "nanobanana queue", Queue: true, MaxConns: 8})

@@ -1,0 +1,166 @@
+package store_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// tickets counts the deliveries' tickets by state.
+func (b *bundle) tickets(t *testing.T) string {
+	t.Helper()
+	return strings.Join(b.lines(t, `
+		SELECT format('%s %s', state, count(*)) FROM river.river_job WHERE queue = 'webhook' GROUP BY state ORDER BY state::text`), ", ")
+}
+
+func (b *bundle) release(t *testing.T, at time.Time) int {
+	t.Helper()
+	n, err := b.ReleaseErrands(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (b *bundle) change(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	if _, err := b.Pool().Exec(t.Context(), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const allPending = `UPDATE river.river_job SET state = 'pending', scheduled_at = now() WHERE queue = 'webhook'`
+
+func TestReleaseErrands_OnlyWhatIsDue(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.errands(t, b.endpoint(t, []string{"generation.queued"}, ""), 2)
+	b.change(t, allPending)
+	b.change(t, `UPDATE river.river_job SET scheduled_at = now() + interval '1 hour' WHERE id = (SELECT max(id) FROM river.river_job WHERE queue = 'webhook')`)
+	now := time.Now().Add(time.Minute)
+	if n := b.release(t, now); n != 1 {
+		t.Errorf("%d released", n)
+	}
+	// A clock that is ahead lets it through to a queue that goes by its own.
+	if n := b.release(t, now.Add(time.Hour)); n != 1 {
+		t.Errorf("%d released an hour later", n)
+	}
+	if diff := cmp.Diff("available 2", b.tickets(t)); diff != "" {
+		t.Error(diff)
+	}
+	if late := b.lines(t, `SELECT id::text FROM river.river_job WHERE queue = 'webhook' AND scheduled_at > now()`); len(late) > 0 {
+		t.Error("it is available and not to be fetched yet")
+	}
+}
+
+func TestReleaseErrands_KeepsToTheRoom(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	failing := b.endpoint(t, []string{"generation.queued"}, "failing_since = now() - interval '2 minutes'")
+	healthy := b.endpoint(t, []string{"generation.queued"}, "")
+	b.errands(t, healthy, 40)
+	b.change(t, allPending)
+	now := time.Now().Add(time.Second)
+	if n := b.release(t, now); n != 34 {
+		t.Errorf("%d released", n)
+	}
+	perEndpoint := `SELECT count(*)::text FROM river.river_job WHERE queue = 'webhook' AND state = 'available' AND args ->> 'endpoint' = $1`
+	if diff := cmp.Diff([]string{"32"}, b.lines(t, perEndpoint, healthy)); diff != "" {
+		t.Errorf("healthy: %s", diff)
+	}
+	if diff := cmp.Diff([]string{"2"}, b.lines(t, perEndpoint, failing)); diff != "" {
+		t.Errorf("failing: %s", diff)
+	}
+	// While those run there is no room, and what was put off is in nobody's way.
+	b.change(t, `UPDATE river.river_job SET state = 'running' WHERE queue = 'webhook' AND state = 'available'`)
+	if n := b.release(t, now.Add(time.Minute)); n != 0 {
+		t.Errorf("%d more released", n)
+	}
+	b.change(t, `DELETE FROM river.river_job WHERE queue = 'webhook' AND state = 'running'`)
+	if n := b.release(t, now.Add(2*time.Minute)); n != 10 {
+		t.Errorf("%d released in the end", n)
+	}
+}
+
+func TestReleaseErrands_EndsWhatLeadsNowhere(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.errands(t, b.endpoint(t, []string{"generation.queued"}, ""), 3)
+	b.change(t, allPending)
+	b.change(t, `UPDATE webhook_delivery SET state = 'delivered', ticket = NULL WHERE event_id = (SELECT min(event_id) FROM webhook_delivery)`)
+	b.change(t, `UPDATE webhook_delivery SET ticket = ticket + 100 WHERE event_id = (SELECT max(event_id) FROM webhook_delivery)`)
+	if n := b.release(t, time.Now().Add(time.Second)); n != 1 {
+		t.Errorf("%d released", n)
+	}
+	if diff := cmp.Diff("available 1", b.tickets(t)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestHurryErrands_OfTheNamedAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.endpoint(t, []string{"generation.failed"}, "")
+	now := time.Now()
+	for _, name := range []string{"dead", "alive"} {
+		c := b.claim(t, b.queued(t, nil).ID)
+		outcome := &store.Outcome{GenerationID: c.ID, Fence: c.Fence, Status: store.StatusFailed, Error: &store.GenerationError{Code: "provider_error"}}
+		if _, err := b.FinishGenerations(t.Context(), store.Sender{Worker: name, NetAt: now.Add(30 * time.Second)}, []*store.Outcome{outcome}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := b.release(t, now.Add(time.Second)); n != 0 {
+		t.Errorf("%d released before the net", n)
+	}
+	if n, err := b.HurryErrands(t.Context(), []string{"dead"}, now, 30*time.Second); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if n := b.release(t, now.Add(time.Second)); n != 1 {
+		t.Errorf("%d released", n)
+	}
+	if n := b.release(t, now.Add(31*time.Second)); n != 1 {
+		t.Errorf("%d released after the net", n)
+	}
+}
+
+func TestRetakeErrands(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := b.errands(t, b.endpoint(t, []string{"generation.queued"}, ""), 4)
+	b.change(t, `INSERT INTO worker (id, slots, batch_slots) VALUES ('dead', 1, 1), ('alive', 1, 1)`)
+	run := func(i int, worker, since string) {
+		b.change(t, `UPDATE river.river_job SET state = 'running', attempted_at = now() - $3::interval, attempted_by = ARRAY[$2] WHERE id = $1`, e[i].Ticket, worker, since)
+	}
+	run(0, "dead", "1 second")
+	run(1, "alive", "1 second")
+	run(2, "alive", "2 minutes") // nobody knows of it
+	run(3, "dead", "1 second")
+	b.change(t, `UPDATE webhook_delivery SET state = 'delivered', ticket = NULL WHERE event_id = $1`, e[3].EventID)
+	beats, err := b.Beats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var silent []store.Silence
+	for _, s := range beats {
+		if s.Worker == "dead" {
+			silent = append(silent, s)
+		}
+	}
+	if n, err := b.RetakeErrands(t.Context(), silent, time.Minute); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	if diff := cmp.Diff("available 2, cancelled 3, running 1", b.tickets(t)); diff != "" {
+		t.Error(diff)
+	}
+	want := []string{
+		"pending tries=0 attempts=0 logged=0 ticket=available", "pending tries=0 attempts=0 logged=0 ticket=running",
+		"pending tries=0 attempts=0 logged=0 ticket=available", "delivered tries=0 attempts=0 logged=0 ticket=none",
+	}
+	if diff := cmp.Diff(want, b.deliveries(t)); diff != "" {
+		t.Error(diff)
+	}
+}

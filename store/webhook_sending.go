@@ -1,0 +1,226 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A Sending is everything that one attempt of a delivery needs.
+type Sending struct {
+	Errand
+	OrgID     string
+	ProjectID string
+	Tries     int // attempts before this one since it was last queued
+	Attempts  int // of all time
+	Event     Event
+
+	URL     string // empty where the customer has taken it back
+	Stopped bool   // the endpoint is disabled or deleted: nothing is sent
+	Failing bool   // the endpoint's latest attempt failed
+
+	Secrets [][]byte // sealed, those that have not expired, newest first
+
+	// Of the generation that the event is of, if any.
+	Generation *Generation
+	Images     []*Image
+	Calls      []*Attempt
+	Told       int // attempts to tell its webhook_url so far
+}
+
+// SecretOwner is whose secrets sign the delivery: the endpoint's own, or for a
+// webhook_url the project's.
+func (s *Sending) SecretOwner() string { return secretOwner(s.EndpointID, s.ProjectID) }
+
+func secretOwner(endpointID, projectID string) string {
+	if endpointID == EndpointRequest {
+		return projectID
+	}
+	return endpointID
+}
+
+// sendingRow is what one row tells of a Sending.
+type sendingRow struct {
+	EndpointID     string
+	EventID        string
+	Ticket         int64
+	OrgID          string
+	ProjectID      string
+	Tries          int
+	Attempts       int
+	Sequence       int64
+	Type           string
+	Test           bool
+	EventCreatedAt time.Time
+	Data           []byte
+	URL            *string
+	Stopped        bool
+	Failing        bool
+}
+
+const sendingsSQL = `
+		SELECT d.endpoint_id, d.event_id, d.ticket, d.org_id, d.project_id, d.tries, d.attempts,
+			e.sequence, e.type, e.test, e.created_at AS event_created_at, e.data,
+			p.url, coalesce(p.disabled_at IS NOT NULL OR p.deleted_at IS NOT NULL, false) AS stopped,
+			coalesce(p.failing_since IS NOT NULL, false) AS failing
+		FROM unnest(@endpoints::text[], @events::text[], @tickets::bigint[]) AS t (endpoint_id, event_id, ticket)
+		JOIN webhook_delivery AS d USING (endpoint_id, event_id, ticket)
+		JOIN event AS e ON e.id = d.event_id
+		LEFT JOIN webhook_endpoint AS p ON p.id = d.endpoint_id
+		WHERE d.state = 'pending'`
+
+const sendingSecretsSQL = `
+		SELECT owner, sealed FROM webhook_secret
+		WHERE owner IN (
+				SELECT CASE d.endpoint_id WHEN '` + EndpointRequest + `' THEN d.project_id ELSE d.endpoint_id END
+				FROM unnest(@endpoints::text[], @events::text[]) AS t (endpoint_id, event_id)
+				JOIN webhook_delivery AS d USING (endpoint_id, event_id)
+			)
+			AND (expires_at IS NULL OR expires_at > now())
+		ORDER BY owner, n DESC`
+
+// Sendings reads what attempts of deliveries need, of any project, in one round
+// trip. The result has one entry per errand, nil for one that is over: its
+// delivery has ended, or another ticket is to attempt it.
+func (db *DB) Sendings(ctx context.Context, errands []Errand) ([]*Sending, error) {
+	var rows []*sendingRow
+	var secrets []*secretRow
+	var generations []*Generation
+	var images []*Image
+	var calls []*Attempt
+	var told []*toldRow
+	args := errandArgs(errands)
+	var batch pgx.Batch
+	queueMany(&batch, sendingsSQL, args, &rows)
+	queueMany(&batch, sendingSecretsSQL, args, &secrets)
+	queueMany(&batch, `SELECT `+generationColumns+` FROM generation WHERE id = ANY(@generations)`, args, &generations)
+	// A generation's images are neighbours in the primary key.
+	queueMany(&batch, `
+		SELECT `+columns[Image]("i")+`
+		FROM unnest(@first_images::text[], @last_images::text[]) AS r (low, high) JOIN image AS i ON i.id BETWEEN r.low AND r.high
+		ORDER BY i.id`, args, &images)
+	queueMany(&batch, `
+		SELECT `+columns[Attempt]("")+` FROM attempt
+		WHERE generation_id = ANY(@generations)
+		ORDER BY generation_id, n`, args, &calls)
+	queueMany(&batch, toldSQL, args, &told)
+	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
+		return nil, fmt.Errorf("read deliveries: %w", err)
+	}
+	sendings := sendingsOf(errands, rows, secrets, generations, images, calls)
+	addTold(sendings, told)
+	return sendings, nil
+}
+
+// toldRow is how often a generation's webhook_url was to be told of it.
+type toldRow struct {
+	GenerationID string
+	N            int
+}
+
+const toldSQL = `
+		SELECT '` + prefixGeneration + `' || substr(event_id, 5, 25) || '0' AS generation_id, sum(attempts)::int AS n
+		FROM webhook_delivery
+		WHERE endpoint_id = '` + EndpointRequest + `' AND event_id = ANY(@generation_events)
+		GROUP BY 1`
+
+func addTold(sendings []*Sending, told []*toldRow) {
+	n := make(map[string]int, len(told))
+	for _, row := range told {
+		n[row.GenerationID] = row.N
+	}
+	for _, s := range sendings {
+		if s != nil && s.Generation != nil {
+			s.Told = n[s.Generation.ID]
+		}
+	}
+}
+
+type secretRow struct {
+	Owner  string
+	Sealed []byte
+}
+
+// queueMany adds a query whose rows are collected into list.
+func queueMany[T any](batch *pgx.Batch, sql string, args pgx.NamedArgs, list *[]*T) {
+	batch.Queue(sql, args).Query(func(rows pgx.Rows) (err error) {
+		*list, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[T])
+		return err
+	})
+}
+
+// errandArgs are the errands by columns, and the ids of their generations.
+func errandArgs(errands []Errand) pgx.NamedArgs {
+	n := len(errands)
+	endpoints, events, tickets := make([]string, n), make([]string, n), make([]int64, n)
+	generations, of, first, last := []string{}, []string{}, []string{}, []string{}
+	seen := map[string]bool{}
+	for i, e := range errands {
+		endpoints[i], events[i], tickets[i] = e.EndpointID, e.EventID, e.Ticket
+		if id, ok := GenerationOfEvent(e.EventID); ok && !seen[id] {
+			seen[id] = true
+			generations = append(generations, id)
+			of = append(of, eventIDs(id)...)
+			first, last = append(first, ImageID(id, 0)), append(last, ImageID(id, MaxImages-1))
+		}
+	}
+	return pgx.NamedArgs{
+		"endpoints": endpoints, "events": events, "tickets": tickets,
+		"generations": generations, "generation_events": of, "first_images": first, "last_images": last,
+	}
+}
+
+// sendingsOf puts together what belongs together, in the order of the errands.
+func sendingsOf(errands []Errand, rows []*sendingRow, secrets []*secretRow, generations []*Generation, images []*Image, calls []*Attempt) []*Sending {
+	sealed := map[string][][]byte{}
+	for _, s := range secrets {
+		sealed[s.Owner] = append(sealed[s.Owner], s.Sealed)
+	}
+	byID := make(map[string]*Generation, len(generations))
+	for _, g := range generations {
+		byID[g.ID] = g
+	}
+	imagesOf, callsOf := map[string][]*Image{}, map[string][]*Attempt{}
+	for _, i := range images {
+		imagesOf[i.GenerationID] = append(imagesOf[i.GenerationID], i)
+	}
+	for _, c := range calls {
+		callsOf[c.GenerationID] = append(callsOf[c.GenerationID], c)
+	}
+	found := make(map[Errand]*Sending, len(rows))
+	for _, r := range rows {
+		s := r.sending()
+		s.Secrets = sealed[s.SecretOwner()]
+		if id, ok := GenerationOfEvent(r.EventID); ok && byID[id] != nil && byID[id].ProjectID == r.ProjectID {
+			s.Generation, s.Images, s.Calls = byID[id], imagesOf[id], callsOf[id]
+			if s.EndpointID == EndpointRequest && s.Generation.WebhookURL != nil {
+				s.URL = *s.Generation.WebhookURL
+			}
+		}
+		found[s.Errand] = s
+	}
+	list := make([]*Sending, len(errands))
+	for i, e := range errands {
+		list[i] = found[e]
+		delete(found, e) // the same errand twice is one
+	}
+	return list
+}
+
+func (r *sendingRow) sending() *Sending {
+	s := &Sending{
+		Errand: Errand{EndpointID: r.EndpointID, EventID: r.EventID, Ticket: r.Ticket},
+		OrgID:  r.OrgID, ProjectID: r.ProjectID, Tries: r.Tries, Attempts: r.Attempts,
+		Event: Event{
+			ID: r.EventID, OrgID: r.OrgID, ProjectID: r.ProjectID, Sequence: r.Sequence, Type: r.Type, Test: r.Test,
+			CreatedAt: r.EventCreatedAt, Data: r.Data,
+		},
+		Stopped: r.Stopped, Failing: r.Failing,
+	}
+	if r.URL != nil {
+		s.URL = *r.URL
+	}
+	return s
+}

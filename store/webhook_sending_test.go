@@ -1,0 +1,179 @@
+package store_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// errands inserts n generations whose first event is to go to an endpoint, and
+// returns what their tickets ask for, in order.
+func (b *bundle) errands(t *testing.T, endpoint string, n int) (errands []store.Errand) {
+	t.Helper()
+	for range n {
+		b.queued(t, nil)
+	}
+	rows, err := b.Pool().Query(t.Context(), `
+		SELECT endpoint_id, event_id, ticket FROM webhook_delivery
+		WHERE endpoint_id = $1 AND state = 'pending'
+		ORDER BY event_id DESC
+		LIMIT $2`, endpoint, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if errands, err = pgx.CollectRows(rows, pgx.RowToStructByName[store.Errand]); err != nil || len(errands) != n {
+		t.Fatal(errands, err)
+	}
+	slices.Reverse(errands)
+	return errands
+}
+
+// sent is an attempt that was made now.
+func sent(e store.Errand, state string) *store.Sent {
+	s := &store.Sent{
+		EndpointID: e.EndpointID, EventID: e.EventID, Ticket: e.Ticket, State: state,
+		Attempt: store.DeliveryAttempt{At: time.Now().UTC().Truncate(time.Second), MS: 7, Status: 500, Error: "answered 500"},
+	}
+	if state == store.DeliveryPending {
+		at := s.Attempt.At.Add(time.Minute)
+		s.RetryAt = &at
+	}
+	return s
+}
+
+// lines collects a query's texts.
+func (b *bundle) lines(t *testing.T, sql string, args ...any) []string {
+	t.Helper()
+	rows, err := b.Pool().Query(t.Context(), sql, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+// deliveries says of each delivery how it stands, and what its ticket does.
+func (b *bundle) deliveries(t *testing.T) []string {
+	t.Helper()
+	return b.lines(t, `
+		SELECT format('%s tries=%s attempts=%s logged=%s ticket=%s', d.state, d.tries, d.attempts, coalesce(jsonb_array_length(d.log), 0), coalesce(j.state::text, 'none'))
+		FROM webhook_delivery AS d LEFT JOIN river.river_job AS j ON j.id = d.ticket
+		ORDER BY d.event_id`)
+}
+
+func TestRecordSent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := b.errands(t, b.endpoint(t, []string{"generation.queued"}, ""), 3)
+	record := func(list ...*store.Sent) {
+		t.Helper()
+		if err := b.RecordSent(t.Context(), time.Now(), list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stale := e[1]
+	stale.Ticket++
+	record(sent(e[0], store.DeliveryDelivered), sent(stale, store.DeliveryFailed), sent(e[2], store.DeliveryPending))
+	want := []string{
+		"delivered tries=1 attempts=1 logged=1 ticket=none",
+		"pending tries=0 attempts=0 logged=0 ticket=available",
+		"pending tries=1 attempts=1 logged=1 ticket=pending",
+	}
+	if diff := cmp.Diff(want, b.deliveries(t)); diff != "" {
+		t.Error(diff)
+	}
+	// Another ticket's run finds that it was delivered; the rest is over.
+	record(sent(stale, store.DeliveryDelivered), sent(e[0], store.DeliveryFailed), sent(e[2], store.DeliveryFailed))
+	want[1] = "delivered tries=1 attempts=1 logged=1 ticket=none"
+	if diff := cmp.Diff(want, b.deliveries(t)); diff != "" {
+		t.Error(diff)
+	}
+	sendings, err := b.Sendings(t.Context(), e)
+	if diff := cmp.Diff([]*store.Sending{nil, nil, nil}, sendings); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}
+
+func TestRecordSent_KeepsTheLatest(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := b.errands(t, b.endpoint(t, []string{"generation.queued"}, ""), 1)[0]
+	for i := range 25 {
+		s := sent(e, store.DeliveryPending)
+		s.Attempt.MS = int64(i)
+		if err := b.RecordSent(t.Context(), time.Now(), []*store.Sent{s}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Pool().QueryRow(t.Context(), `SELECT ticket FROM webhook_delivery`).Scan(&e.Ticket); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{"25 attempts, 20 logged, 5 to 24"}
+	got := b.lines(t, `SELECT format('%s attempts, %s logged, %s to %s', attempts, jsonb_array_length(log), log -> 0 ->> 'ms', log -> -1 ->> 'ms') FROM webhook_delivery`)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRecordSent_EndpointsHealth(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		set   string // of the endpoint
+		sent  []string
+		gone  bool
+		want  string
+		event bool
+	}{
+		{"good", "", []string{"delivered"}, false, "f f ", false},
+		{"first failure", "", []string{"pending"}, false, "f t ", false},
+		{"one success is enough", "failing_since = now()", []string{"pending", "delivered"}, false, "f f ", false},
+		{"still failing", "failing_since = now() - interval '4 days 23 hours'", []string{"failed"}, false, "f t ", false},
+		{"five days", "failing_since = now() - interval '5 days 1 minute'", []string{"pending"}, false, "t t failing", true},
+		{"five days, then good", "failing_since = now() - interval '6 days'", []string{"delivered"}, false, "f f ", false},
+		{"gone", "", []string{"failed"}, true, "t t gone", true},
+		{"disabled before", "disabled_at = now(), disabled_reason = 'asked'", []string{"failed"}, true, "t f asked", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			endpoint := b.endpoint(t, []string{"generation.queued"}, "")
+			errands := b.errands(t, endpoint, len(c.sent))
+			if c.set != "" {
+				if _, err := b.Pool().Exec(t.Context(), `UPDATE webhook_endpoint SET `+c.set); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var list []*store.Sent
+			for i, state := range c.sent {
+				s := sent(errands[i], state)
+				s.Gone = c.gone
+				list = append(list, s)
+			}
+			if err := b.RecordSent(t.Context(), time.Now(), list); err != nil {
+				t.Fatal(err)
+			}
+			got := b.lines(t, `SELECT format('%s %s %s', disabled_at IS NOT NULL, failing_since IS NOT NULL, disabled_reason) FROM webhook_endpoint`)
+			if diff := cmp.Diff([]string{c.want}, got); diff != "" {
+				t.Error(diff)
+			}
+			want := []string{}
+			if c.event {
+				want = []string{fmt.Sprintf("%s %d", endpoint, len(c.sent)+1)}
+			}
+			got = b.lines(t, `SELECT format('%s %s', data ->> 'id', sequence) FROM event WHERE type = 'webhook_endpoint.disabled'`)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,80 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/jobs/webhook"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// Times of an attempt that a ticket asks for.
+const (
+	// deliverWait is how long it waits for its turn while it keeps a slot.
+	deliverWait = time.Second
+	// deliverTimeout bounds the whole of it.
+	deliverTimeout = webhook.Timeout + deliverWait + 14*time.Second
+	// deliverLongest is when its ticket is taken for lost.
+	deliverLongest = deliverTimeout + 15*time.Second
+	// deliverSlots is how many attempts that tickets ask for run at the same time.
+	deliverSlots = 200
+)
+
+// deliver attempts deliveries: those that nobody was to attempt at once, and those
+// that failed. Its ticket ends with the attempt; one that failed is followed by
+// another ticket.
+type deliver struct {
+	river.WorkerDefaults[jobs.DeliverArgs]
+	w *Worker
+}
+
+// Timeout of one attempt.
+func (d *deliver) Timeout(*river.Job[jobs.DeliverArgs]) time.Duration { return deliverTimeout }
+
+// NextRetry is for an attempt that could not begin or be written down: the
+// database was away.
+func (d *deliver) NextRetry(job *river.Job[jobs.DeliverArgs]) time.Time {
+	return time.Now().Add(d.w.opts.Backoff(min(job.Attempt, 10)))
+}
+
+// Work makes one attempt. It returns nil whatever it came to.
+func (d *deliver) Work(ctx context.Context, job *river.Job[jobs.DeliverArgs]) error {
+	e := store.Errand{EndpointID: job.Args.EndpointID, EventID: job.Args.EventID, Ticket: job.ID}
+	err := d.w.courier.attempt(ctx, e, deliverWait)
+	if errors.Is(err, errNoPlace) {
+		return river.JobSnooze(5*time.Second + rand.N(5*time.Second)) //nolint:gosec // spreads work, keeps no secret
+	}
+	return err
+}
+
+// releaseErrands lets the deliveries through that are due.
+func (w *Worker) releaseErrands(ctx context.Context) error {
+	_, err := w.opts.DB.ReleaseErrands(ctx, w.opts.Now())
+	return err
+}
+
+// recoverErrands hands the attempts of silent workers to the living, and those
+// that a worker was given and does not know of.
+func (w *Worker) recoverErrands(ctx context.Context, silent []store.Silence) error {
+	hurried := 0
+	if len(silent) > 0 {
+		names := make([]string, len(silent))
+		for i, s := range silent {
+			names[i] = s.Worker
+		}
+		var err error
+		if hurried, err = w.opts.DB.HurryErrands(ctx, names, w.opts.Now(), netAfter); err != nil {
+			return err
+		}
+	}
+	retaken, err := w.opts.DB.RetakeErrands(ctx, silent, deliverLongest)
+	if hurried+retaken > 0 {
+		w.opts.Logger.Warn("webhooks of silent workers taken over", "not_begun", hurried, "running", retaken)
+	}
+	return err
+}
