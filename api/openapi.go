@@ -175,7 +175,7 @@ func finishDocument(doc *huma.OpenAPI) {
 			if op.OperationID == "getGeneration" {
 				op.Responses["304"] = &huma.Response{Description: "Nothing has changed"}
 			}
-			if op.OperationID == "redeliver" || op.OperationID == "testWebhookEndpoint" {
+			if op.OperationID == "redeliver" {
 				statuses = append(statuses, 409)
 			}
 			if op.OperationID == "listGenerations" {

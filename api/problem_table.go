@@ -63,7 +63,7 @@ var problemKinds = []problemKind{
 	{Code: "range_not_satisfiable", Status: 416, Title: "Range not satisfiable", Type: typeRequest, Detail: "The image has no such part; Content-Range tells its length."},
 	{Code: "validation_failed", Status: 422, Title: "Validation failed", Type: typeRequest, Detail: "The request is not valid; errors lists why."},
 	{Code: "idempotency_key_reused", Status: 422, Title: "Idempotency key reused", Type: typeIdempotency, Detail: "This Idempotency-Key was used for a different request; use a new key for a new request."},
-	{Code: webhookURLForbidden, Status: 422, Title: "Webhook URL forbidden", Type: typeRequest, Detail: "Nothing can be sent to this URL; errors says why."},
+	{Code: jobs.CodeWebhookURL, Status: 422, Title: "Webhook URL forbidden", Type: typeRequest, Detail: "Nothing can be sent to this URL; errors says why."},
 	{Code: "query_too_slow", Status: 422, Title: "Query too slow", Type: typeRequest, Detail: "The list takes too long to find; narrow it with created_after, created_before or status."},
 	{Code: "concurrency_limited", Status: 429, Title: "Too many streams", Type: typeRateLimit, Retryable: true, RetryAfter: 5 * time.Second, Detail: "Too many streams are open; close one or ask again."},
 	{Code: "client_closed_request", Status: 499, Title: "Client closed request", Type: typeRequest, Retryable: true, Detail: "The caller went away."},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
@@ -36,6 +37,20 @@ func viewWebhookEndpoint(e *store.WebhookEndpoint, secrets []*store.WebhookSecre
 		DisabledAt: utc(e.DisabledAt), DisabledReason: e.DisabledReason, FailingSince: utc(e.FailingSince),
 		CreatedAt: e.CreatedAt.UTC(), Secrets: viewWebhookSecrets(secrets),
 	}
+}
+
+func utc(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	at := t.UTC()
+	return &at
+}
+
+// scopeOf is what the request's key reaches.
+func scopeOf(ctx context.Context) store.Scope {
+	caller := auth.FromContext(ctx)
+	return store.Scope{OrgID: caller.OrgID, ProjectID: caller.ProjectID, Test: caller.Test}
 }
 
 type webhookEndpointOutput struct {
@@ -79,7 +94,7 @@ func (s *server) answerEndpoint(ctx context.Context, id string, find func(contex
 	if err := checkEndpointID(id); err != nil {
 		return nil, err
 	}
-	scope := scopeOf(auth.FromContext(ctx))
+	scope := scopeOf(ctx)
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	e, err := find(ctx, scope, id)
@@ -93,20 +108,28 @@ func (s *server) answerEndpoint(ctx context.Context, id string, find func(contex
 	return &webhookEndpointOutput{CacheControl: "private, no-cache", Body: viewWebhookEndpoint(e, secrets)}, nil
 }
 
+// checkEndpointID refuses an id that no endpoint has, before Postgres sees it.
+func checkEndpointID(id string) error {
+	if !store.ValidWebhookEndpointID(id) {
+		return fmt.Errorf("webhook endpoint %q: %w", id, store.ErrNotFound)
+	}
+	return nil
+}
+
 func (s *server) deleteWebhookEndpoint(ctx context.Context, in *webhookEndpointInput) (*struct{}, error) {
 	if err := checkEndpointID(in.ID); err != nil {
 		return nil, err
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	return nil, s.db.DeleteWebhookEndpoint(ctx, scopeOf(auth.FromContext(ctx)), in.ID)
+	return nil, s.db.DeleteWebhookEndpoint(ctx, scopeOf(ctx), in.ID)
 }
 
 func (s *server) rotateWebhookEndpoint(ctx context.Context, in *rotateWebhookEndpointInput) (*webhookEndpointOutput, error) {
 	if err := checkEndpointID(in.ID); err != nil {
 		return nil, err
 	}
-	scope := scopeOf(auth.FromContext(ctx))
+	scope := scopeOf(ctx)
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	e, err := s.db.WebhookEndpoint(ctx, scope, in.ID)
@@ -131,7 +154,7 @@ func (s *server) testWebhookEndpoint(ctx context.Context, in *webhookEndpointInp
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	e, err := s.db.PingWebhookEndpoint(ctx, scopeOf(auth.FromContext(ctx)), in.ID)
+	e, err := s.db.PingWebhookEndpoint(ctx, scopeOf(ctx), in.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/store"
@@ -29,7 +28,7 @@ func (s *server) createWebhookEndpoint(ctx context.Context, in *createWebhookEnd
 	if err != nil {
 		return nil, err
 	}
-	scope := scopeOf(auth.FromContext(ctx))
+	scope := scopeOf(ctx)
 	if in.Body.ProjectID != "" && in.Body.ProjectID != scope.ProjectID {
 		return nil, refuse("not_found", "project_id is not the key's own project; leave it out.")
 	}

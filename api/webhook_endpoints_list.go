@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 
-	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -50,7 +49,7 @@ func (s *server) listWebhookEndpoints(ctx context.Context, in *listWebhookEndpoi
 	if err != nil {
 		return nil, err
 	}
-	scope := scopeOf(auth.FromContext(ctx))
+	scope := scopeOf(ctx)
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	page, err := s.db.WebhookEndpoints(ctx, scope, filter)

@@ -300,7 +300,7 @@ func TestCreateWebhookEndpoint_Limit(t *testing.T) {
 	for range store.MaxWebhookEndpoints {
 		path = b.newEndpoint(b.live, endpointBody)
 	}
-	if a := b.do(b.live, "POST", "/v1/webhook_endpoints", endpointBody); a.status != 409 || a.code() != "endpoint_limit" || a.header.Get("X-Should-Retry") != "false" {
+	if a := b.do(b.live, "POST", "/v1/webhook_endpoints", endpointBody); a.status != 409 || a.code() != "webhook_endpoint_limit" || a.header.Get("X-Should-Retry") != "false" {
 		t.Errorf("one too many: status %d, %s", a.status, a.body)
 	}
 	b.newEndpoint(b.other, endpointBody)

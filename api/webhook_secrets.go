@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -67,7 +66,7 @@ type webhookSecretOutput struct {
 }
 
 func (s *server) getDefaultSecret(ctx context.Context, _ *struct{}) (*webhookSecretOutput, error) {
-	scope := scopeOf(auth.FromContext(ctx))
+	scope := scopeOf(ctx)
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	secrets, err := s.db.EnsureProjectSecret(ctx, scope.OrgID, scope.ProjectID, s.seal(scope.OrgID, scope.ProjectID, webhook.NewSecret()))
@@ -85,7 +84,7 @@ func (s *server) getDefaultSecret(ctx context.Context, _ *struct{}) (*webhookSec
 }
 
 func (s *server) rotateDefaultSecret(ctx context.Context, in *rotateDefaultSecretInput) (*webhookSecretOutput, error) {
-	scope := scopeOf(auth.FromContext(ctx))
+	scope := scopeOf(ctx)
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	key := webhook.NewSecret()

@@ -253,7 +253,7 @@ func TestTestWebhookEndpoint(t *testing.T) {
 		t.Errorf("kept: %+v, %v", event, err)
 	}
 	b.do(b.test, "POST", path+"/disable", "")
-	if a := b.do(b.test, "POST", path+"/test", ""); a.status != 409 || a.code() != "endpoint_disabled" || !strings.Contains(a.body, "/enable") {
+	if a := b.do(b.test, "POST", path+"/test", ""); a.status != 409 || a.code() != "webhook_endpoint_disabled" || !strings.Contains(a.body, "/enable") {
 		t.Errorf("disabled: status %d, %s", a.status, a.body)
 	}
 }
