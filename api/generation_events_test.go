@@ -419,7 +419,7 @@ func TestGenerationEvents_EndWhenTheServerDrains(t *testing.T) {
 	b.wants(f, "status 1")
 	close(b.drain)
 	text, err := io.ReadAll(f.text)
-	if diff := cmp.Diff("retry: 200\n: this server stops; connect again\n\n", string(text)); diff != "" || err != nil {
+	if diff := cmp.Diff("retry: 200\n\n: this server stops; connect again\n\n", string(text)); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
