@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nanobanana/nanobanana/api"
+	"github.com/nanobanana/nanobanana/api/client"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -266,6 +267,39 @@ func (b *bundle) cut(ctx context.Context, id, last string, bytes int64) (events 
 		if s.id != "" {
 			events = append(events, s.String())
 		}
+	}
+}
+
+// The Go client is told the same, though this process stops in between.
+func TestGenerationEvents_GoClient(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	id := b.submit(b.live, `{"prompt":"x","n":2}`)
+	c, err := client.New(client.Options{URL: b.url, APIKey: b.live})
+	b.must(err)
+	var got []string
+	for e, err := range c.Follow(t.Context(), id) {
+		b.must(err)
+		got = append(got, e.Type+" "+e.ID)
+		switch e.ID {
+		case "1":
+			close(b.drain) // each connection ends after what is new
+			claim := b.claim(id)
+			b.progress(claim, 2)
+			b.make(claim, 0, 1)
+		case "4.2":
+			if e.Image == nil || e.Image.ID != store.ImageID(id, 1) {
+				t.Errorf("the second image is %+v", e.Image)
+			}
+		case "4":
+			if e.Generation == nil || e.Generation.Status != client.StatusSucceeded || len(e.Generation.Images) != 2 {
+				t.Errorf("done with %+v", e.Generation)
+			}
+		}
+	}
+	want := []string{"status 1", "status 2", "progress 3", "status 4.0", "image 4.1", "image 4.2", "done 4"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
