@@ -58,12 +58,14 @@ const (
 type following struct {
 	s       *server
 	out     *stream
+	news    <-chan struct{}
 	project string
 	id      string
 
 	told    int64 // the number of the last row that was told whole
 	parts   int   // of the row behind it, if that is the end
 	started bool  // it no longer waits for its first run
+	unread  int   // beats until the rows are read without news
 	hint    outlook
 	hinted  time.Time
 }
@@ -83,54 +85,52 @@ func (o outlook) show() (position, eta *int) {
 
 // follow tells what happens until the end, or until the client or the process is
 // to go.
-func (f *following) follow(ctx context.Context, news <-chan struct{}) error {
-	unread, silent := rereadBeats-f.s.streams.phase(rereadBeats), 0
+func (f *following) follow(ctx context.Context) error {
+	f.unread = rereadBeats - f.s.streams.phase(rereadBeats)
 	for {
-		sent := f.out.response.Size
-		over, err := f.catchUp(ctx)
-		switch {
-		case over || errors.Is(err, context.Canceled):
-			return err
-		case err != nil: // the database is away: the client need not know
+		over, err := f.s.streams.read(ctx, func() (bool, error) { return f.catchUp(ctx) })
+		if err != nil {
+			if !store.IsUnavailable(err) && !store.IsStatementTimeout(err) && !errors.Is(err, context.DeadlineExceeded) {
+				return err
+			}
+			// The client need not know that the database is away for a while.
 			requestOf(ctx).cause = err
 		}
-		if f.out.response.Size > sent {
-			silent = 0
+		if err := f.out.flush(); over || err != nil {
+			return err
 		}
-		for waiting := true; waiting; {
-			select {
-			case <-news:
-				waiting, unread = false, rereadBeats
-			case <-f.s.streams.next():
-				if silent++; silent == heartbeatBeats {
-					silent = 0
-					if err := f.out.comment("alive"); err != nil {
-						return err
-					}
-				}
-				if unread--; unread <= 0 {
-					waiting, unread = false, rereadBeats
-				}
-			case <-f.s.opts.Drain:
-				return f.out.hurry(streamRetryDrain, "this server stops; connect again")
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
+		if over, err := f.wait(ctx); over || err != nil {
+			return err
 		}
 	}
 }
 
-// read asks something of the database, among a few streams at a time.
-func (f *following) read(ctx context.Context, ask func(context.Context) error) error {
-	ctx, cancel := f.s.bounded(ctx)
-	defer cancel()
-	select {
-	case f.s.streams.reading <- struct{}{}:
-		defer func() { <-f.s.streams.reading }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+// wait returns when it is time to read the rows, or when the stream is over.
+func (f *following) wait(ctx context.Context) (over bool, err error) {
+	for {
+		select {
+		case <-f.news:
+			f.unread = rereadBeats
+			return false, nil
+		case <-f.s.streams.next():
+			if f.out.silent++; f.out.silent >= heartbeatBeats {
+				f.out.comment("alive")
+				if err := f.out.flush(); err != nil {
+					return true, err
+				}
+			}
+			if f.unread--; f.unread <= 0 {
+				f.unread = rereadBeats
+				return false, nil
+			}
+		case <-f.s.opts.Drain:
+			f.out.retry(streamRetryDrain)
+			f.out.comment("this server stops; connect again")
+			return true, f.out.flush()
+		case <-ctx.Done():
+			return true, context.Cause(ctx)
+		}
 	}
-	return ask(ctx)
 }
 
 // sight is what one reading found.
@@ -143,28 +143,26 @@ type sight struct {
 // look reads the rows behind what was told, and then how the generation is: the
 // other way around, an end in between would seem to have no row.
 func (f *following) look(ctx context.Context) (now sight, err error) {
-	err = f.read(ctx, func(ctx context.Context) (err error) {
-		if now.events, err = f.s.db.GenerationEvents(ctx, f.project, f.id, f.told); err != nil {
-			return err
-		}
-		if f.started && len(now.events) == 0 {
-			now.status, err = f.s.db.GenerationStatus(ctx, f.project, f.id)
-			return err
-		}
-		g, err := f.s.db.Generation(ctx, f.project, f.id)
-		if err != nil {
-			return err
-		}
-		now.status = g.Status
-		if !g.Status.Terminal() {
-			now.outlook.eta = int(f.s.views.ETA(g).Seconds())
-		}
-		f.started = g.Fence > 0
-		if g.Status == store.StatusQueued && !f.started {
-			now.outlook.position, err = f.s.db.QueuePosition(ctx, g)
-		}
-		return err
-	})
+	ctx, cancel := f.s.bounded(ctx)
+	defer cancel()
+	if now.events, err = f.s.db.GenerationEvents(ctx, f.project, f.id, f.told); err != nil {
+		return now, err
+	}
+	if f.started && len(now.events) == 0 {
+		now.status, err = f.s.db.GenerationStatus(ctx, f.project, f.id)
+		return now, err
+	}
+	g, err := f.s.db.Generation(ctx, f.project, f.id)
+	if err != nil {
+		return now, err
+	}
+	now.status, f.started = g.Status, g.Fence > 0
+	if !g.Status.Terminal() {
+		now.outlook.eta = int(f.s.views.ETA(g).Seconds())
+	}
+	if g.Status == store.StatusQueued && !f.started {
+		now.outlook.position, err = f.s.db.QueuePosition(ctx, g)
+	}
 	return now, err
 }
 
@@ -230,15 +228,11 @@ func (f *following) tell(e *store.Event, o outlook) error {
 // whatever becomes of the others. e is nil if there is no row of the end: then
 // there is the last event alone.
 func (f *following) tellEnd(ctx context.Context, e *store.Event) error {
-	var shown *view.Generation
-	err := f.read(ctx, func(ctx context.Context) error {
-		g, err := f.s.db.Generation(ctx, f.project, f.id)
-		if err != nil {
-			return err
-		}
-		shown, err = f.s.viewGeneration(ctx, g)
+	g, err := f.s.readGeneration(ctx, f.project, f.id)
+	if err != nil {
 		return err
-	})
+	}
+	shown, err := f.s.viewGeneration(ctx, g)
 	if err != nil {
 		return err
 	}

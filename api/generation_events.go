@@ -44,8 +44,8 @@ func (s *server) generationEvents(c echo.Context) error {
 	// Listen first: what happens between reading and listening would go unheard.
 	news, done := s.opts.Live.Events(id)
 	defer done()
-	f := &following{s: s, project: caller.ProjectID, id: id}
-	over, err := f.resume(ctx, last)
+	f := &following{s: s, project: caller.ProjectID, id: id, news: news}
+	over, err := s.streams.read(ctx, func() (bool, error) { return f.resume(ctx, last) })
 	switch {
 	case err != nil:
 		return err
@@ -60,10 +60,9 @@ func (s *server) generationEvents(c echo.Context) error {
 		return err
 	}
 	defer leave()
-	if f.out, err = beginStream(c, streamRetry, s.opts.StreamPatience); err != nil {
-		return err
-	}
-	return f.follow(ctx, news)
+	f.out = beginStream(c, s.opts.StreamPatience)
+	f.out.retry(streamRetry)
+	return f.follow(ctx)
 }
 
 // lastEventID is where a client was when it lost its stream. The header is the
@@ -116,23 +115,23 @@ func parseStreamPosition(id string) (p streamPosition, err error) {
 
 // resume moves to where a client was. over is that it has everything.
 func (f *following) resume(ctx context.Context, last streamPosition) (over bool, err error) {
-	var g *store.Generation
-	var events []*store.Event
-	err = f.read(ctx, func(ctx context.Context) (err error) {
-		if g, err = f.s.db.Generation(ctx, f.project, f.id); err == nil && last.sequence > 0 {
-			events, err = f.s.db.GenerationEvents(ctx, f.project, f.id, 0)
-		}
-		return err
-	})
-	switch {
-	case err != nil:
+	ctx, cancel := f.s.bounded(ctx)
+	defer cancel()
+	g, err := f.s.db.Generation(ctx, f.project, f.id)
+	if err != nil {
 		return false, err
+	}
+	switch {
 	case last.unrecorded && g.Status.Terminal():
 		return true, nil
 	case last.unrecorded:
 		return false, errStreamPosition()
 	case last.sequence == 0:
 		return false, nil
+	}
+	events, err := f.s.db.GenerationEvents(ctx, f.project, f.id, 0)
+	if err != nil {
+		return false, err
 	}
 	f.told = last.sequence
 	at := slices.IndexFunc(events, func(e *store.Event) bool { return e.Sequence == last.sequence })

@@ -3,8 +3,6 @@ package api_test
 import (
 	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -17,111 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nanobanana/nanobanana/api"
+	"github.com/nanobanana/nanobanana/api/client"
 	"github.com/nanobanana/nanobanana/store"
 )
-
-// sent is one event of a stream, or one comment.
-type sent struct {
-	event, id, comment string
-	data               map[string]any
-}
-
-func (s *sent) String() string { return strings.TrimSpace(s.event + " " + s.id + s.comment) }
-
-// follower reads a stream.
-type follower struct {
-	status int
-	header http.Header
-	body   io.ReadCloser
-	text   *bufio.Reader
-}
-
-// follow opens the stream of a generation. ctx ends it.
-func (b *bundle) follow(ctx context.Context, key, id string, headers ...string) (*follower, error) {
-	req, err := http.NewRequestWithContext(ctx, "GET", b.url+"/v1/generations/"+id+"/events", nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+key)
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		req.Header.Set(name, value)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	return &follower{status: resp.StatusCode, header: resp.Header, body: resp.Body, text: bufio.NewReader(resp.Body)}, nil
-}
-
-// open is follow for a stream that is to begin.
-func (b *bundle) open(key, id string, headers ...string) *follower {
-	b.Helper()
-	f, err := b.follow(b.Context(), key, id, headers...)
-	b.must(err)
-	b.Cleanup(func() { _ = f.body.Close() })
-	if f.status != http.StatusOK {
-		b.Fatalf("the stream answers %d", f.status)
-	}
-	return f
-}
-
-// next reads one event or comment; the first retry is passed over.
-func (f *follower) next() (*sent, error) {
-	s := &sent{}
-	for {
-		line, err := f.text.ReadString('\n')
-		if err != nil {
-			return nil, err
-		}
-		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-		value = strings.TrimPrefix(value, " ")
-		switch {
-		case line == "\n" && (s.event != "" || s.comment != ""):
-			return s, nil
-		case line != "\n" && name == "":
-			s.comment = value
-		case name == "event":
-			s.event = value
-		case name == "id":
-			s.id = value
-		case name == "data":
-			if err := json.Unmarshal([]byte(value), &s.data); err != nil {
-				return nil, err
-			}
-		}
-	}
-}
-
-// wants reads events that are to be these: "event id".
-func (b *bundle) wants(f *follower, want ...string) (all []*sent) {
-	b.Helper()
-	for _, w := range want {
-		s, err := f.next()
-		if err != nil {
-			b.Fatalf("instead of %q: %v", w, err)
-		}
-		if s.String() != w {
-			b.Fatalf("%q, want %q: %v", s, w, s.data)
-		}
-		all = append(all, s)
-	}
-	return all
-}
-
-// rest reads a stream to its end.
-func (f *follower) rest() (list []string, err error) {
-	for {
-		s, err := f.next()
-		if errors.Is(err, io.EOF) {
-			return list, nil
-		}
-		if err != nil {
-			return list, err
-		}
-		list = append(list, s.String())
-	}
-}
 
 // make ends a claimed run with images of these indexes.
 func (b *bundle) make(c *store.Claim, indexes ...int) {
@@ -269,6 +165,39 @@ func (b *bundle) cut(ctx context.Context, id, last string, bytes int64) (events 
 	}
 }
 
+// The Go client is told the same, though this process stops in between.
+func TestGenerationEvents_GoClient(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	id := b.submit(b.live, `{"prompt":"x","n":2}`)
+	c, err := client.New(client.Options{URL: b.url, APIKey: b.live})
+	b.must(err)
+	var got []string
+	for e, err := range c.Follow(t.Context(), id) {
+		b.must(err)
+		got = append(got, e.Type+" "+e.ID)
+		switch e.ID {
+		case "1":
+			close(b.drain) // each connection ends after what is new
+			claim := b.claim(id)
+			b.progress(claim, 2)
+			b.make(claim, 0, 1)
+		case "4.2":
+			if e.Image == nil || e.Image.ID != store.ImageID(id, 1) {
+				t.Errorf("the second image is %+v", e.Image)
+			}
+		case "4":
+			if e.Generation == nil || e.Generation.Status != client.StatusSucceeded || len(e.Generation.Images) != 2 {
+				t.Errorf("done with %+v", e.Generation)
+			}
+		}
+	}
+	want := []string{"status 1", "status 2", "progress 3", "status 4.0", "image 4.1", "image 4.2", "done 4"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestGenerationEvents_Resume(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
@@ -368,89 +297,6 @@ func TestGenerationEvents_OtherEnds(t *testing.T) {
 		}
 		break
 	}
-}
-
-func TestGenerationEvents_Hints(t *testing.T) {
-	t.Parallel()
-	b := setup(t, func(o *api.Options) { o.StreamPace = 10 * time.Millisecond })
-	ahead, id := b.submit(b.live, `{"prompt":"x"}`), b.submit(b.live, `{"prompt":"x"}`)
-	f := b.open(b.live, id)
-	if s := b.wants(f, "status 2")[0]; s.data["queue_position"] != 2.0 {
-		t.Errorf("queued: %v", s.data)
-	}
-	b.do(b.live, "POST", "/v1/generations/"+ahead+"/cancel", "")
-	for {
-		s, err := f.next()
-		b.must(err)
-		if s.comment != "" {
-			continue
-		}
-		want := map[string]any{"generation_id": id, "progress": 0.0, "stage": "waiting", "queue_position": 1.0, "eta_seconds": 12.0}
-		if diff := cmp.Diff(want, s.data); diff != "" || s.event != "progress" || s.id != "" {
-			t.Errorf("the hint is %q (-want +got):\n%s", s, diff)
-		}
-		break
-	}
-}
-
-func TestGenerationEvents_ShowsThatItLives(t *testing.T) {
-	t.Parallel()
-	b := setup(t, func(o *api.Options) { o.StreamPace = 5 * time.Millisecond })
-	f := b.open(b.live, b.submit(b.live, `{"prompt":"x"}`))
-	b.wants(f, "status 1", "alive", "alive")
-}
-
-func TestGenerationEvents_ReadsAgainWithoutNews(t *testing.T) {
-	t.Parallel()
-	b := setup(t, func(o *api.Options) {
-		o.Live, o.StreamPace = store.NewLive(store.LiveOptions{}), 100*time.Millisecond // it never runs
-	})
-	id := b.submit(b.live, `{"prompt":"x"}`)
-	f := b.open(b.live, id)
-	b.wants(f, "status 1")
-	b.claim(id)
-	b.wants(f, "status 2")
-}
-
-func TestGenerationEvents_EndWhenTheServerDrains(t *testing.T) {
-	t.Parallel()
-	b := setup(t, nil)
-	f := b.open(b.live, b.submit(b.live, `{"prompt":"x"}`))
-	b.wants(f, "status 1")
-	close(b.drain)
-	text, err := io.ReadAll(f.text)
-	if diff := cmp.Diff("retry: 200\n: this server stops; connect again\n\n", string(text)); diff != "" || err != nil {
-		t.Errorf("%v (-want +got):\n%s", err, diff)
-	}
-}
-
-func TestGenerationEvents_Limits(t *testing.T) {
-	t.Parallel()
-	b := setup(t, func(o *api.Options) { o.MaxStreams, o.MaxKeyStreams = 3, 2 })
-	id, theirs := b.submit(b.live, `{"prompt":"x"}`), b.submit(b.other, `{"prompt":"x"}`)
-	refused := func(key, id string) {
-		t.Helper()
-		a := b.do(key, "GET", "/v1/generations/"+id+"/events", "")
-		if a.status != 429 || a.code() != "concurrency_limited" || a.header.Get("Retry-After") == "" {
-			t.Errorf("%d %s, Retry-After %q; want 429", a.status, a.code(), a.header.Get("Retry-After"))
-		}
-	}
-	first := b.open(b.live, id)
-	b.open(b.live, id)
-	refused(b.live, id)
-	other := b.open(b.other, theirs)
-	b.must(first.body.Close())
-	free := func() bool {
-		f, err := b.follow(t.Context(), b.test, id)
-		b.must(err)
-		defer func() { _ = f.body.Close() }()
-		return f.status == http.StatusOK
-	}
-	b.eventually("a place is free", free)
-	b.eventually("it is free again", free)
-	last := b.open(b.live, id)
-	refused(b.other, theirs) // which has one, and the server three
-	_, _ = last, other
 }
 
 func TestGenerationEvents_Access(t *testing.T) {

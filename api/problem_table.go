@@ -65,7 +65,7 @@ var problemKinds = []problemKind{
 	{Code: "idempotency_key_reused", Status: 422, Title: "Idempotency key reused", Type: typeIdempotency, Detail: "This Idempotency-Key was used for a different request; use a new key for a new request."},
 	{Code: jobs.CodeWebhookURL, Status: 422, Title: "Webhook URL forbidden", Type: typeRequest, Detail: "Nothing can be sent to this URL; errors says why."},
 	{Code: "query_too_slow", Status: 422, Title: "Query too slow", Type: typeRequest, Detail: "The list takes too long to find; narrow it with created_after, created_before or status."},
-	{Code: "concurrency_limited", Status: 429, Title: "Too many streams", Type: typeRateLimit, Retryable: true, RetryAfter: 5 * time.Second, Detail: "Too many streams are open; close one or ask again."},
+	{Code: "concurrency_limited", Status: 429, Title: "Concurrency limited", Type: typeRateLimit, Retryable: true, RetryAfter: 5 * time.Second, Detail: "Too many such requests are open at the same time; end one or ask again."},
 	{Code: "client_closed_request", Status: 499, Title: "Client closed request", Type: typeRequest, Retryable: true, Detail: "The caller went away."},
 	{Code: "service_unavailable", Status: 503, Title: "Service unavailable", Type: typeAPI, Retryable: true, RetryAfter: 2 * time.Second, Detail: "The service can not reach its database just now; ask again."},
 	{Code: "internal_error", Status: 500, Title: "Internal error", Type: typeAPI, Retryable: true, Detail: "Something went wrong here; the request_id finds it in the log."},

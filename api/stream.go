@@ -5,16 +5,20 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/labstack/echo/v4"
 )
 
 // stream is an answer of server-sent events (HTML Living Standard, section 9.2).
+// What it is given waits for flush.
 type stream struct {
 	response *echo.Response
 	control  *http.ResponseController
-	patience time.Duration // of one write
+	patience time.Duration // of one flush
+	text     []byte
+	silent   int // beats since the last flush
 }
 
 // prepareStream sets the headers of a stream.
@@ -25,15 +29,14 @@ func prepareStream(c echo.Context) {
 	h.Set("X-Accel-Buffering", "no") // for proxies that gather answers
 }
 
-// beginStream sends the headers and how long to wait before reconnecting.
-func beginStream(c echo.Context, retry, patience time.Duration) (*stream, error) {
+// beginStream begins an answer of events.
+func beginStream(c echo.Context, patience time.Duration) *stream {
 	prepareStream(c)
 	c.Response().WriteHeader(http.StatusOK)
-	s := &stream{response: c.Response(), control: http.NewResponseController(c.Response().Writer), patience: patience}
-	return s, s.write(fmt.Appendf(nil, "retry: %d\n\n", retry.Milliseconds()))
+	return &stream{response: c.Response(), control: http.NewResponseController(c.Response().Writer), patience: patience}
 }
 
-// send sends one event. An empty id leaves the reader's last one as it is.
+// send adds one event. An empty id leaves the reader's last one as it is.
 func (s *stream) send(event, id string, data any) error {
 	var text bytes.Buffer
 	text.WriteString("event: " + event + "\n")
@@ -45,32 +48,59 @@ func (s *stream) send(event, id string, data any) error {
 		return fmt.Errorf("encode event %s: %w", event, err)
 	}
 	text.WriteByte('\n')
-	return s.write(text.Bytes())
-}
-
-// comment sends what readers pass over.
-func (s *stream) comment(text string) error {
-	return s.write([]byte(": " + text + "\n\n"))
-}
-
-// hurry ends a stream whose reader should soon come back.
-func (s *stream) hurry(retry time.Duration, why string) error {
-	return s.write(fmt.Appendf(nil, "retry: %d\n: %s\n\n", retry.Milliseconds(), why))
-}
-
-// write sends text at once. Its error is always that the reader has gone, or
-// takes nothing.
-func (s *stream) write(text []byte) error {
-	// What has no connection needs no deadline.
-	_ = s.control.SetWriteDeadline(time.Now().Add(s.patience))
-	_, err := s.response.Write(text)
-	if err == nil {
-		err = s.control.Flush()
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", context.Canceled, err)
-	}
-	// The next answer on the connection has no deadline of ours.
-	_ = s.control.SetWriteDeadline(time.Time{})
+	s.text = append(s.text, text.Bytes()...)
 	return nil
+}
+
+// comment adds what readers pass over.
+func (s *stream) comment(text string) {
+	s.text = append(s.text, ": "+text+"\n\n"...)
+}
+
+// retry adds how long the reader is to wait before it reconnects.
+func (s *stream) retry(after time.Duration) {
+	s.text = fmt.Appendf(s.text, "retry: %d\n\n", after.Milliseconds())
+}
+
+// flush sends what was added. Its error is always that the reader has gone, or
+// takes nothing.
+func (s *stream) flush() error {
+	if len(s.text) == 0 {
+		return nil
+	}
+	text := s.text
+	s.text, s.silent = nil, 0
+	_, err := aside(func() (bool, error) {
+		// What has no connection needs no deadline.
+		_ = s.control.SetWriteDeadline(time.Now().Add(s.patience))
+		_, err := s.response.Write(text)
+		if err == nil {
+			err = s.control.Flush()
+		}
+		if err != nil {
+			return true, fmt.Errorf("%w: %w", context.Canceled, err)
+		}
+		// The next answer on the connection has no deadline of ours.
+		_ = s.control.SetWriteDeadline(time.Time{})
+		return false, nil
+	})
+	return err
+}
+
+// aside runs fn on a goroutine of its own while the caller waits. A stream spends
+// its life waiting and keeps the stack that it once needed: queries, JSON and
+// writes need one several times as large.
+func aside(fn func() (bool, error)) (over bool, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+			}
+		}()
+		over, err = fn()
+	}()
+	<-done
+	return over, err
 }

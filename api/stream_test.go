@@ -2,6 +2,10 @@ package api_test
 
 import (
 	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -12,6 +16,109 @@ import (
 
 	"github.com/nanobanana/nanobanana/api"
 )
+
+// sent is one event of a stream, or one comment.
+type sent struct {
+	event, id, comment string
+	data               map[string]any
+}
+
+func (s *sent) String() string { return strings.TrimSpace(s.event + " " + s.id + s.comment) }
+
+// follower reads a stream.
+type follower struct {
+	status int
+	header http.Header
+	body   io.ReadCloser
+	text   *bufio.Reader
+}
+
+// follow opens the stream of a generation. ctx ends it.
+func (b *bundle) follow(ctx context.Context, key, id string, headers ...string) (*follower, error) {
+	req, err := http.NewRequestWithContext(ctx, "GET", b.url+"/v1/generations/"+id+"/events", nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	return &follower{status: resp.StatusCode, header: resp.Header, body: resp.Body, text: bufio.NewReader(resp.Body)}, nil
+}
+
+// open is follow for a stream that is to begin.
+func (b *bundle) open(key, id string, headers ...string) *follower {
+	b.Helper()
+	f, err := b.follow(b.Context(), key, id, headers...)
+	b.must(err)
+	b.Cleanup(func() { _ = f.body.Close() })
+	if f.status != http.StatusOK {
+		b.Fatalf("the stream answers %d", f.status)
+	}
+	return f
+}
+
+// next reads one event or comment; the first retry is passed over.
+func (f *follower) next() (*sent, error) {
+	s := &sent{}
+	for {
+		line, err := f.text.ReadString('\n')
+		if err != nil {
+			return nil, err
+		}
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		value = strings.TrimPrefix(value, " ")
+		switch {
+		case line == "\n" && (s.event != "" || s.comment != ""):
+			return s, nil
+		case line != "\n" && name == "":
+			s.comment = value
+		case name == "event":
+			s.event = value
+		case name == "id":
+			s.id = value
+		case name == "data":
+			if err := json.Unmarshal([]byte(value), &s.data); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// wants reads events that are to be these: "event id".
+func (b *bundle) wants(f *follower, want ...string) (all []*sent) {
+	b.Helper()
+	for _, w := range want {
+		s, err := f.next()
+		if err != nil {
+			b.Fatalf("instead of %q: %v", w, err)
+		}
+		if s.String() != w {
+			b.Fatalf("%q, want %q: %v", s, w, s.data)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// rest reads a stream to its end.
+func (f *follower) rest() (list []string, err error) {
+	for {
+		s, err := f.next()
+		if errors.Is(err, io.EOF) {
+			return list, nil
+		}
+		if err != nil {
+			return list, err
+		}
+		list = append(list, s.String())
+	}
+}
 
 // pipes listens for connections that hold nothing on the way: what is written
 // waits until it is read.

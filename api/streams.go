@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -87,6 +88,18 @@ func (s *streams) next() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.beat
+}
+
+// read runs fn, which asks something of the database, among a few at a time. What
+// it returns with over, or as an error, is returned.
+func (s *streams) read(ctx context.Context, fn func() (over bool, err error)) (over bool, err error) {
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+		return aside(fn)
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
 }
 
 // phase is a number of beats below n that differs from stream to stream, so that
