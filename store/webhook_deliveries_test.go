@@ -132,7 +132,7 @@ func TestRedeliver(t *testing.T) {
 		tickets  []string // states
 	}{
 		"pending":         {"", "", "available", nil, []string{"available"}},
-		"failing":         {"failing_since = now()", "", "available", nil, []string{"pending"}},
+		"failing":         {"failing_since = now() - interval '2 minutes'", "", "available", nil, []string{"pending"}},
 		"being attempted": {"", "", "running", nil, []string{"available", "running"}},
 		"delivered":       {"", "state = 'delivered', attempts = 3, tries = 3, ended_at = now(), next_attempt_at = NULL, sender = 'w'", "completed", nil, []string{"available", "completed"}},
 		"held":            {"", "state = 'held', ticket = NULL, next_attempt_at = NULL", "completed", nil, []string{"available", "completed"}},

@@ -23,9 +23,9 @@ const (
 	EventDone     = "done"     // it has ended: always the last
 )
 
-// An Event is something that has happened to a generation. Which fields it has
+// A FollowEvent is something that has happened to a generation. Which fields it has
 // depends on its type; the others are zero.
-type Event struct {
+type FollowEvent struct {
 	ID   string // of those that are on record; empty for a hint
 	Type string // more may come: pass over those you do not know
 
@@ -49,8 +49,8 @@ var errSilent = errors.New("nothing came for too long")
 // event on record once, in order, and hints in between. When a connection breaks
 // off it connects again and goes on where it stopped. An error ends it, with a nil
 // event.
-func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[*Event, error] {
-	return func(yield func(*Event, error) bool) {
+func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[*FollowEvent, error] {
+	return func(yield func(*FollowEvent, error) bool) {
 		f := &followed{c: c, id: id, retry: time.Second, yield: yield}
 		retries := c.retries
 		if retries > 0 {
@@ -89,7 +89,7 @@ func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[*Event, error]
 type followed struct {
 	c      *Client
 	id     string
-	yield  func(*Event, error) bool
+	yield  func(*FollowEvent, error) bool
 	last   string        // the id of the last event that has one
 	retry  time.Duration // before connecting again, as the service asks
 	events int
@@ -157,7 +157,7 @@ func (w *watched) Read(p []byte) (int, error) {
 func (f *followed) read(r io.Reader) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxAnswer)
-	event := &Event{}
+	event := &FollowEvent{}
 	for lines.Scan() {
 		name, value, _ := strings.Cut(lines.Text(), ":")
 		value = strings.TrimPrefix(value, " ")
@@ -168,7 +168,7 @@ func (f *followed) read(r io.Reader) error {
 					return err
 				}
 			}
-			event = &Event{}
+			event = &FollowEvent{}
 		case name == "event":
 			event.Type = value
 		case name == "id":
@@ -188,7 +188,7 @@ func (f *followed) read(r io.Reader) error {
 }
 
 // pass gives one event to the caller.
-func (f *followed) pass(e *Event) error {
+func (f *followed) pass(e *FollowEvent) error {
 	e.Raw = e.Raw[:len(e.Raw)-1] // without the end of its last line
 	if err := e.decode(); err != nil {
 		return fmt.Errorf("the event %s %s is not what the API promises: %w", e.Type, e.ID, err)
@@ -202,7 +202,7 @@ func (f *followed) pass(e *Event) error {
 }
 
 // decode fills the fields of an event's type.
-func (e *Event) decode() error {
+func (e *FollowEvent) decode() error {
 	switch e.Type {
 	case EventImage:
 		return json.Unmarshal(e.Raw, &e.Image)
