@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -38,6 +40,9 @@ func (s *server) checkBody(ctx huma.Context, next func(huma.Context)) {
 		err = r.Context().Err() // nobody is left to answer
 	case isJSON(r.Header.Get("Content-Type")):
 		err = inspect(text)
+		if err == nil && ctx.Method() == http.MethodPatch {
+			err = refuseNulls(text)
+		}
 	}
 	if err != nil {
 		s.writeError(err, c)
@@ -84,6 +89,26 @@ func inspect(text []byte) error {
 		}
 	}
 	return nil
+}
+
+// refuseNulls refuses members that are null in what is to change something:
+// decoding can not tell them from those that are left out and stay.
+func refuseNulls(text []byte) error {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(text, &members) != nil {
+		return nil // decoding will tell
+	}
+	var faults []fault
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if string(members[name]) == "null" {
+			shown := shorten(name, maxName)
+			faults = append(faults, fault{Param: shown, Code: "invalid_type", Message: shown + " must not be null; leave it out to keep it as it is"})
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return &refusal{code: "validation_failed", detail: detailOf(faults), faults: faults}
 }
 
 // invalidFrom returns where the first byte is that is not UTF-8.

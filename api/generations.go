@@ -117,18 +117,19 @@ func (s *server) getGeneration(ctx context.Context, in *getGenerationInput) (*ge
 // etagOf is weak: it changes when something happened, not with the clock. shown is
 // nil for a generation that lives.
 func etagOf(g *store.Generation, position *int, shown *view.Generation) string {
-	ahead, placeholders := 0, 0
+	ahead, placeholders, deliveries := 0, 0, 0
 	if position != nil {
 		ahead = *position
 	}
 	if shown != nil {
+		deliveries = shown.Webhook.Deliveries
 		for _, i := range shown.Images {
 			if i.Thumbhash != nil { // it may be made after the end
 				placeholders++
 			}
 		}
 	}
-	return fmt.Sprintf(`W/"%s.%d.%d.%d.%d.%t.%d"`, g.Status, g.Fence, g.Tries, g.Attempts, ahead, g.RemovedAt != nil, placeholders)
+	return fmt.Sprintf(`W/"%s.%d.%d.%d.%d.%t.%d.%d"`, g.Status, g.Fence, g.Tries, g.Attempts, ahead, g.RemovedAt != nil, placeholders, deliveries)
 }
 
 // queuePosition is nil for a generation that no longer waits for its first run.
@@ -272,13 +273,8 @@ func (s *server) listGenerations(ctx context.Context, in *listGenerationsInput) 
 	if err != nil {
 		return nil, err
 	}
-	list := generationList{Object: "list", HasMore: len(page) > in.Limit}
-	switch {
-	case list.HasMore && in.Before != "":
-		page = page[1:]
-	case list.HasMore:
-		page = page[:in.Limit]
-	}
+	list := generationList{Object: "list"}
+	page, list.HasMore = cutPage(page, in.Limit, in.Before != "")
 	if list.Data, err = s.viewGenerations(ctx, project, page); err != nil {
 		return nil, err
 	}
@@ -294,20 +290,10 @@ func (s *server) listGenerations(ctx context.Context, in *listGenerationsInput) 
 	return &listGenerationsOutput{CacheControl: "private, no-cache", Body: list}, nil
 }
 
-// findGenerations tells a query that takes too long from a database that does
-// not answer: asking again helps only with the latter.
-func (s *server) findGenerations(ctx context.Context, project string, filter store.GenerationFilter) ([]*store.Generation, error) {
-	within, cancel := s.bounded(ctx)
-	defer cancel()
-	page, err := s.db.Generations(within, project, filter)
-	slow := store.IsStatementTimeout(err)
-	if err != nil && within.Err() != nil && ctx.Err() == nil {
-		ping, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		slow = s.db.Ping(ping) == nil
-	}
-	if slow {
-		return nil, refuse("query_too_slow", "")
-	}
+func (s *server) findGenerations(ctx context.Context, project string, filter store.GenerationFilter) (page []*store.Generation, err error) {
+	err = s.search(ctx, "", func(ctx context.Context) error {
+		page, err = s.db.Generations(ctx, project, filter)
+		return err
+	})
 	return page, err
 }

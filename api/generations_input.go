@@ -31,6 +31,8 @@ type generationBody struct {
 	User              string            `json:"user,omitempty" maxLength:"256" doc:"Accepted for clients of the OpenAI API; not kept"`
 	DeadlineSeconds   int               `json:"deadline_seconds,omitempty" minimum:"1" maximum:"86400" doc:"How long it may wait to begin before it expires; default 3600"`
 	Priority          string            `json:"priority,omitempty" enum:"standard,batch" doc:"batch waits apart from what people wait for, and runs on places of its own; default standard"`
+	WebhookURL        string            `json:"webhook_url,omitempty" doc:"Is told of this generation, signed with the project's default secret: https, port 443 or 8443, a public machine" example:"https://example.com/hooks"`
+	WebhookEvents     []string          `json:"webhook_events,omitempty" nullable:"false" doc:"What webhook_url is told: types of events, generation.* or *; default the four that end a generation"`
 	Wait              int               `json:"wait,omitempty" minimum:"0" maximum:"120" doc:"Seconds to wait for the end before answering, like the header Prefer: wait=n"`
 }
 
@@ -44,7 +46,7 @@ func (b *generationBody) request() jobs.GenerationRequest {
 		Prompt: b.Prompt, Model: b.Model, N: b.N, Size: b.Size, AspectRatio: b.AspectRatio, Style: b.Style,
 		NegativePrompt: b.NegativePrompt, Quality: b.Quality, Format: format, Compression: b.OutputCompression,
 		Background: b.Background, Seed: b.Seed, Metadata: b.Metadata, Tags: b.Tags, DeadlineSeconds: b.DeadlineSeconds,
-		Priority: b.Priority,
+		Priority: b.Priority, WebhookURL: b.WebhookURL, WebhookEvents: b.WebhookEvents,
 	}
 }
 
@@ -60,7 +62,7 @@ var _ huma.Resolver = (*createGenerationInput)(nil)
 
 // Resolve tells Huma what jobs finds wrong, so that the caller learns of all
 // faults at once.
-func (in *createGenerationInput) Resolve(huma.Context) []error {
+func (in *createGenerationInput) Resolve(ctx huma.Context) []error {
 	var errs []error
 	b := &in.Body
 	if b.Format != "" && b.OutputFormat != "" && b.Format != b.OutputFormat {
@@ -70,7 +72,7 @@ func (in *createGenerationInput) Resolve(huma.Context) []error {
 		}})
 	}
 	request := b.request()
-	for _, f := range request.Faults() {
+	for _, f := range requestOf(ctx.Context()).queue.Faults(&request) {
 		if f.Param == "format" && b.Format == "" {
 			f.Param = "output_format"
 		}

@@ -36,7 +36,10 @@ func TestCreateGeneration_AnswersAtOnce(t *testing.T) {
 		"attempts": []any{}, "error": nil, "project_id": b.project.ID, "metadata": map[string]any{"order": "42"},
 		"tags": []any{"fruit"}, "started_at": nil, "completed_at": nil, "expires_at": nil, "data_removed": false,
 		"timings": map[string]any{"queue_ms": nil, "provider_ms": nil, "upload_ms": nil},
-		"urls":    map[string]any{"self": "/v1/generations/" + id, "cancel": "/v1/generations/" + id + "/cancel"},
+		"webhook": map[string]any{"url": nil, "events": []any{}, "deliveries": 0.0},
+		"urls": map[string]any{
+			"self": "/v1/generations/" + id, "cancel": "/v1/generations/" + id + "/cancel", "events": "/v1/generations/" + id + "/events",
+		},
 	}
 	got := a.json
 	images := got["images"].([]any)

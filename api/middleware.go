@@ -16,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -26,7 +27,8 @@ type request struct {
 	http      *http.Request
 	keyID     string
 	projectID string
-	cause     error // why it failed, if that is ours to mend
+	queue     *jobs.Queue // judges what is asked of it
+	cause     error       // why it failed, if that is ours to mend
 }
 
 type requestKey struct{}
@@ -43,7 +45,7 @@ func requestOf(ctx context.Context) *request {
 // identify gives every request an id and every answer the headers that all have.
 func (s *server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		r := &request{id: store.NewID("req"), http: c.Request()}
+		r := &request{id: store.NewID("req"), http: c.Request(), queue: s.queue}
 		c.SetRequest(c.Request().WithContext(context.WithValue(c.Request().Context(), requestKey{}, r)))
 		c.Request().Header.Del("Accept") // each route has one format, whatever the caller would rather have
 		h := c.Response().Header()

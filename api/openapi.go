@@ -78,6 +78,8 @@ func describePlainRoutes(doc *huma.OpenAPI) {
 	head := *image
 	head.Method, head.OperationID, head.Summary = http.MethodHead, "headImageContent", "See an image's headers"
 	doc.AddOperation(&head)
+	describeWebhookKeys(doc)
+	describeStreams(doc)
 	for _, r := range []struct{ path, id, summary string }{
 		{"/livez", "livez", "Whether the process lives"},
 		{"/readyz", "readyz", "Whether it can serve requests"},
@@ -103,6 +105,33 @@ func describePlainRoutes(doc *huma.OpenAPI) {
 	doc.AddOperation(explain)
 }
 
+// describeStreams does so with the events of a generation.
+func describeStreams(doc *huma.OpenAPI) {
+	stream := &huma.Operation{
+		Method: http.MethodGet, Path: "/v1/generations/{id}/events", OperationID: "followGeneration", Tags: []string{"generations"},
+		Summary: "Follow a generation",
+		Description: "Server-sent events, from the first or from behind Last-Event-ID, to the end of the generation; then the stream ends. " +
+			"status tells each state: generation_id, status, sequence, created_at, stage, queue_position, eta_seconds. " +
+			"progress tells how far it is: generation_id, progress, stage, queue_position, eta_seconds; one without an id is only a hint, and is not repeated. " +
+			"image is one finished image with its generation_id. done is the whole generation, and always the last. " +
+			"Ids are to be taken as they are. A comment comes after 15 seconds without an event.",
+		Security: []map[string][]string{{"key": {}}},
+		Parameters: []*huma.Param{
+			{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}},
+			{Name: "Last-Event-ID", In: "header", Description: "The id of the last event received", Schema: &huma.Schema{Type: "string"}},
+			{Name: "last_event_id", In: "query", Description: "The same, for clients that can not set headers", Schema: &huma.Schema{Type: "string"}},
+		},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "The events", Content: map[string]*huma.MediaType{
+				"text/event-stream": {Schema: &huma.Schema{Type: "string"}},
+			}},
+			"204": {Description: "There is nothing behind Last-Event-ID: it was that of done"},
+		},
+	}
+	describeProblems(doc, stream, 429)
+	doc.AddOperation(stream)
+}
+
 func jsonResponse(doc *huma.OpenAPI, description string, t reflect.Type) *huma.Response {
 	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{
 		"application/json": {Schema: doc.Components.Schemas.Schema(t, true, t.Name())},
@@ -122,8 +151,8 @@ func describeProblems(doc *huma.OpenAPI, op *huma.Operation, statuses ...int) {
 // finishDocument adds what the types of inputs and outputs do not tell.
 func finishDocument(doc *huma.OpenAPI) {
 	for path, item := range doc.Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
-			if op == nil || !strings.HasPrefix(path, "/v1/") || path == "/v1/images/{id}/content" {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Patch, item.Delete} {
+			if op == nil || !strings.HasPrefix(path, "/v1/") || path == "/v1/images/{id}/content" || path == webhookKeysPath {
 				continue
 			}
 			delete(op.Responses, "default")
@@ -133,6 +162,11 @@ func finishDocument(doc *huma.OpenAPI) {
 			}
 			if op.RequestBody != nil {
 				statuses = append(statuses, 408, 409, 413, 415)
+			}
+			if op.OperationID == "testWebhookEndpoint" {
+				statuses = append(statuses, 409)
+			}
+			if op.OperationID == "createGeneration" || op.OperationID == "generate" {
 				op.Responses["200"] = &huma.Response{
 					Description: "It ended within the time that the caller wanted to wait",
 					Content:     op.Responses["202"].Content,
@@ -140,6 +174,9 @@ func finishDocument(doc *huma.OpenAPI) {
 			}
 			if op.OperationID == "getGeneration" {
 				op.Responses["304"] = &huma.Response{Description: "Nothing has changed"}
+			}
+			if op.OperationID == "redeliver" {
+				statuses = append(statuses, 409)
 			}
 			if op.OperationID == "listGenerations" {
 				statuses = append(statuses, 404)
@@ -153,6 +190,8 @@ func finishDocument(doc *huma.OpenAPI) {
 			schema.AdditionalProperties = nil // answers may gain members
 		}
 	}
+	reason := schemas["WebhookEndpoint"].Properties["disabled_reason"]
+	reason.Enum = append(reason.Enum, nil)
 	for _, name := range []string{"usage", "error"} {
 		property := schemas["Generation"].Properties[name]
 		schemas["Generation"].Properties[name] = &huma.Schema{

@@ -10,6 +10,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/labstack/echo/v4"
+
+	"github.com/nanobanana/nanobanana/jobs"
 )
 
 const problemType = "application/problem+json"
@@ -36,7 +38,7 @@ type problem struct {
 // fault is one thing wrong with a request.
 type fault struct {
 	Param   string   `json:"param" doc:"The parameter as the caller wrote it: size, metadata.color, tags.0"`
-	Code    string   `json:"code" doc:"required, invalid_type, unknown_parameter, unsupported_value, out_of_range, too_long, conflict or invalid"`
+	Code    string   `json:"code" doc:"required, invalid_type, unknown_parameter, unsupported_value, out_of_range, too_long, conflict, webhook_url_forbidden or invalid"`
 	Message string   `json:"message"`
 	Allowed []string `json:"allowed,omitempty" nullable:"false"`
 }
@@ -157,9 +159,14 @@ func humaProblem(r *http.Request, status int, msg string, errs []error, names []
 	return problemFor(r, errors.Join(append(errs, fmt.Errorf("status %d: %s", status, msg))...))
 }
 
-// validationProblem lists faults.
+// validationProblem lists faults. A URL that is not permitted, and nothing else, has
+// a code of its own: the request is as it should be.
 func validationProblem(faults []fault) *problem {
-	return newProblem("validation_failed", detailOf(faults), faults)
+	code := "validation_failed"
+	if len(faults) == 1 && faults[0].Code == jobs.CodeWebhookURL {
+		code = jobs.CodeWebhookURL
+	}
+	return newProblem(code, detailOf(faults), faults)
 }
 
 // writeJSON encodes v without escaping <, > and &, which JSON does not ask for.

@@ -31,6 +31,7 @@ const (
 	typeAuth        = "authentication_error"
 	typeConflict    = "conflict_error"
 	typeIdempotency = "idempotency_error"
+	typeRateLimit   = "rate_limit_error"
 	typeAPI         = "api_error"
 )
 
@@ -41,7 +42,7 @@ const sendKey = "send a key as \"Authorization: Bearer nb_live_...\""
 var problemKinds = []problemKind{
 	{Code: "invalid_json", Status: 400, Title: "Invalid JSON", Type: typeRequest, Detail: "The body is not valid JSON."},
 	{Code: "invalid_request", Status: 400, Title: "Invalid request", Type: typeRequest, Detail: "The request is not valid."},
-	{Code: "invalid_cursor", Status: 400, Title: "Invalid cursor", Type: typeRequest, Detail: "after and before take the id of a generation."},
+	{Code: "invalid_cursor", Status: 400, Title: "Invalid cursor", Type: typeRequest, Detail: "after and before take what first_id, last_id or next_cursor of an earlier page say."},
 	{Code: "missing_api_key", Status: 401, Title: "Missing API key", Type: typeAuth, Detail: "No API key was sent; " + sendKey + "."},
 	{Code: "invalid_api_key", Status: 401, Title: "Invalid API key", Type: typeAuth, Detail: "The API key is not valid; " + sendKey + "."},
 	{Code: "key_expired", Status: 401, Title: "API key expired", Type: typeAuth, Detail: "The API key has expired; make a new one."},
@@ -50,6 +51,11 @@ var problemKinds = []problemKind{
 	{Code: "method_not_allowed", Status: 405, Title: "Method not allowed", Type: typeRequest, Detail: "The route takes other methods; see the header Allow."},
 	{Code: "request_timeout", Status: 408, Title: "Request timeout", Type: typeRequest, Retryable: true, Detail: "The body did not arrive in time."},
 	{Code: "idempotency_in_flight", Status: 409, Title: "Request in flight", Type: typeConflict, Retryable: true, RetryAfter: time.Second, Detail: "A request with this Idempotency-Key is being accepted; ask again."},
+	{Code: "webhook_endpoint_disabled", Status: 409, Title: "Webhook endpoint disabled", Type: typeConflict, Detail: "The webhook endpoint is disabled; enable it with POST /v1/webhook_endpoints/{id}/enable."},
+	{Code: "webhook_endpoint_limit", Status: 409, Title: "Too many webhook endpoints", Type: typeConflict, Detail: fmt.Sprintf("The project has %d webhook endpoints, which is the most; delete one that is not needed.", store.MaxWebhookEndpoints)},
+	{Code: "webhook_secret_limit", Status: 409, Title: "Too many webhook secrets", Type: typeConflict, Detail: fmt.Sprintf("%d secrets sign already, which is the most; wait until one of them expires, or rotate with \"overlap_seconds\": 0 to end them now.", store.MaxWebhookSecrets)},
+	{Code: "webhook_secret_unreadable", Status: 409, Title: "Webhook secret unreadable", Type: typeConflict, Detail: "The service can not read this secret any more, since its operator has changed NANOBANANA_SECRET; make a new one with POST /v1/webhooks/default/rotate."},
+	{Code: "webhook_endpoint_deleted", Status: 409, Title: "Webhook endpoint deleted", Type: typeConflict, Detail: "What the events were for is deleted, the webhook endpoint or the generation's webhook_url; GET /v1/events has the events for as long as they are kept."},
 	{Code: "image_expired", Status: 410, Title: "Image expired", Type: typeRequest, Detail: "The image's retention is over."},
 	{Code: "data_removed", Status: 410, Title: "Data removed", Type: typeRequest, Detail: "The image was deleted with its generation."},
 	{Code: "payload_too_large", Status: 413, Title: "Payload too large", Type: typeRequest, Detail: "The body is larger than this route accepts."},
@@ -57,7 +63,9 @@ var problemKinds = []problemKind{
 	{Code: "range_not_satisfiable", Status: 416, Title: "Range not satisfiable", Type: typeRequest, Detail: "The image has no such part; Content-Range tells its length."},
 	{Code: "validation_failed", Status: 422, Title: "Validation failed", Type: typeRequest, Detail: "The request is not valid; errors lists why."},
 	{Code: "idempotency_key_reused", Status: 422, Title: "Idempotency key reused", Type: typeIdempotency, Detail: "This Idempotency-Key was used for a different request; use a new key for a new request."},
+	{Code: jobs.CodeWebhookURL, Status: 422, Title: "Webhook URL forbidden", Type: typeRequest, Detail: "Nothing can be sent to this URL; errors says why."},
 	{Code: "query_too_slow", Status: 422, Title: "Query too slow", Type: typeRequest, Detail: "The list takes too long to find; narrow it with created_after, created_before or status."},
+	{Code: "concurrency_limited", Status: 429, Title: "Concurrency limited", Type: typeRateLimit, Retryable: true, RetryAfter: 5 * time.Second, Detail: "Too many such requests are open at the same time; end one or ask again."},
 	{Code: "client_closed_request", Status: 499, Title: "Client closed request", Type: typeRequest, Retryable: true, Detail: "The caller went away."},
 	{Code: "service_unavailable", Status: 503, Title: "Service unavailable", Type: typeAPI, Retryable: true, RetryAfter: 2 * time.Second, Detail: "The service can not reach its database just now; ask again."},
 	{Code: "internal_error", Status: 500, Title: "Internal error", Type: typeAPI, Retryable: true, Detail: "Something went wrong here; the request_id finds it in the log."},
@@ -83,6 +91,10 @@ var sentinels = []struct {
 	{store.ErrNotFound, "not_found"},
 	{jobs.ErrIdempotencyKeyReused, "idempotency_key_reused"},
 	{jobs.ErrIdempotencyInFlight, "idempotency_in_flight"},
+	{store.ErrEndpointDisabled, "webhook_endpoint_disabled"},
+	{store.ErrEndpointDeleted, "webhook_endpoint_deleted"},
+	{store.ErrTooManyEndpoints, "webhook_endpoint_limit"},
+	{store.ErrTooManySecrets, "webhook_secret_limit"},
 }
 
 // problemFor is the one place where an error becomes an answer. What matches

@@ -32,7 +32,11 @@ func parametersOf(input reflect.Type) parameters {
 	var p parameters
 	for _, f := range reflect.VisibleFields(input) {
 		if f.Name == "Body" {
-			for _, member := range reflect.VisibleFields(f.Type) {
+			body := f.Type
+			if body.Kind() == reflect.Pointer { // it may be left out
+				body = body.Elem()
+			}
+			for _, member := range reflect.VisibleFields(body) {
 				name, _, _ := strings.Cut(member.Tag.Get("json"), ",")
 				p.body = append(p.body, name)
 			}

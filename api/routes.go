@@ -24,8 +24,29 @@ func (s *server) routes(e *echo.Echo, api huma.API) {
 	register(api, key, "GET /v1/generations/{id}", "getGeneration", "See how a generation is doing, or wait for its end", 200, s.getGeneration)
 	register(api, key, "POST /v1/generations/{id}/cancel", "cancelGeneration", "Cancel a generation", 200, s.cancelGeneration)
 	register(api, key, "DELETE /v1/generations/{id}", "deleteGeneration", "Cancel a generation and delete its prompt and images", 204, s.deleteGeneration)
+	register(api, key, "GET /v1/events", "listEvents", "Follow what has happened", 200, s.listEvents)
+	register(api, key, "GET /v1/events/{id}", "getEvent", "See an event", 200, s.getEvent)
+	register(api, key, "GET /v1/webhook_endpoints/{id}/deliveries", "listDeliveries", "List what was sent to a webhook endpoint", 200, s.listDeliveries)
+	register(api, key, "GET /v1/webhook_endpoints/{id}/deliveries/{event_id}", "getDelivery", "See a delivery and its latest attempts", 200, s.getDelivery)
+	register(api, key, "POST /v1/webhook_endpoints/{id}/deliveries/{event_id}/redeliver", "redeliver", "Send an event once more", 202, s.redeliver)
+	register(api, key, "POST /v1/webhook_endpoints/{id}/replay", "replay", "Send a range of events once more", 202, s.replay)
 	register(api, key, "GET /v1/models", "listModels", "List models", 200, s.listModels)
 	register(api, key, "GET /v1/models/{name}", "getModel", "See a model", 200, s.getModel)
+
+	register(api, key, "POST /v1/webhook_endpoints", "createWebhookEndpoint", "Have events sent to a URL", 201, s.createWebhookEndpoint)
+	register(api, key, "GET /v1/webhook_endpoints", "listWebhookEndpoints", "List webhook endpoints", 200, s.listWebhookEndpoints)
+	register(api, key, "GET /v1/webhook_endpoints/{id}", "getWebhookEndpoint", "See a webhook endpoint", 200, s.getWebhookEndpoint)
+	register(api, key, "PATCH /v1/webhook_endpoints/{id}", "updateWebhookEndpoint", "Change a webhook endpoint", 200, s.updateWebhookEndpoint)
+	register(api, key, "DELETE /v1/webhook_endpoints/{id}", "deleteWebhookEndpoint", "Delete a webhook endpoint", 204, s.deleteWebhookEndpoint)
+	register(api, key, "POST /v1/webhook_endpoints/{id}/enable", "enableWebhookEndpoint", "Send to a webhook endpoint again", 200, s.enableWebhookEndpoint)
+	register(api, key, "POST /v1/webhook_endpoints/{id}/disable", "disableWebhookEndpoint", "Send nothing to a webhook endpoint, but keep it for a replay", 200, s.disableWebhookEndpoint)
+	register(api, key, "POST /v1/webhook_endpoints/{id}/rotate", "rotateWebhookEndpoint", "Give a webhook endpoint a new secret", 200, s.rotateWebhookEndpoint)
+	register(api, key, "POST /v1/webhook_endpoints/{id}/test", "testWebhookEndpoint", "Send a test.ping to a webhook endpoint", 202, s.testWebhookEndpoint)
+	register(api, key, "GET /v1/webhooks/default/secret", "getDefaultWebhookSecret", "See the secret that signs what is sent to a generation's webhook_url", 200, s.getDefaultSecret)
+	register(api, key, "POST /v1/webhooks/default/rotate", "rotateDefaultWebhookSecret", "Replace the secret that signs what is sent to a generation's webhook_url", 200, s.rotateDefaultSecret)
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		e.Add(method, "/v1/generations/:id/events", s.generationEvents)
+	}
 
 	// Callers with a key or with the signed URL of the image.
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -37,6 +58,7 @@ func (s *server) routes(e *echo.Echo, api huma.API) {
 		e.Add(method, "/", s.index)
 		e.Add(method, "/errors/:code", s.explainError)
 		e.Add(method, "/openapi.json", s.openAPI)
+		e.Add(method, webhookKeysPath, s.webhookKeys)
 		e.Add(method, "/livez", s.livez)
 		e.Add(method, "/readyz", s.readyz)
 		e.Add(method, "/health", s.readyz)

@@ -18,20 +18,26 @@ import (
 
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/jobs/egress"
 	"github.com/nanobanana/nanobanana/jobs/view"
+	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
 )
 
-// Options configure the front door. DB, Queue, Blobs, Keys, Signer and Live are
-// required.
+// Options configure the front door. DB, Queue, Blobs, Keys, Signer, Keyring and
+// Live are required.
 type Options struct {
-	DB     *store.DB
-	Queue  *jobs.Queue
-	Blobs  blobs.Store
-	Keys   *auth.Keys
-	Signer *auth.Signer
-	Live   *store.Live // which someone else runs
+	DB      *store.DB
+	Queue   *jobs.Queue
+	Blobs   blobs.Store
+	Keys    *auth.Keys
+	Signer  *auth.Signer
+	Keyring *webhook.Keyring // seals webhook secrets for their organization and owner
+	Live    *store.Live      // which someone else runs
+
+	// Egress says which URLs customers may have events sent to.
+	Egress egress.Policy
 
 	// BaseURL begins the absolute URLs in answers: "https://images.example.com".
 	// Empty derives it from each request.
@@ -55,6 +61,20 @@ type Options struct {
 	// by it.
 	QueryTimeout time.Duration
 
+	// MaxStreams is how many event streams are open at the same time; default
+	// 5,000. MaxKeyStreams is the same for one API key; default 100.
+	MaxStreams    int
+	MaxKeyStreams int
+
+	// StreamPace is a fifth of the time after which a stream reads the rows
+	// without news, and a fifteenth of the silence after which it shows that it
+	// lives; default 1 s.
+	StreamPace time.Duration
+
+	// StreamPatience is how long a stream waits for a reader that takes nothing;
+	// default 10 s.
+	StreamPatience time.Duration
+
 	// Drain, when closed, ends every wait early with the state as it is and makes
 	// the process report that it takes no more requests.
 	Drain <-chan struct{}
@@ -70,11 +90,12 @@ type Options struct {
 }
 
 type server struct {
-	opts  Options
-	db    *store.DB
-	queue *jobs.Queue
-	views *view.Viewer
-	ready readiness
+	opts    Options
+	db      *store.DB
+	queue   *jobs.Queue
+	views   *view.Viewer
+	streams *streams
+	ready   readiness
 }
 
 // New returns the handler of the whole API. The http.Server around it must set
@@ -83,7 +104,7 @@ type server struct {
 func New(opts Options) (http.Handler, error) {
 	for name, missing := range map[string]bool{
 		"DB": opts.DB == nil, "Queue": opts.Queue == nil, "Blobs": opts.Blobs == nil,
-		"Keys": opts.Keys == nil, "Signer": opts.Signer == nil, "Live": opts.Live == nil,
+		"Keys": opts.Keys == nil, "Signer": opts.Signer == nil, "Keyring": opts.Keyring == nil, "Live": opts.Live == nil,
 	} {
 		if missing {
 			return nil, errors.New("make API: no " + name)
@@ -110,6 +131,18 @@ func newServer(opts Options) *server {
 	if opts.QueryTimeout == 0 {
 		opts.QueryTimeout = 10 * time.Second
 	}
+	if opts.MaxStreams == 0 {
+		opts.MaxStreams = 5000
+	}
+	if opts.MaxKeyStreams == 0 {
+		opts.MaxKeyStreams = 100
+	}
+	if opts.StreamPace == 0 {
+		opts.StreamPace = time.Second
+	}
+	if opts.StreamPatience == 0 {
+		opts.StreamPatience = 10 * time.Second
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -117,7 +150,10 @@ func newServer(opts Options) *server {
 		opts.Now = time.Now
 	}
 	views := view.New(view.Options{SignImage: opts.Signer.Sign, LiveProviders: opts.LiveProviders, Now: opts.Now})
-	return &server{opts: opts, db: opts.DB, queue: opts.Queue, views: views}
+	return &server{
+		opts: opts, db: opts.DB, queue: opts.Queue, views: views,
+		streams: newStreams(opts.MaxStreams, opts.MaxKeyStreams, opts.StreamPace),
+	}
 }
 
 // handler builds the routes and the document that describes them.

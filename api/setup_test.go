@@ -19,6 +19,7 @@ import (
 	"github.com/nanobanana/nanobanana/api"
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
 	"github.com/nanobanana/nanobanana/store/storetest"
@@ -32,6 +33,7 @@ type bundle struct {
 	blobs   *blobs.Dir
 	keys    *auth.Keys
 	signer  *auth.Signer
+	keyring *webhook.Keyring
 	project *store.Project
 	live    string // a live key of project
 	test    string // a test key of project
@@ -50,6 +52,7 @@ func setup(t testing.TB, adjust func(*api.Options)) *bundle {
 	b.must(err)
 	b.keys = auth.NewKeys(auth.Options{DB: b.db, DatabaseSecret: "database secret"})
 	b.signer = auth.NewSigner("", "database secret")
+	b.keyring = webhook.NewKeyring("", "database secret")
 	queue, err := jobs.NewQueue(jobs.Options{DB: b.db, LiveSimulated: false})
 	b.must(err)
 	live := store.NewLive(store.LiveOptions{URL: storetest.URL(b.db), OnKeys: b.keys.Invalidate})
@@ -58,7 +61,7 @@ func setup(t testing.TB, adjust func(*api.Options)) *bundle {
 	listening.Go(func() { live.Run(ctx) })
 
 	opts := api.Options{
-		DB: b.db, Queue: queue, Blobs: b.blobs, Keys: b.keys, Signer: b.signer, Live: live, LiveProviders: []string{"gemini"},
+		DB: b.db, Queue: queue, Blobs: b.blobs, Keys: b.keys, Signer: b.signer, Keyring: b.keyring, Live: live, LiveProviders: []string{"gemini"},
 		Drain: b.drain, Logger: slog.New(slog.NewJSONHandler(b.log, nil)), Version: "test",
 	}
 	if adjust != nil {

@@ -14,15 +14,21 @@ import (
 	"google.golang.org/genai"
 )
 
-// startSimulator builds the program, runs its simulator and returns the address.
-func startSimulator(t *testing.T) string {
+// buildProgram builds the program and returns its path.
+func buildProgram(t *testing.T) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "nanobanana")
 	build := exec.CommandContext(t.Context(), "go", "-C", "..", "build", "-o", program, "./cmd/nanobanana")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), program, "simulator", "--listen=127.0.0.1:0", "--speed=0")
+	return program
+}
+
+// startSimulator builds the program, runs its simulator and returns the address.
+func startSimulator(t *testing.T) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "simulator", "--listen=127.0.0.1:0", "--speed=0")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

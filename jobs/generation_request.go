@@ -3,6 +3,7 @@ package jobs
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/nanobanana/nanobanana/jobs/egress"
+	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/providers"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -54,15 +57,20 @@ type GenerationRequest struct {
 	Tags            []string          `json:"tags,omitempty"`
 	DeadlineSeconds int               `json:"deadline_seconds,omitempty"`
 	Priority        string            `json:"priority,omitempty"` // "standard" or "batch"
+	WebhookURL      string            `json:"webhook_url,omitempty"`
+	WebhookEvents   []string          `json:"webhook_events,omitempty"` // types of events or patterns of them; default its ends
 }
 
 // A Fault is one thing wrong with a request and what would be right.
 type Fault struct {
 	Param   string // "size", "metadata.color"
-	Code    string // "unsupported_value", "required", "too_long", "out_of_range", "invalid"
+	Code    string // "unsupported_value", "required", "too_long", "out_of_range", "invalid", CodeWebhookURL
 	Message string
 	Allowed []string // the values that would do, if they are few
 }
+
+// CodeWebhookURL is the code of a webhook_url that nothing will be sent to.
+const CodeWebhookURL = "webhook_url_forbidden"
 
 // An InvalidError is a request that can not be accepted, with every fault.
 type InvalidError struct{ Faults []Fault }
@@ -82,11 +90,13 @@ type resolved struct {
 	params           store.Params
 	deadline         time.Duration
 	queue            string
+	webhookURL       *string
+	webhookEvents    []string
 }
 
-// Faults returns everything that is wrong with the request.
-func (r *GenerationRequest) Faults() []Fault {
-	_, faults := r.resolve()
+// Faults returns everything that is wrong with a request.
+func (q *Queue) Faults(r *GenerationRequest) []Fault {
+	_, faults := r.resolve(q.opts.Egress)
 	return faults
 }
 
@@ -120,7 +130,7 @@ func (l *faultList) oneOf(param, value string, allowed ...string) {
 	}
 }
 
-func (r *GenerationRequest) resolve() (*resolved, []Fault) {
+func (r *GenerationRequest) resolve(permitted egress.Policy) (*resolved, []Fault) {
 	var faults faultList
 	r.checkText(&faults)
 	r.checkLabels(&faults)
@@ -150,8 +160,40 @@ func (r *GenerationRequest) resolve() (*resolved, []Fault) {
 		Style: r.Style, NegativePrompt: r.NegativePrompt, Quality: r.Quality, Format: r.Format,
 		Compression: r.Compression, Background: r.Background, Seed: r.Seed,
 	}
+	r.resolveWebhook(out, permitted, &faults)
 	r.resolveModel(out, &faults)
 	return out, faults
+}
+
+// resolveWebhook chooses who is told of the generation, and of what.
+func (r *GenerationRequest) resolveWebhook(out *resolved, permitted egress.Policy, faults *faultList) {
+	if r.WebhookURL != "" {
+		out.webhookURL, out.webhookEvents = &r.WebhookURL, webhook.DefaultEvents()
+		if _, err := permitted.CheckURL(r.WebhookURL); err != nil {
+			faults.add("webhook_url", CodeWebhookURL, "webhook_url is refused: "+reasonOf(err))
+		}
+	}
+	if len(r.WebhookEvents) == 0 {
+		return
+	}
+	if r.WebhookURL == "" {
+		faults.add("webhook_events", "conflict", "webhook_events needs webhook_url, which is to be told of them")
+	}
+	events, err := webhook.CheckFilter(r.WebhookEvents)
+	if err != nil {
+		faults.add("webhook_events", "unsupported_value", "webhook_events: "+err.Error(), webhook.Filters()...)
+		return
+	}
+	out.webhookEvents = events
+}
+
+// reasonOf says why a URL is refused, and nothing of this network.
+func reasonOf(err error) string {
+	var refused *egress.Error
+	if errors.As(err, &refused) {
+		return refused.Reason
+	}
+	return "it is not permitted"
 }
 
 func (r *GenerationRequest) checkText(faults *faultList) {

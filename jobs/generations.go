@@ -49,7 +49,7 @@ type submission struct {
 // Concurrent submissions share commits; each has an outcome of its own. The
 // error may be an *InvalidError.
 func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, error) {
-	plan, faults := s.Request.resolve()
+	plan, faults := s.Request.resolve(q.opts.Egress)
 	if len(faults) > 0 {
 		return nil, &InvalidError{Faults: faults}
 	}
@@ -72,6 +72,9 @@ func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, 
 		CreatedAt:  now,
 		DeadlineAt: now.Add(plan.deadline),
 		Queue:      plan.queue,
+
+		WebhookURL:    plan.webhookURL,
+		WebhookEvents: plan.webhookEvents,
 	}
 	done, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, now)})
 	if err == nil {

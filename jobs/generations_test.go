@@ -230,6 +230,7 @@ func TestSubmit_FaultsLeaveNothing(t *testing.T) {
 
 func TestGenerationRequest_Faults(t *testing.T) {
 	t.Parallel()
+	b := setup(t)
 	for name, c := range map[string]struct {
 		request jobs.GenerationRequest
 		want    []string // param and code
@@ -277,7 +278,7 @@ func TestGenerationRequest_Faults(t *testing.T) {
 		"metadata value":        {jobs.GenerationRequest{Prompt: "x", Metadata: map[string]string{"k": strings.Repeat("v", 513)}}, []string{"metadata.k too_long"}},
 	} {
 		var got []string
-		for _, f := range c.request.Faults() {
+		for _, f := range b.queue.Faults(&c.request) {
 			got = append(got, f.Param+" "+f.Code)
 			if f.Message == "" {
 				t.Errorf("%s: a fault says nothing", name)

@@ -13,6 +13,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"github.com/nanobanana/nanobanana/billing"
+	"github.com/nanobanana/nanobanana/jobs/egress"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -42,6 +43,10 @@ type Options struct {
 	// LiveSimulated says that live keys run on the simulator too, because no
 	// real provider is configured.
 	LiveSimulated bool
+
+	// Egress says which webhook_url a request may name. The zero value permits
+	// public machines only.
+	Egress egress.Policy
 
 	// IdempotencyTTL is how long an idempotency key is kept at least; default 24 h.
 	IdempotencyTTL time.Duration

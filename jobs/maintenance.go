@@ -30,6 +30,16 @@ func (ReconcileArgs) Kind() string { return "reconcile" }
 // InsertOpts choose the queue.
 func (ReconcileArgs) InsertOpts() river.InsertOpts { return maintenance() }
 
+// ExpireEventsArgs ask for events, their deliveries and webhook secrets past their
+// time to be forgotten.
+type ExpireEventsArgs struct{}
+
+// Kind names the job to River.
+func (ExpireEventsArgs) Kind() string { return "expire_events" }
+
+// InsertOpts choose the queue.
+func (ExpireEventsArgs) InsertOpts() river.InsertOpts { return maintenance() }
+
 // maintenance jobs look at the state as it is, so that a failed or missed one
 // is made good by the next.
 func maintenance() river.InsertOpts {

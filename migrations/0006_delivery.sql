@@ -50,6 +50,7 @@ CREATE TABLE webhook_secret (
     n          int NOT NULL,              -- 1 is the owner's first
     org_id     text COLLATE "C" NOT NULL,
     sealed     bytea NOT NULL,            -- encrypted
+    last4      text NOT NULL,             -- tells its owner which one it is
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz,               -- NULL: the present one
     PRIMARY KEY (owner, n)

@@ -71,6 +71,16 @@ func ValidEventID(id string) bool {
 	return err == nil && raw[15]&0x08 == 0
 }
 
+// eventIDs returns the ids that a generation's events may have.
+func eventIDs(generationID string) []string {
+	stem := prefixEvent + generationID[len(prefixGeneration):len(generationID)-1]
+	var ids []string
+	for _, step := range stepQueued + stepStarted + stepProgress + stepEnded {
+		ids = append(ids, stem+string(step))
+	}
+	return ids
+}
+
 // eventOf is the SQL for the id of a generation's event.
 func eventOf(generationID, step string) string {
 	return `'` + prefixEvent + `' || substr(` + generationID + `, 5, 25) || ` + step

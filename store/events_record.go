@@ -5,13 +5,30 @@ package store
 // query with event_id, org_id, project_id, type, test, data, webhook_url and
 // webhook_events. What comes of it is in "delivery", with event_id, endpoint_id,
 // ticket and at_once; the caller's query must read "errands_announced", which has
-// one row.
+// one row. after is that of numberEvents.
+func recordEvents(from, after string) string {
+	return numberEvents(from, after) + `, addressed AS MATERIALIZED (
+			SELECT o.event_id, o.org_id, o.project_id, e.id AS endpoint_id,
+				e.disabled_at IS NULL AS sends, ` + answersSQL("e") + ` AS healthy
+			FROM occurrence AS o JOIN webhook_endpoint AS e ON e.org_id = o.org_id
+			WHERE e.deleted_at IS NULL AND e.test = o.test AND (e.project_id IS NULL OR e.project_id = o.project_id)
+				AND ` + matchesSQL("e.events", "o.type") + `
+			UNION ALL
+			SELECT event_id, org_id, project_id, '` + EndpointRequest + `', true, true
+			FROM occurrence
+			WHERE webhook_url IS NOT NULL AND ` + matchesSQL("webhook_events", "type") + `
+		), ` + queueDeliveries
+}
+
+// numberEvents returns the CTEs that record an event for each row of from, a query
+// with event_id, org_id, project_id, type, test and data. The rows are then in
+// "occurrence", and the last number of each organization in "numbered".
 //
 // Numbering locks the organization's row to the end of the transaction. All
 // transactions lock generations, then admission, then this: after names the CTE
 // that locks admission in the same statement, whose parts run in no fixed order
 // otherwise.
-func recordEvents(from, after string) string {
+func numberEvents(from, after string) string {
 	order := ""
 	if after != "" {
 		order = `, (SELECT count(*) FROM ` + after + `) AS earlier`
@@ -28,17 +45,13 @@ func recordEvents(from, after string) string {
 			SELECT event_id, org_id, project_id, last + 1 - row_number() OVER (PARTITION BY org_id ORDER BY event_id DESC),
 				type, test, now(), data
 			FROM occurrence JOIN numbered USING (org_id)
-		), addressed AS MATERIALIZED (
-			SELECT o.event_id, o.org_id, o.project_id, e.id AS endpoint_id,
-				e.disabled_at IS NULL AS sends, e.failing_since IS NULL AS healthy
-			FROM occurrence AS o JOIN webhook_endpoint AS e ON e.org_id = o.org_id
-			WHERE e.deleted_at IS NULL AND e.test = o.test AND (e.project_id IS NULL OR e.project_id = o.project_id)
-				AND ` + matchesSQL("e.events", "o.type") + `
-			UNION ALL
-			SELECT event_id, org_id, project_id, '` + EndpointRequest + `', true, true
-			FROM occurrence
-			WHERE webhook_url IS NOT NULL AND ` + matchesSQL("webhook_events", "type") + `
-		), ` + queueDeliveries
+		)`
+}
+
+// answersSQL tells whether an endpoint has answered of late: a failure or two are
+// no reason to keep it waiting for what else happens.
+func answersSQL(endpoint string) string {
+	return `(` + endpoint + `.failing_since IS NULL OR ` + endpoint + `.failing_since > now() - interval '1 minute')`
 }
 
 // matchesSQL tells whether patterns select a type.

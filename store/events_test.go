@@ -177,7 +177,7 @@ func TestDeliveries_OneForEachEndpointThatAsks(t *testing.T) {
 	b.endpoint(t, []string{"*"}, "test = true")
 	b.endpoint(t, []string{"*"}, "deleted_at = now()")
 	disabled := b.endpoint(t, []string{"generation.*"}, "disabled_at = now()")
-	failing := b.endpoint(t, []string{"generation.succeeded"}, "failing_since = now()")
+	failing := b.endpoint(t, []string{"generation.succeeded"}, "failing_since = now() - interval '2 minutes'")
 	ofOrg := b.endpoint(t, []string{"generation.succeeded"}, "project_id = NULL")
 	url := "https://example.com/own"
 	g := b.queued(t, func(g *store.NewGeneration) {

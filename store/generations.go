@@ -119,6 +119,19 @@ func (db *DB) Generation(ctx context.Context, projectID, id string) (*Generation
 	return g, nil
 }
 
+// GenerationsByID returns those of a project's generations that have the ids given,
+// in no particular order.
+func (db *DB) GenerationsByID(ctx context.Context, projectID string, ids []string) ([]*Generation, error) {
+	found, err := many[Generation](ctx, db, `
+		SELECT `+generationColumns+` FROM generation
+		WHERE project_id = @project_id AND id = ANY(@ids)`,
+		pgx.NamedArgs{"project_id": projectID, "ids": ids})
+	if err != nil {
+		return nil, fmt.Errorf("look up %d generations: %w", len(ids), err)
+	}
+	return found, nil
+}
+
 // GenerationStatus returns only the state of a generation of a project, or
 // ErrNotFound: what a waiting caller re-reads.
 func (db *DB) GenerationStatus(ctx context.Context, projectID, id string) (Status, error) {

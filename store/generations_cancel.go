@@ -55,9 +55,10 @@ func (db *DB) stopAttempts(ctx context.Context, projectID, id string) error {
 }
 
 // RemoveGeneration takes what a person entered or received out of an ended
-// generation of a project: prompt, parameters, metadata, tags and images. The
-// record that it happened stays. Removing twice changes nothing. What a frozen
-// run may yet store is looked for after PurgeAfter.
+// generation of a project: prompt, parameters, metadata, tags, images and the
+// webhook_url, which is told nothing more. The record that it happened stays.
+// Removing twice changes nothing. What a frozen run may yet store is looked for
+// after PurgeAfter.
 func (db *DB) RemoveGeneration(ctx context.Context, projectID, id string) error {
 	if !ValidGenerationID(id) {
 		return fmt.Errorf("remove %s: %w", id, ErrNotFound)
@@ -66,6 +67,7 @@ func (db *DB) RemoveGeneration(ctx context.Context, projectID, id string) error 
 		WITH removed AS (
 			UPDATE generation
 			SET removed_at = now(), prompt = '', params = '{}', metadata = NULL, tags = NULL,
+				webhook_url = NULL, webhook_events = NULL,
 				purge_at = CASE WHEN fence > 0 THEN greatest(purge_at, now() + @purge_after) END
 			WHERE project_id = @project_id AND id = @id AND removed_at IS NULL
 				AND status NOT IN ('queued', 'processing')

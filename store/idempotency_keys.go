@@ -12,16 +12,17 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// An IdempotencyKey binds a client's key to the generation it made first. Keys
-// of one project never meet another's, nor a test key's a live key's.
+// An IdempotencyKey binds a client's key to what it made first: a generation, or
+// on the route "webhook_endpoints" an endpoint. Keys of one project never meet
+// another's, nor a test key's a live key's.
 type IdempotencyKey struct {
 	ProjectID    string    `json:"project_id"`
 	Test         bool      `json:"test"`
 	Route        string    `json:"route"`
 	Key          string    `json:"key"`
 	OrgID        string    `json:"org_id"`
-	Fingerprint  Bytes     `json:"fingerprint"` // SHA-256 of the request
-	GenerationID string    `json:"generation_id"`
+	Fingerprint  Bytes     `json:"fingerprint"`   // SHA-256 of the request
+	GenerationID string    `json:"generation_id"` // or the endpoint's
 	ExpiresAt    time.Time `json:"expires_at"`
 }
 

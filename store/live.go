@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Channels of NOTIFY. Payloads are ids joined by commas.
@@ -25,9 +27,10 @@ type Live struct {
 	url    string
 	logger *slog.Logger
 	onKeys func(ids []string)
+	quiet  time.Duration
 
 	mu      sync.Mutex
-	waiters map[string]map[chan struct{}]struct{}
+	waiters map[string]map[chan struct{}]bool // by generation; true: for each of its events
 }
 
 // LiveOptions configure a Live.
@@ -38,6 +41,11 @@ type LiveOptions struct {
 	// OnKeys is called with the ids of changed API keys, and with nil when some
 	// may have changed unseen.
 	OnKeys func(ids []string)
+
+	// Quiet is how long nothing may come before the database is asked whether it
+	// is still there, and how long it may take to answer; default 3 s. A host
+	// that is gone without a word is noticed within twice that.
+	Quiet time.Duration
 }
 
 // NewLive returns a Live. Run makes it live.
@@ -48,22 +56,35 @@ func NewLive(opts LiveOptions) *Live {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opts.Quiet == 0 {
+		opts.Quiet = 3 * time.Second
+	}
 	return &Live{
-		url: opts.URL, logger: opts.Logger, onKeys: opts.OnKeys,
-		waiters: map[string]map[chan struct{}]struct{}{},
+		url: opts.URL, logger: opts.Logger, onKeys: opts.OnKeys, quiet: opts.Quiet,
+		waiters: map[string]map[chan struct{}]bool{},
 	}
 }
 
 // Generation returns a channel that receives when the generation may have
 // ended. The caller calls done when it waits no longer.
 func (l *Live) Generation(id string) (news <-chan struct{}, done func()) {
+	return l.wait(id, false)
+}
+
+// Events returns a channel that receives when there may be a new event of the
+// generation, its end included. The caller calls done when it waits no longer.
+func (l *Live) Events(id string) (news <-chan struct{}, done func()) {
+	return l.wait(id, true)
+}
+
+func (l *Live) wait(id string, each bool) (news <-chan struct{}, done func()) {
 	ch := make(chan struct{}, 1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.waiters[id] == nil {
-		l.waiters[id] = map[chan struct{}]struct{}{}
+		l.waiters[id] = map[chan struct{}]bool{}
 	}
-	l.waiters[id][ch] = struct{}{}
+	l.waiters[id][ch] = each
 	return ch, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -91,37 +112,81 @@ func (l *Live) Run(ctx context.Context) {
 }
 
 func (l *Live) listen(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, l.url)
+	conn, err := l.connect(ctx)
 	if err != nil {
-		return fmt.Errorf("connect: %w", hideURL(err))
+		return err
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, `LISTEN `+channelGeneration+`; LISTEN `+channelKey); err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Close(closing)
+	}()
 	// What happened while nobody listened is not told again.
 	l.wakeAll()
 	l.onKeys(nil)
 	for {
-		n, err := conn.WaitForNotification(ctx)
+		n, err := l.next(ctx, conn)
 		if err != nil {
 			return fmt.Errorf("wait: %w", err)
 		}
 		ids := strings.Split(n.Payload, ",")
-		if n.Channel == channelKey {
+		switch n.Channel {
+		case channelKey:
 			l.onKeys(ids)
-			continue
+		case channelEvent:
+			l.wake(ids, false)
+		case channelGeneration:
+			l.wake(ids, true)
 		}
-		l.wake(ids)
 	}
 }
 
-func (l *Live) wake(ids []string) {
+func (l *Live) connect(ctx context.Context) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(l.url)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", hideURL(err))
+	}
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	if _, err := conn.Exec(ctx, `LISTEN `+channelGeneration+`; LISTEN `+channelEvent+`; LISTEN `+channelKey); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen: %w", err), conn.Close(ctx))
+	}
+	return conn, nil
+}
+
+// next waits for a notification. It makes sure now and then that one could come:
+// to a listener, a database that is gone looks like one that has nothing to say.
+func (l *Live) next(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
+	for {
+		quiet, cancel := context.WithTimeout(ctx, l.quiet)
+		n, err := conn.WaitForNotification(quiet)
+		cancel()
+		if err == nil || ctx.Err() != nil || !pgconn.Timeout(err) {
+			return n, err
+		}
+		asked, cancel := context.WithTimeout(ctx, l.quiet)
+		err = conn.Ping(asked)
+		cancel()
+		if err != nil {
+			return nil, fmt.Errorf("no sign of life: %w", err)
+		}
+	}
+}
+
+// wake tells the waiters of generations that have new events, or have ended.
+func (l *Live) wake(ids []string, ended bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, id := range ids {
-		for ch := range l.waiters[id] {
-			signal(ch)
+		for ch, each := range l.waiters[id] {
+			if ended || each {
+				signal(ch)
+			}
 		}
 	}
 }

@@ -49,7 +49,7 @@ var recordAttemptsSQL = `
 		), done AS (
 			DELETE FROM ` + RiverSchema + `.river_job AS j
 			USING due
-			WHERE j.id = due.ended AND j.state = 'pending'
+			WHERE j.id = due.ended AND j.state IN ('available', 'pending', 'scheduled')
 		), again AS (` + insertErrands("due WHERE state = 'pending'", "'pending'", "retry_at") + `
 		)
 		UPDATE webhook_delivery AS d
@@ -90,11 +90,12 @@ var recordHealthSQL = `
 			FROM marked WHERE disabled_at IS NOT NULL`, "") + `
 		SELECT FROM errands_announced`
 
-// RecordSent writes what came of attempts, at most one for each delivery: their
-// states, the tickets of those that are to be tried again, and what they say about
+// RecordSent writes what came of attempts, and of two of one delivery the one that
+// succeeded: their states, the tickets of those that are to be tried again, and what they say about
 // the endpoints. An endpoint that answered 410, or has failed for DisableAfter, is
 // disabled, with an event. All of it happens or none.
 func (db *DB) RecordSent(ctx context.Context, now time.Time, sent []*Sent) error {
+	sent = oneEach(sent)
 	ids := map[string]string{} // of the events, should they become true
 	for _, s := range sent {
 		ids[s.EndpointID] = NewEventID()
@@ -112,4 +113,23 @@ func (db *DB) RecordSent(ctx context.Context, now time.Time, sent []*Sent) error
 		return fmt.Errorf("record deliveries: %w", err)
 	}
 	return nil
+}
+
+// oneEach leaves one attempt of each delivery: two make two tickets.
+func oneEach(sent []*Sent) []*Sent {
+	type delivery struct{ endpoint, event string }
+	place := make(map[delivery]int, len(sent))
+	var list []*Sent
+	for _, s := range sent {
+		d := delivery{s.EndpointID, s.EventID}
+		i, twice := place[d]
+		switch {
+		case !twice:
+			place[d] = len(list)
+			list = append(list, s)
+		case s.State == DeliveryDelivered:
+			list[i] = s
+		}
+	}
+	return list
 }

@@ -1,6 +1,13 @@
 package store
 
-import "time"
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
 
 // QueueWebhook is the queue of deliveries.
 const QueueWebhook = "webhook"
@@ -31,7 +38,7 @@ type Delivery struct {
 	Attempts      int // of all time
 	Ticket        *int64
 	NextAttemptAt *time.Time // while it is pending
-	CreatedAt     time.Time
+	CreatedAt     time.Time  // when the event was, too
 	EndedAt       *time.Time
 	Log           []DeliveryAttempt // the latest, oldest first
 }
@@ -57,4 +64,127 @@ type Errand struct {
 type Sender struct {
 	Worker string
 	NetAt  time.Time
+}
+
+// A KnownDelivery is a delivery and the type of its event.
+type KnownDelivery struct {
+	Delivery
+
+	EventType string
+}
+
+// deliveryArgs are those of endpointSQL for the delivery of one event; "" is none in
+// particular.
+func deliveryArgs(scope Scope, endpointID, eventID string) pgx.NamedArgs {
+	generation, _ := GenerationOfEvent(eventID)
+	return scope.args(pgx.NamedArgs{"endpoint_id": endpointID, "event_id": eventID, "generation_id": generation})
+}
+
+// endpointSQL finds an endpoint of a scope, one that was deleted included: what was
+// sent to it can be looked up as long as it is kept.
+var endpointSQL = `
+			SELECT deleted_at IS NOT NULL AS deleted, disabled_at IS NOT NULL AS disabled, ` + answersSQL("webhook_endpoint") + ` AS healthy
+			FROM webhook_endpoint
+			WHERE id = @endpoint_id AND org_id = @org_id AND project_id = @project_id AND test = @test
+			UNION ALL
+			SELECT webhook_url IS NULL, false, true
+			FROM generation
+			WHERE @endpoint_id = '` + EndpointRequest + `' AND id = @generation_id AND project_id = @project_id AND test = @test`
+
+var knownColumns = columns[Delivery]("d") + ", e.type AS event_type"
+
+// A DeliveryFilter selects deliveries of one endpoint. Zero fields select
+// everything.
+type DeliveryFilter struct {
+	State  string
+	Types  []string // of the event: any of these
+	After  string   // start behind the delivery of this event, in the order asked
+	Before string   // end before the delivery of this event, in the order asked
+	Limit  int
+}
+
+// Deliveries returns the page of deliveries to an endpoint of a scope that a filter
+// selects, those of the newest events first, in the order of their ids. With Before,
+// the page is the one that ends there. It returns ErrNotFound if there is no such
+// endpoint.
+func (db *DB) Deliveries(ctx context.Context, scope Scope, endpointID string, f DeliveryFilter) ([]*KnownDelivery, error) {
+	args := deliveryArgs(scope, endpointID, "")
+	args["state"], args["types"], args["limit"] = f.State, append([]string{}, f.Types...), f.Limit
+	order, compare := "DESC", "<"
+	args["edge"] = f.After
+	if f.Before != "" {
+		order, compare = "ASC", ">"
+		args["edge"] = f.Before
+	}
+	var known bool
+	var page []*KnownDelivery
+	var batch pgx.Batch // one round trip
+	batch.Queue(`SELECT EXISTS (`+endpointSQL+`)`, args).QueryRow(func(row pgx.Row) error { return row.Scan(&known) })
+	batch.Queue(`
+		SELECT `+knownColumns+`
+		FROM webhook_delivery AS d JOIN event AS e ON e.id = d.event_id
+		WHERE d.endpoint_id = @endpoint_id AND d.project_id = @project_id AND EXISTS (`+endpointSQL+`)
+			AND (@edge = '' OR d.event_id `+compare+` @edge)
+			AND (@state = '' OR d.state = @state)
+			AND (cardinality(@types::text[]) = 0 OR e.type = ANY(@types))
+		ORDER BY d.event_id `+order+`
+		LIMIT @limit`, args).Query(func(rows pgx.Rows) (err error) {
+		page, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[KnownDelivery])
+		return err
+	})
+	err := db.q.SendBatch(ctx, &batch).Close()
+	if err == nil && !known {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list deliveries to %s: %w", endpointID, err)
+	}
+	if f.Before != "" {
+		slices.Reverse(page)
+	}
+	return page, nil
+}
+
+// Delivery returns the delivery of one event to an endpoint of a scope, or to the
+// webhook_url with EndpointRequest; or ErrNotFound.
+func (db *DB) Delivery(ctx context.Context, scope Scope, endpointID, eventID string) (*KnownDelivery, error) {
+	d, err := one[KnownDelivery](ctx, db, `
+		SELECT `+knownColumns+`
+		FROM webhook_delivery AS d JOIN event AS e ON e.id = d.event_id
+		WHERE d.endpoint_id = @endpoint_id AND d.event_id = @event_id AND d.project_id = @project_id
+			AND EXISTS (`+endpointSQL+`)`,
+		deliveryArgs(scope, endpointID, eventID))
+	if err != nil {
+		return nil, fmt.Errorf("delivery of %s to %s: %w", eventID, endpointID, err)
+	}
+	return d, nil
+}
+
+// RequestDeliveries returns how many attempts were made to tell the webhook_url of
+// each of a project's generations; those without any are missing.
+func (db *DB) RequestDeliveries(ctx context.Context, projectID string, generationIDs []string) (map[string]int, error) {
+	var events []string
+	for _, id := range generationIDs {
+		events = append(events, eventIDs(id)...)
+	}
+	rows, err := db.q.Query(ctx, `
+		SELECT '`+prefixGeneration+`' || substr(event_id, 5, 25) || '0', sum(attempts)::int
+		FROM webhook_delivery
+		WHERE endpoint_id = '`+EndpointRequest+`' AND event_id = ANY(@events) AND project_id = @project_id
+		GROUP BY 1`,
+		pgx.NamedArgs{"project_id": projectID, "events": events})
+	if err != nil {
+		return nil, fmt.Errorf("count deliveries: %w", err)
+	}
+	counts := map[string]int{}
+	var id string
+	var n int
+	_, err = pgx.ForEachRow(rows, []any{&id, &n}, func() error {
+		counts[id] = n
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count deliveries: %w", err)
+	}
+	return counts, nil
 }

@@ -25,7 +25,7 @@ const errandPause = 5 * time.Second
 // A delivery to a webhook_url counts for its project.
 const laneSQL = `CASE d.endpoint_id WHEN '` + EndpointRequest + `' THEN d.project_id ELSE d.endpoint_id END`
 
-const releaseErrandsSQL = `
+var releaseErrandsSQL = `
 		WITH due AS MATERIALIZED (
 			SELECT j.id, j.args ->> 'endpoint' AS endpoint_id, j.args ->> 'event' AS event_id, j.scheduled_at
 			FROM ` + RiverSchema + `.river_job AS j
@@ -42,7 +42,7 @@ const releaseErrandsSQL = `
 		), placed AS MATERIALIZED (
 			SELECT due.id, d.ticket IS DISTINCT FROM due.id OR d.state <> 'pending' AS stale,
 				row_number() OVER (PARTITION BY ` + laneSQL + ` ORDER BY due.scheduled_at, due.id) + coalesce(busy.n, 0)
-					<= CASE WHEN p.failing_since IS NULL THEN @room::bigint ELSE @failing_room::bigint END AS fits
+					<= CASE WHEN ` + answersSQL("p") + ` THEN @room::bigint ELSE @failing_room::bigint END AS fits
 			FROM due
 			LEFT JOIN webhook_delivery AS d USING (endpoint_id, event_id)
 			LEFT JOIN webhook_endpoint AS p ON p.id = d.endpoint_id

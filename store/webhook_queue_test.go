@@ -60,7 +60,7 @@ func TestReleaseErrands_OnlyWhatIsDue(t *testing.T) {
 func TestReleaseErrands_KeepsToTheRoom(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	failing := b.endpoint(t, []string{"generation.queued"}, "failing_since = now()")
+	failing := b.endpoint(t, []string{"generation.queued"}, "failing_since = now() - interval '2 minutes'")
 	healthy := b.endpoint(t, []string{"generation.queued"}, "")
 	b.errands(t, healthy, 40)
 	b.change(t, allPending)

@@ -27,6 +27,7 @@ type Sending struct {
 	Generation *Generation
 	Images     []*Image
 	Calls      []*Attempt
+	Told       int // attempts to tell its webhook_url so far
 }
 
 // SecretOwner is whose secrets sign the delivery: the endpoint's own, or for a
@@ -89,6 +90,7 @@ func (db *DB) Sendings(ctx context.Context, errands []Errand) ([]*Sending, error
 	var generations []*Generation
 	var images []*Image
 	var calls []*Attempt
+	var told []*toldRow
 	args := errandArgs(errands)
 	var batch pgx.Batch
 	queueMany(&batch, sendingsSQL, args, &rows)
@@ -103,10 +105,37 @@ func (db *DB) Sendings(ctx context.Context, errands []Errand) ([]*Sending, error
 		SELECT `+columns[Attempt]("")+` FROM attempt
 		WHERE generation_id = ANY(@generations)
 		ORDER BY generation_id, n`, args, &calls)
+	queueMany(&batch, toldSQL, args, &told)
 	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("read deliveries: %w", err)
 	}
-	return sendingsOf(errands, rows, secrets, generations, images, calls), nil
+	sendings := sendingsOf(errands, rows, secrets, generations, images, calls)
+	addTold(sendings, told)
+	return sendings, nil
+}
+
+// toldRow is how often a generation's webhook_url was to be told of it.
+type toldRow struct {
+	GenerationID string
+	N            int
+}
+
+const toldSQL = `
+		SELECT '` + prefixGeneration + `' || substr(event_id, 5, 25) || '0' AS generation_id, sum(attempts)::int AS n
+		FROM webhook_delivery
+		WHERE endpoint_id = '` + EndpointRequest + `' AND event_id = ANY(@generation_events)
+		GROUP BY 1`
+
+func addTold(sendings []*Sending, told []*toldRow) {
+	n := make(map[string]int, len(told))
+	for _, row := range told {
+		n[row.GenerationID] = row.N
+	}
+	for _, s := range sendings {
+		if s != nil && s.Generation != nil {
+			s.Told = n[s.Generation.ID]
+		}
+	}
 }
 
 type secretRow struct {
@@ -126,19 +155,20 @@ func queueMany[T any](batch *pgx.Batch, sql string, args pgx.NamedArgs, list *[]
 func errandArgs(errands []Errand) pgx.NamedArgs {
 	n := len(errands)
 	endpoints, events, tickets := make([]string, n), make([]string, n), make([]int64, n)
-	generations, first, last := []string{}, []string{}, []string{}
+	generations, of, first, last := []string{}, []string{}, []string{}, []string{}
 	seen := map[string]bool{}
 	for i, e := range errands {
 		endpoints[i], events[i], tickets[i] = e.EndpointID, e.EventID, e.Ticket
 		if id, ok := GenerationOfEvent(e.EventID); ok && !seen[id] {
 			seen[id] = true
 			generations = append(generations, id)
+			of = append(of, eventIDs(id)...)
 			first, last = append(first, ImageID(id, 0)), append(last, ImageID(id, MaxImages-1))
 		}
 	}
 	return pgx.NamedArgs{
 		"endpoints": endpoints, "events": events, "tickets": tickets,
-		"generations": generations, "first_images": first, "last_images": last,
+		"generations": generations, "generation_events": of, "first_images": first, "last_images": last,
 	}
 }
 

@@ -103,6 +103,28 @@ func TestRecordSent(t *testing.T) {
 	}
 }
 
+func TestRecordSent_TwoOfOneDelivery(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := b.errands(t, b.endpoint(t, []string{"generation.queued"}, ""), 2)
+	if err := b.RecordSent(t.Context(), time.Now(), []*store.Sent{
+		sent(e[0], store.DeliveryPending), sent(e[0], store.DeliveryDelivered), sent(e[0], store.DeliveryPending),
+		sent(e[1], store.DeliveryPending), sent(e[1], store.DeliveryPending),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"delivered tries=1 attempts=1 logged=1 ticket=none",
+		"pending tries=1 attempts=1 logged=1 ticket=pending",
+	}
+	if diff := cmp.Diff(want, b.deliveries(t)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff("pending 1", b.tickets(t)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestRecordSent_KeepsTheLatest(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

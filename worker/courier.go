@@ -47,6 +47,7 @@ type courier struct {
 	ctx    context.Context // of attempts made at once
 	cancel context.CancelFunc
 	ending chan struct{} // closed when what waits for its turn is to be left to others
+	end    sync.Once
 
 	mu    sync.Mutex
 	lanes map[string]*lane
@@ -173,25 +174,25 @@ func (c *courier) enter(ctx context.Context, name string, patience time.Duration
 // send makes the request. It returns an error if nothing can be said about the
 // endpoint: the worker is being stopped, or has a fault of its own.
 func (c *courier) send(ctx context.Context, s *store.Sending) (*store.Sent, error) {
-	body, err := c.w.eventBody(s)
-	if err != nil {
-		return nil, err
-	}
-	secrets, err := c.w.openSecrets(ctx, s)
+	secrets, err := c.w.ensureSecrets(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	began, now := time.Now(), c.w.opts.Now()
-	header, err := c.w.opts.Keyring.Sign(s.EventID, now, body, secrets)
-	if err != nil {
-		return nil, err
-	}
-	answer, excerpt := c.post(ctx, s.URL, header, body)
-	if answer.Status == 0 && ctx.Err() != nil {
-		return nil, fmt.Errorf("post %s: %w", s.EventID, ctx.Err())
+	answer, excerpt, verdict := webhook.Answer{}, "", webhook.Verdict{Outcome: webhook.Failed}
+	body, header, err := c.w.letter(s, secrets, now)
+	if err == nil {
+		answer, excerpt = c.post(ctx, s.URL, header, body)
+		if answer.Status == 0 && ctx.Err() != nil {
+			return nil, fmt.Errorf("post %s: %w", s.EventID, ctx.Err())
+		}
+		verdict = answer.Verdict()
+	} else {
+		// It goes by the schedule, so that a rotation or a mended program helps.
+		c.w.opts.Logger.Error("webhook could not be prepared", "event", s.EventID, "endpoint", s.EndpointID, "error", err)
+		verdict.Reason = unpreparedReason(err)
 	}
 	took := time.Since(began)
-	verdict := answer.Verdict()
 	sent := &store.Sent{
 		EndpointID: s.EndpointID, EventID: s.EventID, Ticket: s.Ticket, State: store.DeliveryFailed, Gone: verdict.Outcome == webhook.Gone,
 		Attempt: store.DeliveryAttempt{At: now.UTC(), MS: took.Milliseconds(), Status: answer.Status, Error: verdict.Reason, Response: excerpt},
@@ -222,6 +223,9 @@ func (c *courier) post(ctx context.Context, url string, header http.Header, body
 	}
 	req.Header = header
 	req.Header.Set("Content-Type", "application/json")
+	// It is sent as no header, but lets net/http repeat the request by itself when
+	// the server closes a kept connection just then.
+	req.Header["Idempotency-Key"] = []string{}
 	req.Header.Set("User-Agent", "NanoBanana-Webhooks/"+view.APIVersion)
 	res, err := c.client.Do(req)
 	if err != nil {
@@ -243,9 +247,9 @@ func (c *courier) log(s *store.Sending, sent *store.Sent) {
 }
 
 // close waits for the attempts under way until ctx ends, and leaves what has not
-// begun to others.
+// begun to others. Closing twice is closing once.
 func (c *courier) close(ctx context.Context) {
-	close(c.ending)
+	c.end.Do(func() { close(c.ending) })
 	done := make(chan struct{})
 	go func() { defer close(done); c.under.Wait() }()
 	select {

@@ -16,6 +16,7 @@ import (
 // drawSafely makes a defect of ours the generation's failure rather than the
 // process's.
 func (r *run) drawSafely(ctx context.Context, index int) (v verdict) {
+	began := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
 			v = r.fault(index, r.panicked(p))
@@ -28,6 +29,7 @@ func (r *run) drawSafely(ctx context.Context, index int) (v verdict) {
 		}
 		return v
 	}
+	r.w.progress.made(r, began)
 	return verdict{index: index}
 }
 

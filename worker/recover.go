@@ -29,6 +29,7 @@ type watch struct {
 	looked  time.Time        // last
 	beats   map[string]heard // by worker
 	orphans map[int64]time.Time
+	silent  []store.Silence // workers, when it last looked
 }
 
 type heard struct {
@@ -53,6 +54,7 @@ func (w *Worker) keepWatch(ctx context.Context) {
 			first, err = w.takeOver(ctx, &v)
 			return err
 		})
+		w.step(ctx, "take over webhooks", func(ctx context.Context) error { return w.recoverErrands(ctx, v.silent) })
 		if !first && turn%anyTurns != 0 {
 			continue
 		}
@@ -144,6 +146,7 @@ func (w *Worker) takeOver(ctx context.Context, v *watch) (first bool, err error)
 	}
 	v.looked = now
 	silent, first := v.hear(beats, w.opts.ID, now)
+	v.silent = silent
 	own, err := w.orphaned(ctx, v.orphans)
 	if err != nil {
 		return first, err
@@ -153,9 +156,6 @@ func (w *Worker) takeOver(ctx context.Context, v *watch) (first bool, err error)
 		if tickets, err = w.opts.DB.SilentTickets(ctx, silent); err != nil {
 			return first, err
 		}
-	}
-	if err := w.recoverErrands(ctx, silent); err != nil {
-		return first, err
 	}
 	if len(tickets)+len(own) == 0 {
 		return first, nil

@@ -125,6 +125,7 @@ type Worker struct {
 	full     atomic.Bool              // the spool directory had no room for a picture
 	stopping atomic.Bool              // work that nobody waits for is to be put off
 	roll     roll
+	progress progress
 	pulse    pulse
 	courier  *courier
 	ending   context.CancelFunc // of the heartbeat and the watch
@@ -139,6 +140,7 @@ func New(opts Options) (*Worker, error) {
 	opts.DB = opts.DB.WithCaps(jobs.Caps())
 	w := &Worker{
 		opts: opts, roll: roll{tickets: map[int64]*active{}}, news: news{wake: make(chan struct{}, 1)},
+		progress: progress{runs: map[string]advance{}},
 		further: map[string]chan struct{}{
 			jobs.QueueGenerate: make(chan struct{}, opts.Concurrency),
 			jobs.QueueBatch:    make(chan struct{}, opts.BatchConcurrency),
@@ -151,6 +153,7 @@ func New(opts Options) (*Worker, error) {
 	river.AddWorker(workers, &generate{w: w})
 	river.AddWorker(workers, &deliver{w: w})
 	river.AddWorker(workers, &deriveImages{w: w})
+	river.AddWorker(workers, &expireEvents{w: w})
 	river.AddWorker(workers, &expireImages{w: w})
 	river.AddWorker(workers, &lapseKeys{w: w})
 	river.AddWorker(workers, &reconcile{w: w})
@@ -243,6 +246,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.ended.Go(func() { w.keepBeating(beating, conn) })
 	w.ended.Go(func() { w.keepWatch(beating) })
 	w.ended.Go(func() { w.tellFleet(beating) })
+	w.ended.Go(func() { w.tellProgress(beating) })
 	if err := w.river.Start(context.WithoutCancel(ctx)); err != nil {
 		end()
 		w.ended.Wait()

@@ -51,6 +51,10 @@ type Options struct {
 	// seconds up to a minute; progress is told as often. Default: 20 s.
 	LongPoll time.Duration
 
+	// Silence is how long a stream of Follow may bring nothing before it is taken
+	// for dead; the service sends something every 15 s. Default: 45 s.
+	Silence time.Duration
+
 	// Sleep waits before a retry, until ctx ends at most. Default: a timer.
 	Sleep func(ctx context.Context, d time.Duration) error
 }
@@ -63,6 +67,7 @@ type Client struct {
 	http      http.Client
 	retries   int
 	longPoll  time.Duration
+	silence   time.Duration
 	sleep     func(context.Context, time.Duration) error
 }
 
@@ -84,7 +89,7 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{
 		base: base, key: o.APIKey, userAgent: o.UserAgent,
-		retries: o.MaxRetries, longPoll: o.LongPoll, sleep: o.Sleep,
+		retries: o.MaxRetries, longPoll: o.LongPoll, silence: o.Silence, sleep: o.Sleep,
 	}
 	if o.HTTPClient != nil {
 		c.http = *o.HTTPClient
@@ -103,6 +108,9 @@ func New(o Options) (*Client, error) {
 		c.longPoll = 20 * time.Second
 	}
 	c.longPoll = min(max(c.longPoll, time.Second), time.Minute).Truncate(time.Second)
+	if c.silence <= 0 {
+		c.silence = 45 * time.Second
+	}
 	if c.sleep == nil {
 		c.sleep = sleep
 	}

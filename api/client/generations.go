@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -167,34 +166,7 @@ func (c *Client) List(ctx context.Context, o *ListOptions) iter.Seq2[*Generation
 	if o == nil {
 		o = new(ListOptions)
 	}
-	return func(yield func(*Generation, error) bool) {
-		query := o.query()
-		for {
-			var page struct {
-				Data       []*Generation `json:"data"`
-				HasMore    bool          `json:"has_more"`
-				NextCursor string        `json:"next_cursor"`
-			}
-			r := request{method: http.MethodGet, path: "/v1/generations", query: query, retries: c.retries}
-			if err := c.call(ctx, r, &page); err != nil {
-				yield(nil, err)
-				return
-			}
-			for _, g := range page.Data {
-				if !yield(g, nil) {
-					return
-				}
-			}
-			if !page.HasMore {
-				return
-			}
-			if page.NextCursor == "" || page.NextCursor == query.Get("after") {
-				yield(nil, errors.New("list generations: the service says there are more and not where"))
-				return
-			}
-			query.Set("after", page.NextCursor)
-		}
-	}
+	return list[Generation](ctx, c, "/v1/generations", o.query())
 }
 
 // newUUID returns a UUIDv7 (RFC 9562, section 5.7).

@@ -26,6 +26,11 @@ type GenerateRequest struct {
 	Deadline       int               `json:"deadline_seconds,omitempty"` // seconds it may wait to begin; default 3600
 	Priority       string            `json:"priority,omitempty"`         // "standard" (the default), or "batch" for what nobody waits for
 
+	// WebhookURL is told of the generation: of what WebhookEvents say, which default
+	// to its end, whichever it is.
+	WebhookURL    string   `json:"webhook_url,omitempty"`
+	WebhookEvents []string `json:"webhook_events,omitempty"`
+
 	// IdempotencyKey makes two submissions with the same key one generation,
 	// for 24 hours; 1 to 255 visible ASCII characters. Default: a new UUIDv7,
 	// which covers the retries of one call.
@@ -90,6 +95,7 @@ type Generation struct {
 	CompletedAt   *time.Time        `json:"completed_at"`
 	ExpiresAt     *time.Time        `json:"expires_at"`   // when its images are deleted; nil keeps them
 	DataRemoved   bool              `json:"data_removed"` // prompt and images were deleted on request
+	Webhook       Webhook           `json:"webhook"`
 
 	// Raw is the object as the service sent it, with what this package has no
 	// field for.
@@ -123,6 +129,13 @@ func (g *Generation) Err() error {
 		cause = &GenerationError{Code: "unknown", Message: "the service did not say why"}
 	}
 	return fmt.Errorf("generation %s %s: %w", g.ID, g.Status, cause)
+}
+
+// A Webhook is who is told of a generation beside the webhook endpoints.
+type Webhook struct {
+	URL        string   `json:"url"` // empty: nobody
+	Events     []string `json:"events"`
+	Deliveries int      `json:"deliveries"` // attempts to tell it so far
 }
 
 // A GenerationError says why images were not made.

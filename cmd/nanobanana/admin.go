@@ -178,7 +178,7 @@ func (c *settingsCmd) Run(_ context.Context, cfg *config, con *console) error {
 	v := reflect.ValueOf(cfg).Elem()
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
-		value := v.Field(i).String()
+		value := fmt.Sprint(v.Field(i).Interface())
 		if _, secret := field.Tag.Lookup("secret"); secret && value != "" {
 			value = "(set)"
 		}

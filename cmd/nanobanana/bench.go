@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -24,6 +25,7 @@ type benchCmd struct {
 	Dir        string `placeholder:"DIR" help:"Where to work. Default: the temporary directory."`
 	JSON       bool   `name:"json" help:"Print one JSON object."`
 	Keep       bool   `help:"Keep the database, images and logs."`
+	Webhooks   string `default:"steady" enum:"none,steady,all" placeholder:"none|steady|all" help:"Which jobs ask for a webhook; all includes those whose cost is counted."`
 	NoLimits   bool   `name:"no-limits" help:"Leave out the limits that the figures are compared with."`
 }
 
@@ -82,12 +84,13 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config, con *console) (err erro
 
 // bench is one run of the command: a rig, its load, and the report that grows.
 type bench struct {
-	cmd  *benchCmd
-	cfg  *config
-	bar  *benchBar
-	rig  *benchRig
-	load *benchLoad
-	kept string // the directory that stays, if any
+	cmd   *benchCmd
+	cfg   *config
+	bar   *benchBar
+	rig   *benchRig
+	load  *benchLoad
+	hooks *benchReceiver
+	kept  string // the directory that stays, if any
 
 	jobs   []*benchJob // every accepted one
 	report *benchReport
@@ -107,6 +110,10 @@ func (b *bench) run(ctx context.Context) (_ *benchReport, err error) {
 		}
 		err = errors.Join(err, b.rig.close())
 	}()
+	if b.hooks, err = startBenchReceiver(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.hooks.close()) }()
 	b.report = newBenchReport(b.cmd, b.rig)
 	for _, phase := range []func(context.Context) error{b.runLoaded, b.runSteady, b.check, b.runLimits} {
 		if err := phase(ctx); err != nil {
@@ -124,6 +131,9 @@ func (b *bench) runLoaded(ctx context.Context) error {
 		return err
 	}
 	b.load = newBenchLoad(b.rig.api.url, b.rig.key, 4*b.cmd.Clients)
+	if b.cmd.Webhooks == webhooksAll {
+		b.load.webhook = b.hooks.url
+	}
 	// From here on everything is counted, the jobs that warm up too.
 	before, err := b.rig.meter(ctx)
 	if err != nil {
@@ -173,6 +183,10 @@ func (b *bench) runDrain(ctx context.Context) error {
 	if err := watch.wait(ctx, b.bar.step); err != nil {
 		return err
 	}
+	// Before the workers are stopped: the deliveries are part of what is counted.
+	if err := b.hooks.await(ctx, b.jobs, hookPatience); err != nil {
+		return err
+	}
 	return b.join(ctx, b.jobs)
 }
 
@@ -184,6 +198,9 @@ func (b *bench) runSteady(ctx context.Context) error {
 		return err
 	}
 	b.load = newBenchLoad(b.rig.api.url, b.rig.key, 4*b.cmd.Clients)
+	if b.cmd.Webhooks != webhooksNone {
+		b.load.webhook = b.hooks.url
+	}
 	if err := b.rig.sim.forget(ctx); err != nil {
 		return err
 	}
@@ -191,12 +208,31 @@ func (b *bench) runSteady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.join(ctx, jobs); err != nil {
+	if err := errors.Join(b.hooks.await(ctx, jobs, hookPatience), b.join(ctx, jobs), b.rig.stopService(ctx)); err != nil {
 		return err
 	}
-	b.jobs = append(b.jobs, jobs...)
 	b.report.Phases.Steady = summarizeSteady(jobs, b.cmd.providerTime())
-	return b.rig.stopService(ctx)
+	loaded := b.jobs
+	b.jobs = slices.Concat(loaded, jobs)
+	return b.countWebhooks(ctx, loaded, jobs)
+}
+
+// countWebhooks reports what came of the webhooks that were asked for. Nothing of
+// the service runs any more, so that none is on its way.
+func (b *bench) countWebhooks(ctx context.Context, loaded, steady []*benchJob) error {
+	if b.cmd.Webhooks == webhooksNone {
+		return nil
+	}
+	finished, err := b.rig.finishes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, j := range b.jobs {
+		j.finished = finished[j.id]
+		j.received, j.webhooks = b.hooks.arrivals(j.id)
+	}
+	b.report.hook(summarizeWebhooks(loaded, steady, b.hooks.others()))
+	return nil
 }
 
 // join adds to the jobs when the provider was called for them.
@@ -221,7 +257,7 @@ func (b *bench) check(ctx context.Context) error {
 		return err
 	}
 	b.report.Checks = checks
-	b.report.Faults = checks.faults(len(b.jobs), b.report.DBBytesPerJob)
+	b.report.Faults = append(checks.faults(len(b.jobs), b.report.DBBytesPerJob), b.report.Phases.Webhooks.faults()...)
 	return nil
 }
 
@@ -252,7 +288,7 @@ func (c *benchCmd) providerTime() time.Duration {
 }
 
 // steadyJobs is enough for a 99th percentile at the default number of jobs.
-func (c *benchCmd) steadyJobs() int { return min(max(c.Jobs/5, 5), 200) }
+func (c *benchCmd) steadyJobs() int { return min(max(c.Jobs/10, 5), 100) }
 
 // benchBar shows progress on a terminal and nothing elsewhere.
 type benchBar struct{ bar *progressbar.ProgressBar }

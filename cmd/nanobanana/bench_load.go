@@ -15,7 +15,7 @@ import (
 )
 
 // steadyRate is how many jobs a second the steady round offers.
-const steadyRate = 20
+const steadyRate = 5
 
 // A benchJob is one submission and when what happened to it.
 type benchJob struct {
@@ -25,12 +25,17 @@ type benchJob struct {
 	accepted time.Time // its answer was read
 	called   time.Time // the provider was called for it, first
 	ended    time.Time // its end was seen
+	finished time.Time // its end, says its row
+	received time.Time // the webhook of its end came, first
 	calls    int       // calls of the provider
+	hooked   bool      // it asked for a webhook
+	webhooks int       // how often that of its end came
 }
 
 // benchLoad is the clients of one API process.
 type benchLoad struct {
 	url, key string
+	webhook  string // where the jobs' webhooks go; empty: none
 	http     *http.Client
 }
 
@@ -110,7 +115,11 @@ func newBenchJob(round string, i int) *benchJob {
 
 // submit asks for a job's image. Anything but 202 is an error.
 func (l *benchLoad) submit(ctx context.Context, j *benchJob) error {
-	body := []byte(`{"prompt":"a studio photo of a ceramic owl ` + j.token + `"}`)
+	j.hooked = l.webhook != ""
+	body, err := json.Marshal(benchRequest{Prompt: "a studio photo of a ceramic owl " + j.token, WebhookURL: l.webhook})
+	if err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
 	answer, err := l.do(ctx, http.MethodPost, "/v1/generate", body, http.StatusAccepted)
 	if err != nil {
 		return fmt.Errorf("submit: %w", err)
@@ -137,6 +146,12 @@ func (l *benchLoad) await(ctx context.Context, j *benchJob) error {
 		}
 	}
 	return nil
+}
+
+// benchRequest is what the clients ask for.
+type benchRequest struct {
+	Prompt     string `json:"prompt"`
+	WebhookURL string `json:"webhook_url,omitempty"`
 }
 
 // benchAnswer is what the clients read of a generation.

@@ -15,6 +15,7 @@ type benchReport struct {
 	SubmitsPerSecond  float64  `json:"submits_per_second"` // of the first round
 	SubmitP99         float64  `json:"submit_p99_ms"`      // of the first round
 	PickupP99         float64  `json:"pickup_p99_ms"`      // of the steady round
+	WebhookP99        *float64 `json:"webhook_p99_ms"`     // of the steady round, finished to received; null without webhooks
 	CPUSecondsPer1000 *float64 `json:"cpu_seconds_per_1000"`
 	WorkerPeakMiB     *float64 `json:"worker_peak_mib"`
 	CommitsPerJob     float64  `json:"commits_per_job"`
@@ -45,20 +46,22 @@ type benchMachine struct {
 
 // benchSettings are the flags.
 type benchSettings struct {
-	Jobs       int `json:"jobs"`
-	InFlight   int `json:"in_flight"`
-	Clients    int `json:"clients"`
-	ImageBytes int `json:"image_bytes"`
-	ProviderMS int `json:"provider_ms"`
-	Workers    int `json:"workers"`
-	Seed       int `json:"seed"`
+	Jobs       int    `json:"jobs"`
+	InFlight   int    `json:"in_flight"`
+	Clients    int    `json:"clients"`
+	ImageBytes int    `json:"image_bytes"`
+	ProviderMS int    `json:"provider_ms"`
+	Workers    int    `json:"workers"`
+	Webhooks   string `json:"webhooks"`
+	Seed       int    `json:"seed"`
 }
 
 // benchPhases are the rounds in their order.
 type benchPhases struct {
-	Submit []submitPhase `json:"submit"`
-	Drain  drainPhase    `json:"drain"`
-	Steady steadyPhase   `json:"steady"`
+	Submit   []submitPhase `json:"submit"`
+	Drain    drainPhase    `json:"drain"`
+	Steady   steadyPhase   `json:"steady"`
+	Webhooks *webhookPhase `json:"webhooks"` // null where none were asked for
 }
 
 // benchProcess is what a process spent on submitting and draining.
@@ -84,7 +87,7 @@ func newBenchReport(cmd *benchCmd, rig *benchRig) *benchReport {
 		Machine: thisMachine(rig.postgres.Version()),
 		Settings: benchSettings{
 			Jobs: cmd.Jobs, InFlight: cmd.InFlight, Clients: cmd.Clients, ImageBytes: cmd.ImageBytes,
-			ProviderMS: cmd.ProviderMS, Workers: cmd.Workers, Seed: benchSeed,
+			ProviderMS: cmd.ProviderMS, Workers: cmd.Workers, Webhooks: cmd.Webhooks, Seed: benchSeed,
 		},
 		Limits: []benchLimit{}, Faults: []string{}, Notes: []string{},
 	}

@@ -14,7 +14,7 @@ func sampleReport() *benchReport {
 	r := &benchReport{
 		Machine: benchMachine{CPUs: 2, CPUModel: "Example 9000", MemoryGiB: 15.6, OS: "linux/amd64 6.1.0", Go: "go1.26.8", Postgres: "15.18"},
 		Settings: benchSettings{
-			Jobs: 1000, InFlight: 200, Clients: 16, ImageBytes: 1 << 20, ProviderMS: 200, Workers: 1, Seed: 1,
+			Jobs: 1000, InFlight: 200, Clients: 16, ImageBytes: 1 << 20, ProviderMS: 200, Workers: 1, Webhooks: webhooksSteady, Seed: 1,
 		},
 		Phases: benchPhases{
 			Submit: []submitPhase{
@@ -23,11 +23,11 @@ func sampleReport() *benchReport {
 			},
 			Drain: drainPhase{Jobs: 2020, JobsPerSecond: 400, PeakInFlight: 200, Finish: quantiles{2020, 150, 310.5, 400, 410}},
 			Steady: steadyPhase{
-				Jobs: 200, RatePerSecond: 20, Submit: quantiles{200, 2.5, 4, 6, 7}, Pickup: quantiles{200, 4, 7, 11, 70},
-				PickupAfter: quantiles{200, 1.5, 3, 6, 60}, Finish: quantiles{200, 7, 9, 10, 12}, EndToEnd: quantiles{200, 212, 215, 220, 286},
+				Jobs: 100, RatePerSecond: 5, Submit: quantiles{100, 2.5, 4, 6, 7}, Pickup: quantiles{100, 4, 7, 11, 70},
+				PickupAfter: quantiles{100, 1.5, 3, 6, 60}, Finish: quantiles{100, 7, 9, 10, 12}, EndToEnd: quantiles{100, 212, 215, 220, 286},
 			},
 		},
-		Checks: &benchChecks{Succeeded: 2220, LargestRowBytes: 432, LargestRowTable: "public.generation"},
+		Checks: &benchChecks{Succeeded: 2120, LargestRowBytes: 432, LargestRowTable: "public.generation"},
 		Faults: []string{}, Notes: []string{},
 	}
 	used := &benchUsage{
@@ -40,13 +40,16 @@ func sampleReport() *benchReport {
 		share:  0.254,
 	}
 	r.spend(used, 2000)
+	r.hook(&webhookPhase{
+		Jobs: 100, Finished: quantiles{100, 1.5, 2, 4.25, 9}, Accepted: quantiles{100, 211, 214, 219, 240},
+	})
 	r.compare(limitFigures{plainRiver: 20_000, ownCommits: 3200, singleInsert: 16_000, syncedFiles: 500})
 	r.finish(18 * time.Second)
 	return r
 }
 
 const sampleTable = `machine   2 × Example 9000, 15.6 GiB, linux/amd64 6.1.0, go1.26.8, PostgreSQL 15.18
-settings  --jobs=1000 --in-flight=200 --clients=16 --image-bytes=1048576 --provider-ms=200 --workers=1, seed 1
+settings  --jobs=1000 --in-flight=200 --clients=16 --image-bytes=1048576 --provider-ms=200 --workers=1 --webhooks=steady, seed 1
 
 Throughput                                          per second
   submits, 16 clients                                    4,000
@@ -56,12 +59,14 @@ Throughput                                          per second
 Latency, ms                                                          p50     p95     p99     max     of
   submit, 16 clients                                                 3.2     8.0    13.0    15.0   1000
   submit, 64 clients                                                 7.0    12.0    16.0    19.0   1000
-  submit, 20/s                                                       2.5     4.0     6.0     7.0    200
-  pickup, 20/s: request sent to provider called                      4.0     7.0    11.0    70.0    200
-  pickup, 20/s: 202 read to provider called                          1.5     3.0     6.0    60.0    200
-  finish, 20/s: provider begins to answer to long-poll answered      7.0     9.0    10.0    12.0    200
-  whole job, 20/s                                                  212.0   215.0   220.0   286.0    200
+  submit, 5/s                                                        2.5     4.0     6.0     7.0    100
+  pickup, 5/s: request sent to provider called                       4.0     7.0    11.0    70.0    100
+  pickup, 5/s: 202 read to provider called                           1.5     3.0     6.0    60.0    100
+  finish, 5/s: provider begins to answer to long-poll answered       7.0     9.0    10.0    12.0    100
+  whole job, 5/s                                                   212.0   215.0   220.0   286.0    100
   finish, full queue: provider begins to answer to end announced   150.0   310.5   400.0   410.0   2020
+  webhook, 5/s: finished to received                                 1.5     2.0     4.2     9.0    100
+  webhook, 5/s: 202 read to received                               211.0   214.0   219.0   240.0    100
 
 Processes                      CPU s per 1,000 jobs   peak MiB
   api                                          0.12         51
@@ -88,8 +93,8 @@ one commit per job: The same submitting statements, one job to a transaction, fr
 single-row commits: INSERT of one small row to a commit: what this disk and Postgres can do at all.
 synced files: Files of an image's size written and synced by as many goroutines: what this disk can store durably at all.
 
-2,220 jobs, each with one image, one stored file, one paid call and one completed queue job;
-no row has more than 432 bytes (public.generation). 18.0 s in all.
+2,120 jobs, each with one image, one stored file, one paid call and one completed queue job;
+no row has more than 432 bytes (public.generation). 100 webhooks of ends came, 0 of them again. 18.0 s in all.
 Note: other work used 25 % of this machine while jobs were counted; a calm machine does better.
 `
 
@@ -146,7 +151,7 @@ func TestBenchReport_Headline(t *testing.T) {
 		}
 	}
 	want := map[string]any{
-		"jobs_per_second": 400.0, "submits_per_second": 4000.0, "submit_p99_ms": 13.0, "pickup_p99_ms": 11.0,
+		"jobs_per_second": 400.0, "submits_per_second": 4000.0, "submit_p99_ms": 13.0, "pickup_p99_ms": 11.0, "webhook_p99_ms": 4.25,
 		"cpu_seconds_per_1000": 3.47, "worker_peak_mib": 72.0, "commits_per_job": 0.75,
 		"wal_bytes_per_job": 4000.0, "db_bytes_per_job": 2400.0, "total_seconds": 18.0, "other_cpu_share": 0.25,
 	}

@@ -133,6 +133,7 @@ func (r *benchRig) env() []string {
 		"NANOBANANA_DATA="+filepath.Join(r.dir, "data"),
 		"NANOBANANA_SIMULATOR_URL="+r.sim.child.url,
 		"NANOBANANA_CONCURRENCY="+strconv.Itoa(r.cmd.InFlight),
+		"NANOBANANA_WEBHOOK_LOOPBACK=true", // the receiver is in this process
 	)
 }
 

@@ -75,6 +75,8 @@ func (j *benchJob) wasSent() time.Time     { return j.sent }
 func (j *benchJob) wasAccepted() time.Time { return j.accepted }
 func (j *benchJob) wasCalled() time.Time   { return j.called }
 func (j *benchJob) wasEnded() time.Time    { return j.ended }
+func (j *benchJob) wasFinished() time.Time { return j.finished }
+func (j *benchJob) wasReceived() time.Time { return j.received }
 
 // answers is when the provider began to answer: a fixed time after the call.
 func answers(provider time.Duration) func(*benchJob) time.Time {

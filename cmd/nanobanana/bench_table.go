@@ -13,8 +13,8 @@ func (r *benchReport) write(w io.Writer) error {
 	t := &benchTable{}
 	s, m := r.Settings, r.Machine
 	t.text("machine   %d × %s, %.1f GiB, %s, %s, PostgreSQL %s", m.CPUs, orUnknown(m.CPUModel), m.MemoryGiB, m.OS, m.Go, m.Postgres)
-	t.text("settings  --jobs=%d --in-flight=%d --clients=%d --image-bytes=%d --provider-ms=%d --workers=%d, seed %d",
-		s.Jobs, s.InFlight, s.Clients, s.ImageBytes, s.ProviderMS, s.Workers, s.Seed)
+	t.text("settings  --jobs=%d --in-flight=%d --clients=%d --image-bytes=%d --provider-ms=%d --workers=%d --webhooks=%s, seed %d",
+		s.Jobs, s.InFlight, s.Clients, s.ImageBytes, s.ProviderMS, s.Workers, s.Webhooks, s.Seed)
 
 	t.section("Throughput", "per second")
 	for _, p := range r.Phases.Submit {
@@ -33,6 +33,13 @@ func (r *benchReport) write(w io.Writer) error {
 	t.quantiles("finish"+steady+": provider begins to answer to long-poll answered", r.Phases.Steady.Finish)
 	t.quantiles("whole job"+steady, r.Phases.Steady.EndToEnd)
 	t.quantiles("finish, full queue: provider begins to answer to end announced", r.Phases.Drain.Finish)
+	if hooks := r.Phases.Webhooks; hooks != nil {
+		t.quantiles("webhook"+steady+": finished to received", hooks.Finished)
+		t.quantiles("webhook"+steady+": 202 read to received", hooks.Accepted)
+		if hooks.FullQueue.N > 0 {
+			t.quantiles("webhook, full queue: finished to received", hooks.FullQueue)
+		}
+	}
 
 	t.section("Processes", "CPU s per 1,000 jobs", "peak MiB")
 	for _, p := range r.Processes {
@@ -73,8 +80,9 @@ func (r *benchReport) verdict() string {
 		return "CHECKS FAILED\n  " + strings.Join(r.Faults, "\n  ")
 	}
 	return fmt.Sprintf("%s jobs, each with one image, one stored file, one paid call and one completed queue job;\n"+
-		"no row has more than %s bytes (%s). %.1f s in all.",
-		thousands(float64(r.Checks.Succeeded)), thousands(float64(r.Checks.LargestRowBytes)), r.Checks.LargestRowTable, r.TotalSeconds)
+		"no row has more than %s bytes (%s).%s %.1f s in all.",
+		thousands(float64(r.Checks.Succeeded)), thousands(float64(r.Checks.LargestRowBytes)), r.Checks.LargestRowTable,
+		r.Phases.Webhooks.verdict(), r.TotalSeconds)
 }
 
 // benchTable gathers text, and tables whose first column is aligned left and the

@@ -52,7 +52,7 @@ func TestBench_MeasuresAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	dir := passableDir(t)
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), buildProgram(t), "bench", "--jobs=40", "--image-bytes=65536", "--provider-ms=20", "--json", "--dir="+dir)
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "bench", "--jobs=40", "--image-bytes=65536", "--provider-ms=20", "--webhooks=all", "--json", "--dir="+dir)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("bench: %v\n%s%s", err, stderr.String(), stdout.String())
@@ -68,13 +68,24 @@ func TestBench_MeasuresAndLeavesNothingBehind(t *testing.T) {
 	}
 	wantFigures(t, &report)
 
-	const jobs = 20 + 40 + 40 + 8 // to warm up, of two rounds, steady
+	const jobs = 20 + 40 + 40 + 5 // to warm up, of two rounds, steady
 	want := &benchChecks{
 		Succeeded: jobs, Images: jobs, ImageBytes: jobs << 16, Blobs: jobs, BlobBytes: jobs << 16, LeastBytes: jobs << 16,
 		Attempts: jobs, Tickets: jobs, LargestRowBytes: report.Checks.LargestRowBytes, LargestRowTable: report.Checks.LargestRowTable,
 	}
 	if diff := cmp.Diff(want, report.Checks); diff != "" {
 		t.Errorf("checks (-want +got):\n%s", diff)
+	}
+	hooks := report.Phases.Webhooks
+	if hooks == nil || report.WebhookP99 == nil {
+		t.Fatal("no webhook was measured")
+	}
+	got := [...]int{hooks.Jobs, hooks.Lost, hooks.Finished.N, hooks.Accepted.N, hooks.FullQueue.N}
+	if diff := cmp.Diff([...]int{jobs, 0, 5, 5, jobs - 5}, got); diff != "" {
+		t.Errorf("jobs that asked for a webhook, lost, and measured (-want +got):\n%s", diff)
+	}
+	if e2e := hooks.Accepted.P50; e2e < 20 {
+		t.Errorf("half of the webhooks came within %v ms of the 202, less than the provider takes", e2e)
 	}
 	wantEmpty(t, dir)
 }

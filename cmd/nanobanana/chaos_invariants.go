@@ -39,6 +39,9 @@ type chaosEvidence struct {
 	seen    map[string][]string // counterexamples seen while it ran, by invariant
 	now     time.Time
 
+	receipts map[chaosArrival]chaosReceipt // webhooks that came
+	refused  []string                      // requests that were none
+
 	strikes    []chaosStrike
 	recoveries []chaosRecovered
 	comebacks  []chaosComeback
@@ -71,11 +74,13 @@ func chaosInvariants() []invariant {
 		{"database_back", "", "customers have an answer, and work an end, within 10 s of the database's return", findLateComebacks},
 		{"answers_tolerable", "", "customers see 2xx, 402, 409, 429, 503 with Retry-After, or no answer", findIntolerable},
 	}
+	all = append(all, eventInvariants()...)
 	for _, s := range []struct{ name, promise string }{
 		{seenEndedStays, "what has ended never changes"},
 		{seenTickets, "generations and tickets match while processes die, but for the time of a recovery"},
 		{seenCaps, "no organization has more admitted than its plan allows"},
 		{seenCounts, "what is counted as running and held is so at every moment"},
+		{seenNumbers, "an organization's events come to light in the order of their numbers"},
 		{seenProcesses, "no process ends by itself"},
 	} {
 		all = append(all, invariant{s.name, "", s.promise, func(_ context.Context, e *chaosEvidence) ([]string, error) { return e.seen[s.name], nil }})

@@ -31,7 +31,8 @@ const chaosRows = `
 		n, metadata, fence, attempts, worker, error, image_errors, created_at, started_at, finished_at, deadline_at)
 	SELECT id, 'org_1', 'proj_1', 'key_1', 'generate', status, false, false, 'banana', 'banana', 'an owl', '{}',
 		n, jsonb_build_object('job', job), fence, attempts, 'worker-1', error::jsonb, errors::jsonb,
-		now() - interval '1 minute', now() - interval '50 seconds', now() - interval '40 seconds', now() + interval '1 hour'
+		now() - interval '1 minute', CASE WHEN status <> 'expired' THEN now() - interval '50 seconds' END,
+		now() - interval '40 seconds', now() + interval '1 hour'
 	FROM (VALUES
 		('gen_good', 'succeeded', 2, 'chaos-1-0', 1, 2, NULL, NULL),
 		('gen_bad', 'failed', 1, 'chaos-1-1', 1, 1, '{"code":"content_moderated"}', '[{"index":0}]'),
@@ -66,6 +67,7 @@ func newChaosWorld(t *testing.T) *chaosWorld {
 		seen:    map[string][]string{},
 	}
 	w.exec(t, chaosRows)
+	w.tell(t)
 	for i, id := range []string{"gen_good", "gen_bad", "gen_gone", "gen_late"} {
 		status := []string{"succeeded", "failed", "canceled", "expired"}[i]
 		w.jobs = append(w.jobs, &chaosJob{token: "chaos-1-" + string(rune('0'+i)), ids: []string{id}, status: status})
@@ -118,13 +120,16 @@ func TestChaosInvariants_HoldOfAServiceThatIsWell(t *testing.T) {
 	}
 }
 
-// chaosPlants are ways in which a service may not be left, with what must be
-// found of each: all of it, and nothing else.
-var chaosPlants = []struct {
+// A chaosPlant is a way in which a service may not be left, with what must be
+// found of it: all of it, and nothing else.
+type chaosPlant struct {
 	name  string
 	plant func(t *testing.T, w *chaosWorld)
 	want  map[string][]string
-}{
+}
+
+// chaosPlants are of all but events; see chaosEventPlants.
+var chaosPlants = []chaosPlant{
 	{"accepted and gone", func(_ *testing.T, w *chaosWorld) { w.jobs[0].ids = []string{"gen_never"} }, map[string][]string{
 		"accepted_exists": {"gen_never of chaos-1-0 was accepted and does not exist"},
 		"keys_kept":       {"key chaos-1-0 was answered with gen_never and is kept with [gen_good]"},
@@ -135,6 +140,8 @@ var chaosPlants = []struct {
 	}, map[string][]string{
 		"all_ended":        {"gen_gone is processing (tries 0, attempts 0, worker worker-1)"},
 		"tickets_match":    {"gen_gone is live with 0 live tickets"},
+		"events_true":      {"evt_gones tells of generation.canceled (project proj_1, test f), which did not happen"},
+		"webhooks_true":    {"evt_gones told whep_1 generation.canceled number 9 of gen_gone, which is canceled, the rows say generation.canceled number 9 of gen_gone, which is processing"},
 		"admission_counts": {"org_1 in generate: 0 running and 0 held are counted, 1 and 0 are so"},
 		"answers_true":     {"gen_gone was told to have canceled and is [processing]"},
 	}},
@@ -288,7 +295,7 @@ func sumOf(text string) string {
 
 func TestChaosInvariants_FindWhatIsPlanted(t *testing.T) {
 	t.Parallel()
-	for _, tt := range chaosPlants {
+	for _, tt := range slices.Concat(chaosPlants, chaosEventPlants) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newChaosWorld(t)
@@ -302,8 +309,8 @@ func TestChaosInvariants_FindWhatIsPlanted(t *testing.T) {
 
 func TestChaosInvariants_EachHasAPlant(t *testing.T) {
 	t.Parallel()
-	planted := map[string]bool{seenTickets: true, seenCaps: true, seenCounts: true, seenProcesses: true} // see TestChaosWatch
-	for _, p := range chaosPlants {
+	planted := map[string]bool{seenTickets: true, seenCaps: true, seenCounts: true, seenNumbers: true, seenProcesses: true} // see TestChaosWatch
+	for _, p := range slices.Concat(chaosPlants, chaosEventPlants) {
 		for name := range p.want {
 			planted[name] = true
 		}

@@ -68,28 +68,34 @@ func (c *chaosCmd) drawJobs(rng *rand.Rand, orgs []*chaosOrg, window time.Durati
 		if rng.IntN(100) < 8 {
 			j.cancel = time.Duration(1+rng.IntN(2500)) * time.Millisecond
 		}
-		j.body = drawBody(rng, j.token)
+		j.body = drawBody(rng, j)
 		jobs[i] = j
 	}
 	return jobs
 }
 
 // drawBody draws what a job asks for.
-func drawBody(rng *rand.Rand, token string) []byte {
-	body := map[string]any{"metadata": map[string]string{"job": token}}
+func drawBody(rng *rand.Rand, j *chaosJob) []byte {
+	body := map[string]any{"metadata": map[string]string{"job": j.token}}
 	directive := ""
 	for _, p := range chaosPrompts {
 		if rng.IntN(100) < p.share {
 			directive = p.directive + " "
 		}
 	}
-	body["prompt"] = directive + "a ceramic owl for " + token
+	body["prompt"] = directive + "a ceramic owl for " + j.token
 	body["n"] = []int{1, 1, 1, 1, 1, 1, 1, 2, 2, 3}[rng.IntN(10)]
 	if rng.IntN(100) < 5 {
 		body["deadline_seconds"] = 1 + rng.IntN(3)
 	}
 	if rng.IntN(100) < 15 {
 		body["priority"] = "batch"
+	}
+	if rng.IntN(3) == 0 {
+		body["webhook_url"] = j.org.hook
+		if rng.IntN(2) == 0 { // else of its end
+			body["webhook_events"] = []string{"generation.*"}
+		}
 	}
 	text, err := json.Marshal(body)
 	if err != nil {

@@ -138,7 +138,7 @@ func TestDrawJobs(t *testing.T) {
 	t.Parallel()
 	c := chaosDefaults()
 	c.Jobs = 1000
-	orgs := []*chaosOrg{{id: "a"}, {id: "b"}, {id: "c"}}
+	orgs := []*chaosOrg{{id: "a", hook: "hook of a"}, {id: "b", hook: "hook of b"}, {id: "c", hook: "hook of c"}}
 	jobs := c.drawJobs(c.random(1), orgs, time.Minute)
 	again := c.drawJobs(c.random(1), orgs, time.Minute)
 	byOrg, images, kinds := map[string]int{}, map[float64]int{}, map[string]int{}
@@ -156,9 +156,13 @@ func TestDrawJobs(t *testing.T) {
 		if j.due < 0 || j.due >= time.Minute {
 			t.Errorf("job %d is due at %s", i, j.due)
 		}
+		if url := body["webhook_url"]; url != nil && url != "hook of "+j.org.id || url == nil && body["webhook_events"] != nil {
+			t.Errorf("job %d of %s has webhook_url %v", i, j.org.id, url)
+		}
 		byOrg[j.org.id]++
 		images[body["n"].(float64)]++
 		for kind, has := range map[string]bool{
+			"webhook": body["webhook_url"] != nil, "webhook of everything": body["webhook_events"] != nil,
 			"canceled": j.cancel > 0, "twin": j.twin, "deadline": body["deadline_seconds"] != nil,
 			"directive": strings.Contains(body["prompt"].(string), "[[sim:"), "blocked": strings.Contains(body["prompt"].(string), "[[sim:block]]"),
 		} {
@@ -174,7 +178,7 @@ func TestDrawJobs(t *testing.T) {
 			}
 		}
 	}
-	if len(byOrg) != 3 || len(kinds) != 5 || len(images) != 3 || images[1] < 500 {
+	if len(byOrg) != 3 || len(kinds) != 7 || len(images) != 3 || images[1] < 500 {
 		t.Errorf("organizations %v, kinds %v, images %v", byOrg, kinds, images)
 	}
 }

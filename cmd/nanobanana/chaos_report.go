@@ -31,6 +31,7 @@ type chaosReport struct {
 	Unrecovered int       `json:"unrecovered"` // such generations at the end
 	Unmeasured  int       `json:"unmeasured"`  // blows while the database could not say what was running
 
+	Webhooks        chaosWebhooks  `json:"webhooks"`
 	Database        []chaosOutage  `json:"database"`
 	ProviderCalls   int            `json:"provider_calls"`
 	PaidCalls       int            `json:"paid_calls"` // answered with an image
@@ -135,6 +136,18 @@ func (r *chaosReport) write(w io.Writer) error {
 	for i, o := range r.Database {
 		t.row(fmt.Sprintf("database back %d: first answer, first end", i+1), secondsOr(o.FirstAnswerMS), secondsOr(o.FirstEndMS), "", "")
 	}
+
+	t.section("Webhooks", "")
+	t.row("events", strconv.Itoa(r.Webhooks.Events))
+	t.row("deliveries", strconv.Itoa(r.Webhooks.Deliveries))
+	t.row("attempts recorded", strconv.Itoa(r.Webhooks.Attempts))
+	t.row("received", strconv.Itoa(r.Webhooks.Received))
+	t.row("received more than once", strconv.Itoa(r.Webhooks.Repeated))
+	t.row("answered badly on purpose", strconv.Itoa(r.Webhooks.BadAnswers))
+
+	t.section("Webhook, s", "p50", "p99", "max", "of")
+	q := r.Webhooks.EndToHook
+	t.row("job ended to first received, nothing struck", seconds(q.P50), seconds(q.P99), seconds(q.Max), strconv.Itoa(q.N))
 
 	t.section("Provider", "")
 	t.row("calls", strconv.Itoa(r.ProviderCalls))

@@ -53,6 +53,8 @@ func TestChaosReport_Table(t *testing.T) {
 		Seed: 7, Jobs: 200, Workers: 3, APIs: 2, Kills: 4, Freezes: 2, DatabaseRestarts: 1, UpstreamFaults: 4, Accepted: 200, MostHeld: 12,
 		Recovery: quantiles{N: 30, P50: 5100, P95: 6000, P99: 6200, Max: 6300}, Unmeasured: 1, Unrecovered: 2,
 		Database: []chaosOutage{{FirstAnswerMS: &answer, FirstEndMS: &end}, {}}, ProviderCalls: 260, PaidCalls: 250, PaidCallsPerJob: 1.25,
+		Webhooks: chaosWebhooks{Events: 600, Deliveries: 700, Attempts: 735, Received: 699, Repeated: 30, BadAnswers: 35,
+			EndToHook: quantiles{N: 150, P50: 12, P99: 90, Max: 120}},
 		States: map[string]int{"succeeded": 190, "failed": 10}, Answers: map[string]int{"POST 202": 200}, LoadSeconds: 20, SettleSeconds: 3.5, Seconds: 28,
 		Checked: []string{"a", "b"},
 	}
@@ -78,6 +80,17 @@ Recovery, s                                   p50    p99    max   of
   worker struck to running elsewhere         5.10   6.20   6.30   30
   database back 1: first answer, first end   0.12   0.95
   database back 2: first answer, first end      -      -
+
+Webhooks
+  events                      600
+  deliveries                  700
+  attempts recorded           735
+  received                    699
+  received more than once      30
+  answered badly on purpose    35
+
+Webhook, s                                       p50    p99    max    of
+  job ended to first received, nothing struck   0.01   0.09   0.12   150
 
 Provider
   calls                                     260

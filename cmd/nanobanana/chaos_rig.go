@@ -30,12 +30,14 @@ const (
 
 // A chaosOrg is one customer of the service under test.
 type chaosOrg struct {
-	id  string
-	key string
-	cap int // most generations at the same time in each queue; 0: none of its own
+	id   string
+	key  string
+	hook string // for webhook_url
+	cap  int    // most generations at the same time in each queue; 0: none of its own
 }
 
-// chaosRig is a service of its own: Postgres, a simulator, APIs and workers.
+// chaosRig is a service of its own: Postgres, a simulator, APIs and workers, and
+// the server of its customers.
 type chaosRig struct {
 	cmd      *chaosCmd
 	dir      string
@@ -44,6 +46,7 @@ type chaosRig struct {
 	db       *store.DB
 	orgs     []*chaosOrg
 	sim      *child
+	receiver *chaosReceiver
 	apis     []*chaosMember
 	workers  []*chaosMember
 }
@@ -85,7 +88,13 @@ func startChaosRig(ctx context.Context, cmd *chaosCmd, cfg *config) (_ *chaosRig
 	if err != nil {
 		return nil, err
 	}
-	return r, r.startFleet(ctx)
+	if r.receiver, err = startChaosReceiver(ctx, cmd); err != nil {
+		return nil, err
+	}
+	if err := r.startFleet(ctx); err != nil {
+		return nil, err
+	}
+	return r, r.subscribe(ctx)
 }
 
 // createOrgs makes customers of several plans, some of which are held to few
@@ -136,6 +145,7 @@ func (r *chaosRig) env() []string {
 		"OPENAI_API_KEY="+chaosOpenAI,
 		"NANOBANANA_OPENAI_URL="+r.sim.url,
 		"NANOBANANA_GEMINI_URL="+r.sim.url,
+		"NANOBANANA_WEBHOOK_LOOPBACK=true",
 	)
 }
 
@@ -180,7 +190,7 @@ func (r *chaosRig) close() error {
 	for _, m := range r.members() {
 		errs = append(errs, m.close())
 	}
-	errs = append(errs, r.sim.kill())
+	errs = append(errs, r.sim.kill(), r.receiver.close())
 	if r.db != nil {
 		r.db.Close()
 	}

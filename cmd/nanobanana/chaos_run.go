@@ -103,12 +103,14 @@ func (r *chaosRun) settle(ctx context.Context) error {
 	return nil
 }
 
-// unsettled reports whether generations, tickets or signs of dead workers are
-// left.
+// unsettled reports whether generations, deliveries, tickets or signs of dead
+// workers are left.
 func (r *chaosRun) unsettled(ctx context.Context) (left bool, err error) {
 	err = r.rig.db.Pool().QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM generation WHERE status IN ('queued', 'processing'))
+			OR EXISTS (SELECT FROM webhook_delivery WHERE state = 'pending')
 			OR EXISTS (SELECT FROM (`+ticketsDisagree+`) AS t)
+			OR EXISTS (SELECT FROM (`+errandsDisagree+`) AS e)
 			OR EXISTS (SELECT FROM worker WHERE seen_at > now() - interval '5 seconds' AND id <> ALL(@workers::text[]))`,
 		pgx.NamedArgs{"workers": r.workers()}).Scan(&left)
 	return left, err
@@ -155,13 +157,14 @@ func (r *chaosRun) judge(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, images.Close())
 	}
+	receipts, refused := r.rig.receiver.received()
 	evidence := &chaosEvidence{
 		db: r.rig.db, images: images, jobs: r.jobs, answers: r.load.answers, calls: calls,
-		workers: r.workers(), seen: r.watch.seen(), now: time.Now(),
+		workers: r.workers(), seen: r.watch.seen(), now: time.Now(), receipts: receipts, refused: refused,
 		strikes: r.blows.strikes, recoveries: r.watch.recovery.all(), comebacks: comebacks,
 	}
 	err = r.check(ctx, evidence)
-	return errors.Join(err, r.countStates(ctx), images.Close())
+	return errors.Join(err, r.report.countWebhooks(ctx, evidence), r.countStates(ctx), images.Close())
 }
 
 // check asks each invariant for counterexamples.
@@ -183,6 +186,7 @@ func (r *chaosRun) measure() {
 	p.DatabaseRestarts = dealt[blowCrash] + dealt[blowRestart]
 	p.Recovery, p.Unrecovered, p.Unmeasured = r.watch.recovery.figures()
 	p.Looks, p.MostHeld, p.Answers = r.watch.looks, r.watch.mostHeld, r.load.answers
+	p.Webhooks.BadAnswers = r.rig.receiver.misbehaved()
 	p.countJobs(r.jobs)
 }
 

@@ -72,6 +72,10 @@ func TestChaos_Short(t *testing.T) {
 	if r.ProviderCalls < r.PaidCalls || r.PaidCalls < r.States["succeeded"] || r.Looks < 10 || len(r.Database) != 1 || r.Answers["POST 202"] < 30 {
 		t.Errorf("%d calls, %d paid, %d looks, outages %v, answers %v", r.ProviderCalls, r.PaidCalls, r.Looks, r.Database, r.Answers)
 	}
+	w := r.Webhooks
+	if w.Events < 3*40 || w.Received < w.Events || w.Received > w.Deliveries || w.Attempts < w.Deliveries || w.BadAnswers == 0 || w.EndToHook.N == 0 {
+		t.Errorf("webhooks: %+v", w)
+	}
 	if want := len(chaosInvariants()); len(r.Checked) != want {
 		t.Errorf("%d invariants checked, want %d", len(r.Checked), want)
 	}

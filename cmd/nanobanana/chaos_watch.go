@@ -25,6 +25,7 @@ const (
 	seenTickets    = "tickets_while_running"
 	seenCaps       = "caps_while_running"
 	seenCounts     = "counts_while_running"
+	seenNumbers    = "numbers_while_running"
 	seenProcesses  = "processes_stay"
 )
 
@@ -94,6 +95,9 @@ func (w *chaosWatch) look(ctx context.Context, now time.Time) error {
 		return err
 	}
 	if err := w.lookAdmission(ctx); err != nil {
+		return err
+	}
+	if err := w.lookFor(ctx, seenNumbers, sqlUnseenEvents); err != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -244,13 +248,18 @@ func (w *chaosWatch) lookAdmission(ctx context.Context) error {
 	w.mu.Lock()
 	w.mostHeld = max(w.mostHeld, allHeld)
 	w.mu.Unlock()
-	rows, err = w.db.Pool().Query(ctx, sqlMiscounted)
+	return w.lookFor(ctx, seenCounts, sqlMiscounted)
+}
+
+// lookFor finds what a query yields, one text a row.
+func (w *chaosWatch) lookFor(ctx context.Context, invariant, sql string) error {
+	rows, err := w.db.Pool().Query(ctx, sql)
 	if err != nil {
 		return err
 	}
 	var wrong string
 	_, err = pgx.ForEachRow(rows, []any{&wrong}, func() error {
-		w.find(seenCounts, wrong)
+		w.find(invariant, wrong)
 		return nil
 	})
 	return err

@@ -137,6 +137,28 @@ func TestChaosWatch_FindsWrongCounts(t *testing.T) {
 	}
 }
 
+func TestChaosWatch_FindsEventsOutOfTurn(t *testing.T) {
+	t.Parallel()
+	w, watch := newWatched(t)
+	steps := []struct {
+		name, sql string
+		want      []string
+	}{
+		{"right", `SELECT`, nil},
+		{"one behind a higher one", `DELETE FROM event WHERE sequence = 3`, []string{"org_1 has 10 events to be seen, up to number 11, and counts 11"}},
+		{"none, and none counted", `DELETE FROM event; UPDATE event_sequence SET last = 0`, []string{"org_1 has 10 events to be seen, up to number 11, and counts 11"}},
+	}
+	for _, s := range steps {
+		w.exec(t, s.sql)
+		if err := watch.look(t.Context(), w.now); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(s.want, watch.seen()[seenNumbers]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", s.name, diff)
+		}
+	}
+}
+
 func TestChaosWatch_FindsAProcessThatEndsByItself(t *testing.T) {
 	t.Parallel()
 	w := newChaosWorld(t)

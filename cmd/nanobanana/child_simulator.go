@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 )
@@ -27,33 +24,10 @@ func readSimJournal(ctx context.Context, url string) (*simJournal, error) {
 	return journal, simControl(ctx, url, http.MethodGet, "/__sim/requests", nil, journal)
 }
 
-// simControl sends one request to the simulator's own routes: body and into are
-// JSON, nil for none. Any status but 2xx is an error.
+// simControl sends one request to the simulator's own routes, as askJSON does.
 func simControl(ctx context.Context, url, method, path string, body, into any) error {
-	var text bytes.Buffer
-	if body != nil {
-		if err := json.NewEncoder(&text).Encode(body); err != nil {
-			return fmt.Errorf("simulator's %s: %w", path, err)
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, method, url+path, &text)
-	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("simulator's %s: %w", path, err)
-	}
-	defer func() { _ = res.Body.Close() }() // only read
-	if res.StatusCode/100 != 2 {
-		reason, _ := io.ReadAll(io.LimitReader(res.Body, 500)) // without it the error is only shorter
-		return fmt.Errorf("simulator's %s: %s answered %s: %s", path, method, res.Status, bytes.TrimSpace(reason))
-	}
-	if into == nil {
-		return nil
-	}
-	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
-		return fmt.Errorf("simulator's %s: %w", path, err)
+	if err := askJSON(ctx, method, url+path, "", body, into); err != nil {
+		return fmt.Errorf("control the simulator: %w", err)
 	}
 	return nil
 }

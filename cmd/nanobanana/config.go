@@ -38,13 +38,14 @@ type cli struct {
 type config struct {
 	DatabaseURL      string   `name:"database-url" env:"DATABASE_URL" secret:"" placeholder:"URL" help:"Postgres to use. Without it, dev runs a private one."`
 	Data             string   `env:"NANOBANANA_DATA" default:".nanobanana" placeholder:"DIR" help:"Directory of images, and of dev's database."`
-	Secret           string   `env:"NANOBANANA_SECRET" secret:"" placeholder:"TEXT" help:"Secret that keys and signed URLs are derived from, at least 32 characters. Default: one kept in the database."`
-	BaseURL          string   `name:"base-url" env:"NANOBANANA_BASE_URL" placeholder:"URL" help:"Address customers reach the API at. Default: taken from each request."`
+	Secret           string   `env:"NANOBANANA_SECRET" secret:"" placeholder:"TEXT" help:"Secret that keys and signed URLs are derived from and webhook secrets sealed with, at least 32 characters. Default: one kept in the database."`
+	BaseURL          string   `name:"base-url" env:"NANOBANANA_BASE_URL" placeholder:"URL" help:"Address customers reach the API at. Default: taken from each request; in webhooks http://127.0.0.1:8080, so set it for workers."`
 	PGBin            string   `name:"pg-bin" env:"NANOBANANA_PG_BIN" placeholder:"DIR" help:"Directory of the PostgreSQL programs dev runs. Default: searched, then downloaded."`
 	LogFormat        string   `name:"log-format" env:"NANOBANANA_LOG_FORMAT" default:"text" placeholder:"text|json" help:"Form of the log on standard error."`
 	LogLevel         string   `name:"log-level" env:"NANOBANANA_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least level logged: debug, info, warn or error."`
 	Concurrency      number   `env:"NANOBANANA_CONCURRENCY" default:"50" placeholder:"N" help:"Generations a worker runs at the same time."`
 	BatchConcurrency number   `name:"batch-concurrency" env:"NANOBANANA_BATCH_CONCURRENCY" default:"50" placeholder:"N" help:"Generations of batches that a worker runs beside those."`
+	WebhookLoopback  bool     `name:"webhook-loopback" env:"NANOBANANA_WEBHOOK_LOOPBACK" help:"Let webhooks go to this machine, over http and to any port, for development: customers could reach its other services."`
 	Drain            duration `name:"drain" env:"NANOBANANA_DRAIN" default:"25s" placeholder:"TIME" help:"How long a stopping process lets work under way finish; dev only 3s unless it is set."`
 
 	GeminiAPIKey   string   `name:"gemini-api-key" env:"GEMINI_API_KEY" secret:"" placeholder:"KEY" help:"Gemini key for live keys' images: route gemini. Without any provider they are simulated, and say so."`

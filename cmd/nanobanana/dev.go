@@ -96,15 +96,15 @@ func (d *devRun) start(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	_, stopWorker, err := startWorker(ctx, d.cfg, db, images, spool, d.logger)
-	if err != nil {
-		return err
-	}
-	d.onStop(stopWorker)
 	ln, err := devListen(ctx, addr)
 	if err != nil {
 		return err
 	}
+	_, stopWorker, err := startWorker(ctx, d.cfg.reachedAt(ln.Addr()), db, images, spool, d.logger)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	d.onStop(stopWorker)
 	d.front, err = startFront(ctx, d.cfg, db, images, ln, d.logger)
 	if err != nil {
 		return errors.Join(err, ln.Close())
@@ -113,6 +113,16 @@ func (d *devRun) start(ctx context.Context, addr string) error {
 	d.state.URL = "http://" + ln.Addr().String()
 	d.onStop(func(context.Context) error { return removeDevState(d.cfg.Data) })
 	return d.state.write(d.cfg.Data)
+}
+
+// reachedAt is the configuration for a worker whose front door is at an address,
+// unless customers reach it at another.
+func (c *config) reachedAt(addr net.Addr) *config {
+	with := *c
+	if with.BaseURL == "" {
+		with.BaseURL = "http://" + addr.String()
+	}
+	return &with
 }
 
 // startDatabase runs the private Postgres unless one is configured.
@@ -152,7 +162,7 @@ func devListen(ctx context.Context, addr string) (net.Listener, error) {
 	if addr != "" {
 		return listen(ctx, addr)
 	}
-	ln, err := listen(ctx, "127.0.0.1:8080")
+	ln, err := listen(ctx, defaultListen)
 	if err != nil {
 		return listen(ctx, "127.0.0.1:0")
 	}

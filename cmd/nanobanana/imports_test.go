@@ -12,17 +12,17 @@ import (
 // architecture: arrows point down, and a new one is a decision.
 var allowed = map[string][]string{
 	"cmd/nanobanana": {
-		"api", "api/auth", "api/client", "billing", "jobs", "jobs/view", "providers", "providers/gemini", "providers/openai", "providers/simulator",
-		"store", "store/blobs", "store/localpg", "worker",
+		"api", "api/auth", "api/client", "billing", "jobs", "jobs/egress", "jobs/view", "jobs/webhook",
+		"providers", "providers/gemini", "providers/openai", "providers/simulator", "store", "store/blobs", "store/localpg", "worker",
 	},
-	"api":                   {"api/auth", "jobs", "jobs/view", "providers", "store", "store/blobs"},
+	"api":                   {"api/auth", "jobs", "jobs/egress", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
 	"api/auth":              {"store"},
 	"api/client":            {},
 	"billing":               {},
 	"imaging":               {},
 	"jobs":                  {"billing", "jobs/egress", "jobs/webhook", "providers", "store"},
-	"jobs/view":             {"providers", "store"},
 	"jobs/egress":           {},
+	"jobs/view":             {"providers", "store"},
 	"jobs/webhook":          {},
 	"migrations":            {},
 	"providers":             {},

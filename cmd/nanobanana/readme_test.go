@@ -104,7 +104,7 @@ func TestSettings_HideSecrets(t *testing.T) {
 	if status != 0 || strings.Contains(out.String()+errs.String(), "hunter2") {
 		t.Errorf("status %d, output %s%s; want 0 and no secret", status, out.String(), errs.String())
 	}
-	for _, line := range []string{"GEMINI_API_KEY=(set)\n", "NANOBANANA_DATA=/x\n", "NANOBANANA_CONCURRENCY=50\n"} {
+	for _, line := range []string{"GEMINI_API_KEY=(set)\n", "NANOBANANA_DATA=/x\n", "NANOBANANA_CONCURRENCY=50\n", "NANOBANANA_WEBHOOK_LOOPBACK=false\n"} {
 		if !strings.Contains(out.String(), line) {
 			t.Errorf("%q is missing from:\n%s", line, out.String())
 		}

@@ -13,6 +13,9 @@ import (
 	"github.com/nanobanana/nanobanana/providers/simulator"
 )
 
+// defaultListen is where the front door serves unless told otherwise.
+const defaultListen = "127.0.0.1:8080"
+
 // apiCmd runs the front door.
 type apiCmd struct {
 	Listen string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to serve on."`

@@ -11,11 +11,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nanobanana/nanobanana/api"
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/jobs/egress"
+	"github.com/nanobanana/nanobanana/jobs/view"
+	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/providers/simulator"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
@@ -97,6 +101,36 @@ func openKeys(ctx context.Context, cfg *config, db *store.DB) (*auth.Keys, *auth
 	return keys, auth.NewSigner(cfg.Secret, secret), nil
 }
 
+// openKeyring makes what seals webhook secrets and signs webhooks.
+func openKeyring(ctx context.Context, cfg *config, db *store.DB) (*webhook.Keyring, error) {
+	secret, err := db.Secret(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return webhook.NewKeyring(cfg.Secret, secret), nil
+}
+
+// egressPolicy says which URLs customers may have webhooks sent to.
+func (c *config) egressPolicy() egress.Policy { return egress.Policy{Loopback: c.WebhookLoopback} }
+
+// openWebhooks adds what a worker needs to tell customers what happens.
+func (c *config) openWebhooks(ctx context.Context, db *store.DB, opts *worker.Options) (err error) {
+	_, signer, err := openKeys(ctx, c, db)
+	if err != nil {
+		return err
+	}
+	if opts.Keyring, err = openKeyring(ctx, c, db); err != nil {
+		return err
+	}
+	opts.View = view.New(view.Options{SignImage: signer.Sign, LiveProviders: c.liveProviders()})
+	opts.Egress, opts.BaseURL = c.egressPolicy(), strings.TrimSuffix(c.BaseURL, "/")
+	if opts.BaseURL == "" {
+		opts.BaseURL = "http://" + defaultListen
+		opts.Logger.Warn("NANOBANANA_BASE_URL is not set: the addresses in webhooks lead here", "base_url", opts.BaseURL)
+	}
+	return nil
+}
+
 // front is the REST front door of one process.
 type front struct {
 	server *http.Server
@@ -113,15 +147,19 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	if err != nil {
 		return nil, err
 	}
-	queue, err := jobs.NewQueue(jobs.Options{DB: db, LiveSimulated: len(cfg.liveProviders()) == 0})
+	keyring, err := openKeyring(ctx, cfg, db)
+	if err != nil {
+		return nil, err
+	}
+	queue, err := jobs.NewQueue(jobs.Options{DB: db, LiveSimulated: len(cfg.liveProviders()) == 0, Egress: cfg.egressPolicy()})
 	if err != nil {
 		return nil, err
 	}
 	live := store.NewLive(store.LiveOptions{URL: cfg.DatabaseURL, Logger: logger, OnKeys: keys.Invalidate})
 	f := &front{queue: queue, live: make(chan struct{}), drain: make(chan struct{}), failed: make(chan error, 1)}
 	handler, err := api.New(api.Options{
-		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Live: live,
-		BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
+		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live,
+		Egress: cfg.egressPolicy(), BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
 	})
 	if err != nil {
 		queue.Close()
@@ -198,6 +236,9 @@ func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.St
 		return fail(err)
 	}
 	if opts.Live, err = liveChain(cfg); err != nil {
+		return fail(err)
+	}
+	if err := cfg.openWebhooks(ctx, db, &opts); err != nil {
 		return fail(err)
 	}
 	opts.QueueDB, err = store.Open(ctx, cfg.DatabaseURL, store.Options{Name: "nanobanana queue", Queue: true, MaxConns: 8})

@@ -150,9 +150,11 @@ func TestClientChecksParts(t *testing.T) {
 		{Scheme: "https", Host: "hooks.example.com", User: url.User("")},
 	} {
 		body := &closer{Reader: strings.NewReader("{}")}
-		_, err := client.Do(&http.Request{Method: http.MethodPost, URL: u, Body: body, Header: http.Header{}})
-		if !errors.Is(err, egress.ErrForbidden) || !body.closed {
-			t.Errorf("%#v: %v (body closed: %v)", u, err, body.closed)
+		var steps recorder
+		req := &http.Request{Method: http.MethodPost, URL: u, Body: body, Header: http.Header{}}
+		_, err := client.Do(req.WithContext(steps.watch(t.Context())))
+		if !errors.Is(err, egress.ErrForbidden) || !body.closed || steps.seen() != nil {
+			t.Errorf("%#v: %v (body closed: %v, %v)", u, err, body.closed, steps.seen())
 		}
 	}
 }

@@ -16,7 +16,7 @@ const (
 	reasonCharacters  = "the URL must consist of visible ASCII characters without backslashes: percent-encode others, and write the host in its xn-- form"
 	reasonScheme      = "the URL must begin with https://"
 	reasonForm        = "the URL must be of the form https://host/path"
-	reasonCredentials = "the URL must not contain a user name or a password"
+	reasonUser        = "the URL must not contain a user name or a password"
 	reasonFragment    = "the URL must not contain a fragment (#)"
 	reasonPort        = "the port must be a number from 1 to 65535"
 	reasonNotation    = "the host must be a DNS name, or an IP address in its usual notation"
@@ -73,15 +73,15 @@ func (p Policy) refusal(u *url.URL) string {
 	switch {
 	case u.Scheme != "https" && (u.Scheme != "http" || !loopback):
 		return reasonScheme
-	case u.Host == "" || u.Opaque != "":
+	case u.Host == "":
 		return reasonForm
 	case u.User != nil:
-		return reasonCredentials
+		return reasonUser
 	}
 	if reason := p.portRefusal(u, loopback); reason != "" || loopback {
 		return reason
 	}
-	return hostRefusal(host, strings.HasPrefix(u.Host, "["))
+	return hostRefusal(host)
 }
 
 // portRefusal says what is wrong with the port of a URL.
@@ -107,10 +107,10 @@ func (p Policy) portRefusal(u *url.URL, loopback bool) string {
 }
 
 // hostRefusal says what is wrong with a host that is not to be this machine.
-func hostRefusal(host string, bracketed bool) string {
+func hostRefusal(host string) string {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		switch {
-		case addr.Is4() == bracketed || addr.Zone() != "":
+		case addr.Zone() != "":
 			return reasonNotation
 		case !public(addr):
 			return reasonAddress

@@ -1,39 +1,88 @@
 package view
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/nanobanana/nanobanana/store"
 )
 
-// Event shows an event. Of a generation's it shows the generation as it was then,
-// for which it takes the rows as they are now; g is nil for other events, which
-// carry their data themselves.
-func (v *Viewer) Event(base string, e *store.Event, g *store.Generation, images []*store.Image, attempts []*store.Attempt) (*Event, error) {
-	event := NewEvent(e.CreatedAt, Event{ID: e.ID, Type: e.Type, Sequence: e.Sequence, ProjectID: e.ProjectID, Test: e.Test})
-	if g == nil {
-		event.Data = e.Data
-		return event, nil
-	}
-	seen := v.At(e.CreatedAt).Generation(base, AsOf(g, StatusAt(e, g)), images, attempts)
-	if e.Data != nil {
-		// What the rows do not tell.
-		if err := json.Unmarshal(e.Data, seen); err != nil {
-			return nil, fmt.Errorf("read data of event %s: %w", e.ID, err)
+// LoadEvents shows events of a project, in the order given: the bodies of their
+// webhooks. It takes a query for the generations they are of, and those of Read.
+func (v *Viewer) LoadEvents(ctx context.Context, db *store.DB, project, base string, events []*store.Event) ([]*Event, error) {
+	of := map[string]*store.Generation{}
+	for _, e := range events {
+		if id, ok := store.GenerationOfEvent(e.ID); ok {
+			of[id] = nil
 		}
 	}
-	event.Data = seen
-	return event, nil
+	rows := &Rows{}
+	if len(of) > 0 {
+		ids := make([]string, 0, len(of))
+		for id := range of {
+			ids = append(ids, id)
+		}
+		list, err := db.GenerationsByID(ctx, project, ids)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range list {
+			of[g.ID] = g
+		}
+		if rows, err = Read(ctx, db, project, list); err != nil {
+			return nil, err
+		}
+	}
+	shown := make([]*Event, len(events))
+	for i, e := range events {
+		var err error
+		id, _ := store.GenerationOfEvent(e.ID)
+		if shown[i], err = v.Event(base, e, of[id], rows); err != nil {
+			return nil, err
+		}
+	}
+	return shown, nil
 }
 
-// StatusAt is where a generation stood at one of its events.
-func StatusAt(e *store.Event, g *store.Generation) store.Status {
-	switch e.Type {
+// Event shows an event; g is the generation that it is of, nil for another, and rows
+// are what Read says of it. An end shows the generation as it is, an earlier event
+// as it was then, with what the event itself says laid over it.
+func (v *Viewer) Event(base string, e *store.Event, g *store.Generation, rows *Rows) (*Event, error) {
+	out := NewEvent(e.CreatedAt, Event{
+		ID: e.ID, Type: e.Type, Sequence: e.Sequence, ProjectID: e.ProjectID, Test: e.Test, Data: e.Data,
+	})
+	if e.Data == nil {
+		out.Data = struct{}{}
+	}
+	if g == nil {
+		return out, nil
+	}
+	var data *Generation
+	switch status := statusOf(e.Type); {
+	case status.Terminal():
+		data = v.show(base, g, rows)
+	default:
+		data = v.At(e.CreatedAt).show(base, AsOf(g, status), &Rows{Deliveries: rows.Deliveries})
+	}
+	if e.Data != nil {
+		if err := json.Unmarshal(e.Data, data); err != nil {
+			return nil, fmt.Errorf("read data of %s: %w", e.ID, err)
+		}
+	}
+	out.Data = data
+	return out, nil
+}
+
+// statusOf is the state that a generation entered with an event, or was in.
+func statusOf(eventType string) store.Status {
+	switch eventType {
 	case store.EventGenerationQueued:
 		return store.StatusQueued
 	case store.EventGenerationStarted, store.EventGenerationProgress:
 		return store.StatusProcessing
 	}
-	return g.Status
+	_, status, _ := strings.Cut(eventType, ".")
+	return store.Status(status)
 }

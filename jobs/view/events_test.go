@@ -67,6 +67,7 @@ func monkeys(n int) string { return strings.Repeat("🐵", n) }
 func huge() *view.Generation {
 	g, images, attempts := sample()
 	g.N, g.Prompt, g.Params.NegativePrompt, g.Metadata, g.Tags = 10, monkeys(32_000), monkeys(32_000), map[string]string{}, nil
+	g.WebhookURL = ptr("https://example.com/" + strings.Repeat("w", 2028))
 	for i := range 20 {
 		g.Tags = append(g.Tags, fmt.Sprintf("%02d%s", i, monkeys(62)))
 	}

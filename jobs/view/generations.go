@@ -54,6 +54,7 @@ type Generation struct {
 	ExpiresAt         *time.Time        `json:"expires_at" doc:"When its images are deleted; null keeps them"`
 	DataRemoved       bool              `json:"data_removed" doc:"Prompt, parameters and images were deleted on request"`
 	Timings           Timings           `json:"timings"`
+	Webhook           GenerationWebhook `json:"webhook"`
 	URLs              GenerationURLs    `json:"urls"`
 }
 
@@ -68,11 +69,20 @@ type Timings struct {
 type GenerationURLs struct {
 	Self   string `json:"self"`
 	Cancel string `json:"cancel"`
+	Events string `json:"events" doc:"Follows it live, as server-sent events"`
+}
+
+// A GenerationWebhook is who is told of a generation beside the webhook endpoints.
+type GenerationWebhook struct {
+	URL        *string  `json:"url" doc:"As asked: webhook_url"`
+	Events     []string `json:"events" nullable:"false" doc:"What it is told"`
+	Deliveries int      `json:"deliveries" doc:"Attempts to tell it so far"`
 }
 
 // Generation shows a generation from its rows: the images that were made and the
 // calls in the order of their numbers. base begins the absolute URLs:
-// "https://images.example.com". Its place in the queue is left nil. Of a generation
+// "https://images.example.com". Its place in the queue is left nil, and the number of
+// deliveries 0. Of a generation
 // that no run has claimed, which AsOf makes of any, neither images nor calls are
 // shown, so that rows of later may be given.
 func (v *Viewer) Generation(base string, g *store.Generation, images []*store.Image, attempts []*store.Attempt) *Generation {
@@ -93,7 +103,8 @@ func (v *Viewer) Generation(base string, g *store.Generation, images []*store.Im
 		Attempts: viewAttempts(attempts), DeadlineAt: g.DeadlineAt.UTC(), ProjectID: g.ProjectID,
 		Metadata: g.Metadata, Tags: g.Tags, StartedAt: utc(g.StartedAt), CompletedAt: utc(g.FinishedAt),
 		DataRemoved: g.RemovedAt != nil, Timings: timingsOf(g, attempts),
-		URLs: GenerationURLs{Self: self, Cancel: self + "/cancel"},
+		Webhook: GenerationWebhook{URL: g.WebhookURL, Events: g.WebhookEvents},
+		URLs:    GenerationURLs{Self: self, Cancel: self + "/cancel", Events: self + "/events"},
 	}
 	out.Priority = store.PriorityStandard
 	if g.Queue == store.QueueBatch {
@@ -104,6 +115,9 @@ func (v *Viewer) Generation(base string, g *store.Generation, images []*store.Im
 	}
 	if out.Tags == nil {
 		out.Tags = []string{}
+	}
+	if out.Webhook.Events == nil {
+		out.Webhook.Events = []string{}
 	}
 	for _, i := range images {
 		if i.ExpiresAt != nil && i.DeletedAt == nil && (out.ExpiresAt == nil || i.ExpiresAt.Before(*out.ExpiresAt)) {

@@ -8,16 +8,20 @@ import (
 
 // Rows are what a generation's JSON shows beside the generation itself, by its id.
 type Rows struct {
-	Images   map[string][]*store.Image
-	Attempts map[string][]*store.Attempt
+	Images     map[string][]*store.Image
+	Attempts   map[string][]*store.Attempt
+	Deliveries map[string]int // attempts to tell its webhook_url
 }
 
-// Read returns the images and attempts of generations of a project. What has not
-// begun needs no query, what has not ended needs one.
+// Read returns the rows of generations of a project. Images need a query if one has
+// ended, attempts if one has begun, and deliveries if one has a webhook_url.
 func Read(ctx context.Context, db *store.DB, project string, list []*store.Generation) (*Rows, error) {
-	var begun []string
+	var begun, telling []string
 	var ended []*store.Generation
 	for _, g := range list {
+		if g.WebhookURL != nil {
+			telling = append(telling, g.ID)
+		}
 		if g.Fence == 0 {
 			continue
 		}
@@ -41,6 +45,13 @@ func Read(ctx context.Context, db *store.DB, project string, list []*store.Gener
 		}
 		rows.Attempts = groupBy(attempts, func(a *store.Attempt) string { return a.GenerationID })
 	}
+	if len(telling) > 0 {
+		deliveries, err := db.RequestDeliveries(ctx, project, telling)
+		if err != nil {
+			return nil, err
+		}
+		rows.Deliveries = deliveries
+	}
 	return rows, nil
 }
 
@@ -53,9 +64,16 @@ func (v *Viewer) Load(ctx context.Context, db *store.DB, project, base string, l
 	}
 	views := make([]*Generation, len(list))
 	for i, g := range list {
-		views[i] = v.Generation(base, g, rows.Images[g.ID], rows.Attempts[g.ID])
+		views[i] = v.show(base, g, rows)
 	}
 	return views, nil
+}
+
+// show is Generation with all that was read of it.
+func (v *Viewer) show(base string, g *store.Generation, rows *Rows) *Generation {
+	shown := v.Generation(base, g, rows.Images[g.ID], rows.Attempts[g.ID])
+	shown.Webhook.Deliveries = rows.Deliveries[g.ID]
+	return shown
 }
 
 func groupBy[T any](rows []*T, id func(*T) string) map[string][]*T {

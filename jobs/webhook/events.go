@@ -33,7 +33,7 @@ func EventTypes() []EventType {
 	return []EventType{
 		{GenerationQueued, "A generation was accepted; it waits for its turn."},
 		{GenerationStarted, "A worker began a generation."},
-		{GenerationProgress, "A generation reached its next stage."},
+		{GenerationProgress, "More of its images are made: up to four times a generation, each half second at most."},
 		{GenerationSucceeded, "A generation ended with its images."},
 		{GenerationFailed, "A generation ended without images; its error says why."},
 		{GenerationCanceled, "A generation was canceled before it ended."},

@@ -1,0 +1,261 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nanobanana/nanobanana/jobs/view"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+const (
+	rereadBeats    = 5  // after which the rows are read without news, in case it is lost
+	heartbeatBeats = 15 // of silence, after which a comment shows that the stream lives
+
+	// hintPause is the least time between two hints.
+	hintPause = 500 * time.Millisecond
+)
+
+// generationStatus is the data of the event "status".
+type generationStatus struct {
+	GenerationID  string    `json:"generation_id"`
+	Status        string    `json:"status"`
+	Sequence      int64     `json:"sequence"`
+	CreatedAt     time.Time `json:"created_at"`
+	Stage         string    `json:"stage"`
+	QueuePosition *int      `json:"queue_position"`
+	ETASeconds    *int      `json:"eta_seconds"`
+}
+
+// generationProgress is the data of the event "progress". Without an id it is a
+// hint: how the line moves, which nobody keeps a record of.
+type generationProgress struct {
+	GenerationID  string  `json:"generation_id"`
+	Progress      float64 `json:"progress"`
+	Stage         string  `json:"stage"`
+	QueuePosition *int    `json:"queue_position"`
+	ETASeconds    *int    `json:"eta_seconds"`
+}
+
+// generationImage is the data of the event "image".
+type generationImage struct {
+	view.Image
+	GenerationID string `json:"generation_id"`
+}
+
+// Stages of a generation.
+const (
+	stageWaiting    = "waiting"
+	stageGenerating = "generating"
+	stageDone       = "done"
+)
+
+// A following is one client that follows a generation.
+type following struct {
+	s       *server
+	out     *stream
+	news    <-chan struct{}
+	project string
+	id      string
+
+	told    int64 // the number of the last row that was told whole
+	parts   int   // of the row behind it, if that is the end
+	started bool  // it no longer waits for its first run
+	unread  int   // beats until the rows are read without news
+	hint    outlook
+	hinted  time.Time
+}
+
+// An outlook is what a client can expect.
+type outlook struct{ position, eta int } // 0 is not known
+
+func (o outlook) show() (position, eta *int) {
+	if o.position > 0 {
+		position = &o.position
+	}
+	if o.eta > 0 {
+		eta = &o.eta
+	}
+	return position, eta
+}
+
+// follow tells what happens until the end, or until the client or the process is
+// to go.
+func (f *following) follow(ctx context.Context) error {
+	f.unread = rereadBeats - f.s.streams.phase(rereadBeats)
+	for {
+		over, err := f.s.streams.read(ctx, func() (bool, error) { return f.catchUp(ctx) })
+		if err != nil {
+			if !store.IsUnavailable(err) && !store.IsStatementTimeout(err) && !errors.Is(err, context.DeadlineExceeded) {
+				return err
+			}
+			// The client need not know that the database is away for a while.
+			requestOf(ctx).cause = err
+		}
+		if err := f.out.flush(); over || err != nil {
+			return err
+		}
+		if over, err := f.wait(ctx); over || err != nil {
+			return err
+		}
+	}
+}
+
+// wait returns when it is time to read the rows, or when the stream is over.
+func (f *following) wait(ctx context.Context) (over bool, err error) {
+	for {
+		select {
+		case <-f.news:
+			f.unread = rereadBeats
+			return false, nil
+		case <-f.s.streams.next():
+			if f.out.silent++; f.out.silent >= heartbeatBeats {
+				f.out.comment("alive")
+				if err := f.out.flush(); err != nil {
+					return true, err
+				}
+			}
+			if f.unread--; f.unread <= 0 {
+				f.unread = rereadBeats
+				return false, nil
+			}
+		case <-f.s.opts.Drain:
+			f.out.retry(streamRetryDrain)
+			f.out.comment("this server stops; connect again")
+			return true, f.out.flush()
+		case <-ctx.Done():
+			return true, context.Cause(ctx)
+		}
+	}
+}
+
+// sight is what one reading found.
+type sight struct {
+	events  []*store.Event
+	status  store.Status
+	outlook outlook
+}
+
+// look reads the rows behind what was told, and then how the generation is: the
+// other way around, an end in between would seem to have no row.
+func (f *following) look(ctx context.Context) (now sight, err error) {
+	ctx, cancel := f.s.bounded(ctx)
+	defer cancel()
+	if now.events, err = f.s.db.GenerationEvents(ctx, f.project, f.id, f.told); err != nil {
+		return now, err
+	}
+	if f.started && len(now.events) == 0 {
+		now.status, err = f.s.db.GenerationStatus(ctx, f.project, f.id)
+		return now, err
+	}
+	g, err := f.s.db.Generation(ctx, f.project, f.id)
+	if err != nil {
+		return now, err
+	}
+	now.status, f.started = g.Status, g.Fence > 0
+	if !g.Status.Terminal() {
+		now.outlook.eta = int(f.s.views.ETA(g).Seconds())
+	}
+	if g.Status == store.StatusQueued && !f.started {
+		now.outlook.position, err = f.s.db.QueuePosition(ctx, g)
+	}
+	return now, err
+}
+
+// catchUp tells what is new. over is that there will be nothing more.
+func (f *following) catchUp(ctx context.Context) (over bool, err error) {
+	now, err := f.look(ctx)
+	if err == nil && now.status.Terminal() && (len(now.events) == 0 || !endsGeneration(now.events[len(now.events)-1])) {
+		now, err = f.look(ctx) // it ended in between, or there is no row of its end
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, e := range now.events {
+		if endsGeneration(e) {
+			err := f.tellEnd(ctx, e)
+			return err == nil, err
+		}
+		if err := f.tell(e, now.outlook); err != nil {
+			return false, err
+		}
+		f.told = e.Sequence
+	}
+	if now.status.Terminal() {
+		err := f.tellEnd(ctx, nil)
+		return err == nil, err
+	}
+	if now.outlook.position == 0 || now.outlook == f.hint || time.Since(f.hinted) < hintPause {
+		return false, nil
+	}
+	f.hint, f.hinted = now.outlook, time.Now()
+	position, eta := now.outlook.show()
+	return false, f.out.send("progress", "", generationProgress{
+		GenerationID: f.id, Stage: stageWaiting, QueuePosition: position, ETASeconds: eta,
+	})
+}
+
+// tell tells of an event before the end.
+func (f *following) tell(e *store.Event, o outlook) error {
+	number := strconv.FormatInt(e.Sequence, 10)
+	if e.Type == store.EventGenerationProgress {
+		_, eta := o.show()
+		told := generationProgress{GenerationID: f.id, Stage: stageGenerating, ETASeconds: eta}
+		if err := json.Unmarshal(e.Data, &told); err != nil {
+			return fmt.Errorf("read event %s: %w", e.ID, err)
+		}
+		return f.out.send("progress", number, told)
+	}
+	status := generationStatus{
+		GenerationID: f.id, Status: string(store.StatusQueued), Sequence: e.Sequence, CreatedAt: e.CreatedAt.UTC(), Stage: stageWaiting,
+	}
+	if e.Type == store.EventGenerationStarted {
+		status.Status, status.Stage = string(store.StatusProcessing), stageGenerating
+	}
+	if o.position > 0 {
+		f.hint, f.hinted = o, time.Now()
+	}
+	status.QueuePosition, status.ETASeconds = o.show()
+	return f.out.send("status", number, status)
+}
+
+// tellEnd tells the end in several events, the whole generation last; those that
+// the client has are left out. An image's id is its place among those asked for,
+// whatever becomes of the others. e is nil if there is no row of the end: then
+// there is the last event alone.
+func (f *following) tellEnd(ctx context.Context, e *store.Event) error {
+	g, err := f.s.readGeneration(ctx, f.project, f.id)
+	if err != nil {
+		return err
+	}
+	shown, err := f.s.viewGeneration(ctx, g)
+	if err != nil {
+		return err
+	}
+	if e == nil {
+		return f.out.send("done", idOfUnrecorded, shown)
+	}
+	number := strconv.FormatInt(e.Sequence, 10)
+	if f.parts == 0 {
+		err = f.out.send("status", number+".0", generationStatus{
+			GenerationID: f.id, Status: shown.Status, Sequence: e.Sequence, CreatedAt: e.CreatedAt.UTC(), Stage: stageDone,
+		})
+		f.parts = 1
+	}
+	for i := range shown.Images {
+		part := shown.Images[i].Index + 1
+		if part < f.parts || err != nil {
+			continue
+		}
+		err = f.out.send("image", number+"."+strconv.Itoa(part), generationImage{Image: shown.Images[i], GenerationID: f.id})
+		f.parts = part + 1
+	}
+	if err != nil {
+		return err
+	}
+	return f.out.send("done", number, shown)
+}

@@ -1,0 +1,160 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+const (
+	// streamRetry is how long a client waits before it reconnects, and
+	// streamRetryDrain the same when this process stops and another takes over.
+	streamRetry      = time.Second
+	streamRetryDrain = 200 * time.Millisecond
+
+	// idOfUnrecorded is that of the last event when the record of it is gone.
+	idOfUnrecorded = "end"
+)
+
+// generationEvents streams what happens to a generation, to its end.
+func (s *server) generationEvents(c echo.Context) error {
+	if err := s.authenticate(c); err != nil {
+		return err
+	}
+	known := parameters{query: []string{"last_event_id"}}
+	if err := known.check(c.Request().URL.RawQuery); err != nil {
+		return err
+	}
+	ctx, caller, id := c.Request().Context(), auth.FromContext(c.Request().Context()), c.Param("id")
+	if err := checkID(id); err != nil {
+		return err
+	}
+	last, err := parseStreamPosition(lastEventID(c.Request()))
+	if err != nil {
+		return err
+	}
+	// Listen first: what happens between reading and listening would go unheard.
+	news, done := s.opts.Live.Events(id)
+	defer done()
+	f := &following{s: s, project: caller.ProjectID, id: id, news: news}
+	over, err := s.streams.read(ctx, func() (bool, error) { return f.resume(ctx, last) })
+	switch {
+	case err != nil:
+		return err
+	case over:
+		return c.NoContent(http.StatusNoContent) // which tells an EventSource to stop
+	case c.Request().Method == http.MethodHead:
+		prepareStream(c)
+		return c.NoContent(http.StatusOK)
+	}
+	leave, err := s.streams.enter(caller.KeyID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	f.out = beginStream(c, s.opts.StreamPatience)
+	f.out.retry(streamRetry)
+	return f.follow(ctx)
+}
+
+// lastEventID is where a client was when it lost its stream. The header is the
+// newer one: who reconnects by itself repeats the URL.
+func lastEventID(r *http.Request) string {
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		return id
+	}
+	return r.URL.Query().Get("last_event_id")
+}
+
+// A streamPosition is the last event of a stream that a client has. The zero value
+// is that it has none.
+type streamPosition struct {
+	sequence   int64 // of the row
+	part       int   // of the last row, which is told in several events; wholeRow: all
+	unrecorded bool  // the end, told without a row
+}
+
+// wholeRow is the part of a row that is told whole.
+const wholeRow = -1
+
+// errStreamPosition says what a position looks like.
+func errStreamPosition() error {
+	return refuse("invalid_cursor", "Last-Event-ID must be the id of an event that this generation's stream has sent, such as 17 or 17.2; leave it out to begin at the start.")
+}
+
+func parseStreamPosition(id string) (p streamPosition, err error) {
+	switch id {
+	case "":
+		return p, nil
+	case idOfUnrecorded:
+		return streamPosition{unrecorded: true}, nil
+	}
+	number, part, parted := strings.Cut(id, ".")
+	sequence, err := strconv.ParseUint(number, 10, 63)
+	if err != nil || sequence == 0 {
+		return p, errStreamPosition()
+	}
+	p = streamPosition{sequence: int64(sequence), part: wholeRow}
+	if parted {
+		n, err := strconv.ParseUint(part, 10, 16)
+		if err != nil {
+			return p, errStreamPosition()
+		}
+		p.part = int(n)
+	}
+	return p, nil
+}
+
+// resume moves to where a client was. over is that it has everything.
+func (f *following) resume(ctx context.Context, last streamPosition) (over bool, err error) {
+	ctx, cancel := f.s.bounded(ctx)
+	defer cancel()
+	g, err := f.s.db.Generation(ctx, f.project, f.id)
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case last.unrecorded && g.Status.Terminal():
+		return true, nil
+	case last.unrecorded:
+		return false, errStreamPosition()
+	case last.sequence == 0:
+		return false, nil
+	}
+	events, err := f.s.db.GenerationEvents(ctx, f.project, f.id, 0)
+	if err != nil {
+		return false, err
+	}
+	f.told = last.sequence
+	at := slices.IndexFunc(events, func(e *store.Event) bool { return e.Sequence == last.sequence })
+	switch {
+	case at < 0 && len(events) > 0 && last.sequence > events[0].Sequence:
+		return false, errStreamPosition() // of another generation
+	case at < 0: // the rows of so long ago are gone
+		return false, nil
+	case !endsGeneration(events[at]) && last.part != wholeRow, last.part > g.N:
+		return false, errStreamPosition()
+	case endsGeneration(events[at]) && last.part == wholeRow:
+		return true, nil
+	case endsGeneration(events[at]):
+		f.told, f.parts = last.sequence-1, last.part+1
+	}
+	return false, nil
+}
+
+// endsGeneration reports whether an event of a generation is its last.
+func endsGeneration(e *store.Event) bool {
+	switch e.Type {
+	case store.EventGenerationQueued, store.EventGenerationStarted, store.EventGenerationProgress:
+		return false
+	}
+	return true
+}

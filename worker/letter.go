@@ -1,0 +1,82 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/nanobanana/nanobanana/jobs/view"
+	"github.com/nanobanana/nanobanana/jobs/webhook"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// eventBody is the JSON that is sent of an event.
+func (w *Worker) eventBody(s *store.Sending) ([]byte, error) {
+	rows := &view.Rows{}
+	if g := s.Generation; g != nil {
+		rows.Images, rows.Attempts = map[string][]*store.Image{g.ID: s.Images}, map[string][]*store.Attempt{g.ID: s.Calls}
+		rows.Deliveries = map[string]int{g.ID: s.Told}
+	}
+	event, err := w.opts.View.Event(w.opts.BaseURL, &s.Event, s.Generation, rows)
+	if err != nil {
+		return nil, err
+	}
+	return event.Body(view.MaxEventBytes)
+}
+
+// letter is what is sent of a delivery: its body and the headers that sign it.
+func (w *Worker) letter(s *store.Sending, sealed [][]byte, at time.Time) ([]byte, http.Header, error) {
+	body, err := w.eventBody(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	secrets := make([]string, len(sealed))
+	for i, box := range sealed {
+		if secrets[i], err = w.opts.Keyring.Open(box, s.OrgID, s.SecretOwner()); err != nil {
+			return nil, nil, fmt.Errorf("secret of %s: %w", s.SecretOwner(), err)
+		}
+	}
+	header, err := w.opts.Keyring.Sign(s.EventID, at, body, secrets)
+	return body, header, err
+}
+
+// unpreparedReason tells the customer why nothing was sent.
+func unpreparedReason(err error) string {
+	if errors.Is(err, webhook.ErrSecretChanged) {
+		return "the service can not read the signing secret any more: rotate it"
+	}
+	return "the service could not prepare the request"
+}
+
+// ensureSecrets returns what signs a delivery, sealed, newest first. A project that
+// never looked at its default secret gets one now: what is signed with it can be
+// checked later.
+func (w *Worker) ensureSecrets(ctx context.Context, s *store.Sending) ([][]byte, error) {
+	if len(s.Secrets) > 0 || s.EndpointID != store.EndpointRequest {
+		return s.Secrets, nil
+	}
+	secret := webhook.NewSecret()
+	made, err := w.opts.DB.EnsureProjectSecret(ctx, s.OrgID, s.ProjectID, store.SealedSecret{
+		Sealed: w.opts.Keyring.Seal(secret, s.OrgID, s.ProjectID), Last4: secret[len(secret)-4:],
+	})
+	if err != nil {
+		return nil, err
+	}
+	sealed := make([][]byte, len(made))
+	for i, m := range made {
+		sealed[i] = m.Sealed
+	}
+	return sealed, nil
+}
+
+// hostOf is the host and port of a URL that was checked when it was taken.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return raw
+	}
+	return u.Host
+}
