@@ -18,7 +18,7 @@ func beginWriteBack(f *os.File, offset, n int64) error {
 	}
 	var failed error
 	err = conn.Control(func(fd uintptr) {
-		failed = syscall.SyncFileRange(int(fd), offset, n, syncFileRangeWrite) //nolint:gosec // a descriptor
+		failed = syscall.SyncFileRange(int(fd), offset, n, syncFileRangeWrite)
 	})
 	if err == nil {
 		err = failed
