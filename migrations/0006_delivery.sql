@@ -40,7 +40,8 @@ CREATE TABLE webhook_endpoint (
     disabled_at     timestamptz,
     disabled_reason text CHECK (disabled_reason IN ('asked', 'gone', 'failing')),
     failing_since   timestamptz, -- the first failed attempt since the last that succeeded
-    deleted_at      timestamptz
+    deleted_at      timestamptz,
+    revision        int NOT NULL DEFAULT 1 -- grows when it is changed so that earlier attempts say nothing about it
 );
 CREATE INDEX webhook_endpoint_org ON webhook_endpoint (org_id, id) WHERE deleted_at IS NULL;
 

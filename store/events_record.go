@@ -64,17 +64,17 @@ func matchesSQL(patterns, eventType string) string {
 // answered of late.
 //
 // @sender, if not empty, is the worker that will attempt healthy ones at once; the
-// tickets are there at @net_at in case it does not. Those of an endpoint that does
+// tickets are there @net later in case it does not. Those of an endpoint that does
 // not answer wait until the watch lets them through, a few at a time.
 var queueDeliveries = `errand AS (` + insertErrands("addressed WHERE sends",
 	"CASE WHEN healthy AND @sender = '' THEN 'available' ELSE 'pending' END",
-	"CASE WHEN healthy AND @sender <> '' THEN @net_at::timestamptz ELSE (SELECT clock_timestamp()) END") + `
+	"clock_timestamp() + CASE WHEN healthy AND @sender <> '' THEN @net::interval ELSE interval '0' END") + `
 		), delivery AS (
 			INSERT INTO webhook_delivery (endpoint_id, event_id, org_id, project_id, state, ticket, sender, next_attempt_at, created_at)
 			SELECT a.endpoint_id, a.event_id, a.org_id, a.project_id, CASE WHEN a.sends THEN 'pending' ELSE 'held' END,
-				errand.id, nullif(@sender, ''), errand.scheduled_at, now()
+				errand.id, CASE WHEN a.sends AND a.healthy THEN nullif(@sender, '') END, errand.scheduled_at, now()
 			FROM addressed AS a LEFT JOIN errand USING (event_id, endpoint_id)
-			RETURNING endpoint_id, event_id, ticket, sender IS NOT NULL AND next_attempt_at = @net_at AS at_once
+			RETURNING endpoint_id, event_id, ticket, sender IS NOT NULL AS at_once
 		), errands_announced AS (` + announceTickets("errand WHERE state = 'available'") + `
 		)`
 
@@ -99,7 +99,7 @@ func withDeliveries(args map[string]any) map[string]any {
 
 func withDeliveriesBy(args map[string]any, by Sender) map[string]any {
 	args["errand_kind"], args["errand_queue"], args["ticket_attempts"] = ErrandKind, QueueWebhook, TicketAttempts
-	args["sender"], args["net_at"] = by.Worker, by.NetAt
+	args["sender"], args["net"] = by.Worker, by.Net
 	return args
 }
 

@@ -184,8 +184,7 @@ func TestDeliveries_OneForEachEndpointThatAsks(t *testing.T) {
 		g.WebhookURL, g.WebhookEvents = &url, []string{"generation.succeeded"}
 	})
 	c := b.claim(t, g.ID)
-	net := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
-	finished, err := b.FinishGenerations(t.Context(), store.Sender{Worker: "w", NetAt: net}, []*store.Outcome{succeeded(c)})
+	finished, err := b.FinishGenerations(t.Context(), store.Sender{Worker: "w", Net: time.Hour}, []*store.Outcome{succeeded(c)})
 	if err != nil || !finished[0].Own {
 		t.Fatal(finished, err)
 	}

@@ -24,9 +24,11 @@ type Sent struct {
 	EndpointID string          `json:"endpoint_id"`
 	EventID    string          `json:"event_id"`
 	Ticket     int64           `json:"ticket"`
-	State      string          `json:"state"`    // DeliveryPending for one that is to be tried again
-	RetryAt    *time.Time      `json:"retry_at"` // then
-	Gone       bool            `json:"gone"`     // the endpoint wants nothing any more
+	Revision   int             `json:"revision"`      // of the endpoint that was attempted
+	State      string          `json:"state"`         // DeliveryPending for one that is to be tried again
+	RetrySecs  float64         `json:"retry_seconds"` // then, from now on
+	Gone       bool            `json:"gone"`          // the endpoint wants nothing any more
+	Unsent     bool            `json:"unsent"`        // for a reason that says nothing about the endpoint
 	Attempt    DeliveryAttempt `json:"attempt"`
 }
 
@@ -39,9 +41,10 @@ const attemptsLogged = 20
 var recordAttemptsSQL = `
 		WITH sent AS (
 			SELECT * FROM json_to_recordset(@sent) AS s (
-				endpoint_id text, event_id text, ticket bigint, state text, retry_at timestamptz, attempt jsonb)
+				endpoint_id text, event_id text, ticket bigint, state text, retry_seconds float8, attempt jsonb)
 		), due AS MATERIALIZED (
-			SELECT d.endpoint_id, d.event_id, d.ticket AS ended, s.state, s.retry_at, s.attempt
+			SELECT d.endpoint_id, d.event_id, d.ticket AS ended, s.state, s.attempt,
+				CASE WHEN s.state = 'pending' THEN ` + webhookNow + ` + s.retry_seconds * interval '1 second' END AS retry_at
 			FROM webhook_delivery AS d JOIN sent AS s USING (endpoint_id, event_id)
 			WHERE d.state = 'pending' AND (d.ticket = s.ticket OR s.state = 'delivered')
 			ORDER BY d.endpoint_id, d.event_id
@@ -54,30 +57,36 @@ var recordAttemptsSQL = `
 		)
 		UPDATE webhook_delivery AS d
 		SET state = due.state, tries = d.tries + 1, attempts = d.attempts + 1, ticket = again.id,
-			next_attempt_at = due.retry_at, ended_at = CASE WHEN due.state <> 'pending' THEN @now::timestamptz END,
+			next_attempt_at = due.retry_at, ended_at = CASE WHEN due.state <> 'pending' THEN ` + webhookNow + ` END,
 			log = CASE WHEN jsonb_array_length(coalesce(d.log, '[]')) >= @logged THEN d.log - 0 ELSE coalesce(d.log, '[]') END || due.attempt
 		FROM due LEFT JOIN again USING (endpoint_id, event_id)
 		WHERE d.endpoint_id = due.endpoint_id AND d.event_id = due.event_id`
 
-// One success among an endpoint's attempts is enough. Most change nothing.
+// webhookNow is the time that deliveries go by: the database's, so that workers with
+// clocks apart agree, or one that is ahead of it.
+const webhookNow = `(now() + @ahead::interval)`
+
+// One success among an endpoint's attempts is enough. Attempts of what the endpoint
+// was before it changed say nothing about it. Most change nothing.
 var recordHealthSQL = `
 		WITH sent AS (
-			SELECT endpoint_id, bool_or(state = 'delivered') AS good, bool_or(gone) AS gone,
-				min((attempt ->> 'at')::timestamptz) AS at
-			FROM json_to_recordset(@sent) AS s (endpoint_id text, state text, gone boolean, attempt jsonb)
-			GROUP BY endpoint_id
+			SELECT p.id, bool_or(s.state = 'delivered') AS good, bool_or(s.gone) AS gone
+			FROM json_to_recordset(@sent) AS s (endpoint_id text, revision int, state text, gone boolean, unsent boolean)
+			JOIN webhook_endpoint AS p ON p.id = s.endpoint_id AND p.revision = s.revision
+			WHERE NOT s.unsent
+			GROUP BY p.id
 		), changed AS MATERIALIZED (
-			SELECT p.id, s.good, s.at,
-				CASE WHEN s.gone THEN '` + DisabledGone + `' WHEN NOT s.good AND p.failing_since <= @disable_before THEN '` + DisabledFailing + `' END AS reason
-			FROM webhook_endpoint AS p JOIN sent AS s ON s.endpoint_id = p.id
-			WHERE p.disabled_at IS NULL
-				AND (s.gone OR s.good = (p.failing_since IS NOT NULL) OR NOT s.good AND p.failing_since <= @disable_before)
+			SELECT p.id, s.good,
+				CASE WHEN s.gone THEN '` + DisabledGone + `' WHEN NOT s.good AND p.failing_since <= ` + webhookNow + ` - @disable_after::interval THEN '` + DisabledFailing + `' END AS reason
+			FROM webhook_endpoint AS p JOIN sent AS s USING (id)
+			WHERE p.disabled_at IS NULL AND (s.gone OR s.good = (p.failing_since IS NOT NULL)
+				OR NOT s.good AND p.failing_since <= ` + webhookNow + ` - @disable_after::interval)
 			ORDER BY p.id
 			FOR UPDATE OF p
 		), marked AS (
 			UPDATE webhook_endpoint AS p
-			SET failing_since = CASE WHEN c.good THEN NULL ELSE coalesce(p.failing_since, c.at) END,
-				disabled_at = CASE WHEN c.reason IS NOT NULL THEN @now::timestamptz END, disabled_reason = c.reason
+			SET failing_since = CASE WHEN c.good THEN NULL ELSE coalesce(p.failing_since, ` + webhookNow + `) END,
+				disabled_at = CASE WHEN c.reason IS NOT NULL THEN ` + webhookNow + ` END, disabled_reason = c.reason
 			FROM changed AS c
 			WHERE p.id = c.id
 			RETURNING p.*
@@ -94,7 +103,9 @@ var recordHealthSQL = `
 // succeeded: their states, the tickets of those that are to be tried again, and what they say about
 // the endpoints. An endpoint that answered 410, or has failed for DisableAfter, is
 // disabled, with an event. All of it happens or none.
-func (db *DB) RecordSent(ctx context.Context, now time.Time, sent []*Sent) error {
+//
+// ahead is how far the time that deliveries go by is ahead of the database's.
+func (db *DB) RecordSent(ctx context.Context, ahead time.Duration, sent []*Sent) error {
 	sent = oneEach(sent)
 	ids := map[string]string{} // of the events, should they become true
 	for _, s := range sent {
@@ -104,7 +115,7 @@ func (db *DB) RecordSent(ctx context.Context, now time.Time, sent []*Sent) error
 	if err != nil {
 		return fmt.Errorf("record deliveries: %w", err)
 	}
-	args["now"], args["logged"], args["disable_before"] = now, attemptsLogged, now.Add(-DisableAfter)
+	args["ahead"], args["logged"], args["disable_after"] = ahead, attemptsLogged, DisableAfter
 	args = withDeliveries(args)
 	var batch pgx.Batch
 	batch.Queue(recordAttemptsSQL, args)

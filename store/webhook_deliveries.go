@@ -60,10 +60,10 @@ type Errand struct {
 }
 
 // A Sender is a worker that attempts at once what it causes to be delivered. The
-// tickets are there at NetAt in case it does not.
+// tickets are there Net later in case it does not.
 type Sender struct {
 	Worker string
-	NetAt  time.Time
+	Net    time.Duration
 }
 
 // A KnownDelivery is a delivery and the type of its event.

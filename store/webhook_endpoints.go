@@ -159,7 +159,8 @@ func (db *DB) UpdateWebhookEndpoint(ctx context.Context, scope Scope, id string,
 		SET url = coalesce(@url, url), events = coalesce(@events, events), description = coalesce(@description, description),
 			disabled_at = CASE @enabled::boolean WHEN true THEN NULL WHEN false THEN coalesce(disabled_at, now()) ELSE disabled_at END,
 			disabled_reason = CASE @enabled::boolean WHEN true THEN NULL WHEN false THEN coalesce(disabled_reason, 'asked') ELSE disabled_reason END,
-			failing_since = CASE WHEN @enabled::boolean OR @url <> url THEN NULL ELSE failing_since END
+			failing_since = CASE WHEN @enabled::boolean OR @url <> url THEN NULL ELSE failing_since END,
+			revision = revision + coalesce(@enabled::boolean OR @url <> url, false)::int
 		WHERE id = @id AND `+inScope+`
 		RETURNING `+columns[WebhookEndpoint](""),
 		scope.args(pgx.NamedArgs{

@@ -14,12 +14,12 @@ type Sending struct {
 	OrgID     string
 	ProjectID string
 	Tries     int // attempts before this one since it was last queued
-	Attempts  int // of all time
 	Event     Event
 
-	URL     string // empty where the customer has taken it back
-	Stopped bool   // the endpoint is disabled or deleted: nothing is sent
-	Failing bool   // the endpoint's latest attempt failed
+	URL      string // empty where the customer has taken it back
+	Revision int    // of the endpoint
+	Stopped  bool   // the endpoint is disabled or deleted: nothing is sent
+	Failing  bool   // the endpoint's latest attempt failed
 
 	Secrets [][]byte // sealed, those that have not expired, newest first
 
@@ -49,21 +49,21 @@ type sendingRow struct {
 	OrgID          string
 	ProjectID      string
 	Tries          int
-	Attempts       int
 	Sequence       int64
 	Type           string
 	Test           bool
 	EventCreatedAt time.Time
 	Data           []byte
 	URL            *string
+	Revision       int
 	Stopped        bool
 	Failing        bool
 }
 
 const sendingsSQL = `
-		SELECT d.endpoint_id, d.event_id, d.ticket, d.org_id, d.project_id, d.tries, d.attempts,
+		SELECT d.endpoint_id, d.event_id, d.ticket, d.org_id, d.project_id, d.tries,
 			e.sequence, e.type, e.test, e.created_at AS event_created_at, e.data,
-			p.url, coalesce(p.disabled_at IS NOT NULL OR p.deleted_at IS NOT NULL, false) AS stopped,
+			p.url, coalesce(p.revision, 0) AS revision, coalesce(p.disabled_at IS NOT NULL OR p.deleted_at IS NOT NULL, false) AS stopped,
 			coalesce(p.failing_since IS NOT NULL, false) AS failing
 		FROM unnest(@endpoints::text[], @events::text[], @tickets::bigint[]) AS t (endpoint_id, event_id, ticket)
 		JOIN webhook_delivery AS d USING (endpoint_id, event_id, ticket)
@@ -212,12 +212,12 @@ func sendingsOf(errands []Errand, rows []*sendingRow, secrets []*secretRow, gene
 func (r *sendingRow) sending() *Sending {
 	s := &Sending{
 		Errand: Errand{EndpointID: r.EndpointID, EventID: r.EventID, Ticket: r.Ticket},
-		OrgID:  r.OrgID, ProjectID: r.ProjectID, Tries: r.Tries, Attempts: r.Attempts,
+		OrgID:  r.OrgID, ProjectID: r.ProjectID, Tries: r.Tries,
 		Event: Event{
 			ID: r.EventID, OrgID: r.OrgID, ProjectID: r.ProjectID, Sequence: r.Sequence, Type: r.Type, Test: r.Test,
 			CreatedAt: r.EventCreatedAt, Data: r.Data,
 		},
-		Stopped: r.Stopped, Failing: r.Failing,
+		Revision: r.Revision, Stopped: r.Stopped, Failing: r.Failing,
 	}
 	if r.URL != nil {
 		s.URL = *r.URL

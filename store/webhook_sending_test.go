@@ -41,9 +41,9 @@ func sent(e store.Errand, state string) *store.Sent {
 		Attempt: store.DeliveryAttempt{At: time.Now().UTC().Truncate(time.Second), MS: 7, Status: 500, Error: "answered 500"},
 	}
 	if state == store.DeliveryPending {
-		at := s.Attempt.At.Add(time.Minute)
-		s.RetryAt = &at
+		s.RetrySecs = 60
 	}
+	s.Revision = 1
 	return s
 }
 
@@ -76,7 +76,7 @@ func TestRecordSent(t *testing.T) {
 	e := b.errands(t, b.endpoint(t, []string{"generation.queued"}, ""), 3)
 	record := func(list ...*store.Sent) {
 		t.Helper()
-		if err := b.RecordSent(t.Context(), time.Now(), list); err != nil {
+		if err := b.RecordSent(t.Context(), 0, list); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -107,7 +107,7 @@ func TestRecordSent_TwoOfOneDelivery(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	e := b.errands(t, b.endpoint(t, []string{"generation.queued"}, ""), 2)
-	if err := b.RecordSent(t.Context(), time.Now(), []*store.Sent{
+	if err := b.RecordSent(t.Context(), 0, []*store.Sent{
 		sent(e[0], store.DeliveryPending), sent(e[0], store.DeliveryDelivered), sent(e[0], store.DeliveryPending),
 		sent(e[1], store.DeliveryPending), sent(e[1], store.DeliveryPending),
 	}); err != nil {
@@ -132,7 +132,7 @@ func TestRecordSent_KeepsTheLatest(t *testing.T) {
 	for i := range 25 {
 		s := sent(e, store.DeliveryPending)
 		s.Attempt.MS = int64(i)
-		if err := b.RecordSent(t.Context(), time.Now(), []*store.Sent{s}); err != nil {
+		if err := b.RecordSent(t.Context(), 0, []*store.Sent{s}); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.Pool().QueryRow(t.Context(), `SELECT ticket FROM webhook_delivery`).Scan(&e.Ticket); err != nil {
@@ -163,6 +163,7 @@ func TestRecordSent_EndpointsHealth(t *testing.T) {
 		{"five days", "failing_since = now() - interval '5 days 1 minute'", []string{"pending"}, false, "t t failing", true},
 		{"five days, then good", "failing_since = now() - interval '6 days'", []string{"delivered"}, false, "f f ", false},
 		{"gone", "", []string{"failed"}, true, "t t gone", true},
+		{"changed since", "failing_since = now() - interval '6 days', revision = 2", []string{"failed"}, true, "f t ", false},
 		{"disabled before", "disabled_at = now(), disabled_reason = 'asked'", []string{"failed"}, true, "t f asked", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -181,7 +182,7 @@ func TestRecordSent_EndpointsHealth(t *testing.T) {
 				s.Gone = c.gone
 				list = append(list, s)
 			}
-			if err := b.RecordSent(t.Context(), time.Now(), list); err != nil {
+			if err := b.RecordSent(t.Context(), 0, list); err != nil {
 				t.Fatal(err)
 			}
 			got := b.lines(t, `SELECT format('%s %s %s', disabled_at IS NOT NULL, failing_since IS NOT NULL, disabled_reason) FROM webhook_endpoint`)

@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nanobanana/nanobanana/jobs/egress"
@@ -16,7 +20,7 @@ import (
 	"github.com/nanobanana/nanobanana/store"
 )
 
-// Bounds of deliveries in one process.
+// Times and bounds of deliveries in one process.
 const (
 	// netAfter is when someone else attempts a delivery that this worker was to
 	// attempt at once.
@@ -24,13 +28,15 @@ const (
 	// atOnceWait is how long one waits for its turn: its attempt is over before
 	// the net.
 	atOnceWait = netAfter - webhook.Timeout - 3*time.Second
-	// atOnceMost is how many are under way at the same time; the rest is the net's.
-	atOnceMost = 2000
-	// laneWidth is how many go to one endpoint at the same time.
-	laneWidth = 16
+	// atOnceMost is how many are under way or wait at the same time; the rest is
+	// the net's.
+	atOnceMost = 4096
 	// recordLinger is how long what came of attempts is collected. Nobody waits
 	// for it, and each write costs a commit.
 	recordLinger = 50 * time.Millisecond
+	// sentTime is how long writing it may take: whatever is not on record is
+	// attempted once more.
+	sentTime = 5 * time.Second
 	// drained is how much of an answer is read, so that its connection can be used
 	// again.
 	drained = 64 << 10
@@ -42,33 +48,23 @@ type courier struct {
 	client *http.Client
 	reads  *store.Committer[store.Errand, *store.Sending]
 	writes *store.Committer[*store.Sent, struct{}]
+	places *places
 	turns  chan struct{} // one for each attempt that is made at once
 	under  sync.WaitGroup
 	ctx    context.Context // of attempts made at once
 	cancel context.CancelFunc
-	ending chan struct{} // closed when what waits for its turn is to be left to others
-	end    sync.Once
-
-	mu    sync.Mutex
-	lanes map[string]*lane
-}
-
-// A lane is an endpoint's share of the courier.
-type lane struct {
-	places chan struct{}
-	users  int
 }
 
 func newCourier(w *Worker) *courier {
 	c := &courier{
 		w: w, client: w.opts.Egress.Client(egress.ClientOptions{Timeout: webhook.Timeout, ConnsPerHost: laneWidth}),
-		turns: make(chan struct{}, atOnceMost), ending: make(chan struct{}), lanes: map[string]*lane{},
+		places: newPlaces(), turns: make(chan struct{}, atOnceMost),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.reads = store.NewCommitter(store.CommitterOptions{MaxBatch: 64, Lanes: 2}, w.opts.DB.Sendings)
-	c.writes = store.NewCommitter(store.CommitterOptions{MaxBatch: 256, Linger: recordLinger},
+	c.writes = store.NewCommitter(store.CommitterOptions{MaxBatch: 256, Linger: recordLinger, Timeout: sentTime},
 		func(ctx context.Context, sent []*store.Sent) ([]struct{}, error) {
-			return make([]struct{}, len(sent)), w.opts.DB.RecordSent(ctx, w.opts.Now(), sent)
+			return make([]struct{}, len(sent)), w.opts.DB.RecordSent(ctx, w.opts.Ahead(), sent)
 		})
 	return c
 }
@@ -84,91 +80,70 @@ func (c *courier) sendAtOnce(errands []store.Errand) {
 		}
 		c.under.Go(func() {
 			defer func() { <-c.turns }()
+			defer c.survive(e)
 			ctx, cancel := context.WithTimeout(c.ctx, netAfter)
 			defer cancel()
-			if err := c.attempt(ctx, e, atOnceWait); err != nil {
+			err := c.attempt(ctx, e, atOnceWait)
+			switch {
+			case errors.Is(err, errNoPlace):
+				c.w.opts.Logger.Debug("webhook left to its ticket", "event", e.EventID, "endpoint", e.EndpointID, "error", err)
+			case err != nil:
 				c.w.opts.Logger.Warn("webhook left to its ticket", "event", e.EventID, "endpoint", e.EndpointID, "error", err)
 			}
 		})
 	}
 }
 
-// errNoPlace reports that too many attempts go to the endpoint already.
-var errNoPlace = errors.New("the endpoint has as many requests as it may")
+// survive keeps a fault in one attempt from ending the process with all its paid
+// work.
+func (c *courier) survive(e store.Errand) {
+	if fault := recover(); fault != nil {
+		c.w.opts.Logger.Error("webhook panicked", "event", e.EventID, "endpoint", e.EndpointID, "panic", fault, "stack", string(debug.Stack()))
+	}
+}
 
 // attempt makes one attempt of a delivery, if it is still due, and records what
 // came of it. It waits up to patience for its turn.
 func (c *courier) attempt(ctx context.Context, e store.Errand, patience time.Duration) error {
-	s, err := c.reads.Do(ctx, e)
+	s, err := c.read(ctx, e)
 	if err != nil || s == nil {
 		return err
 	}
-	switch {
-	case s.Stopped:
-		return c.w.opts.DB.HoldErrand(ctx, e, store.DeliveryHeld, c.w.opts.Now())
-	case s.URL == "":
-		return c.w.opts.DB.HoldErrand(ctx, e, store.DeliveryFailed, c.w.opts.Now())
-	}
-	leave, err := c.enter(ctx, laneOf(s), patience)
+	leave, waited, err := c.places.enter(ctx, s, patience)
 	if err != nil {
 		return err
 	}
+	defer leave()
+	if waited { // and the endpoint may have been changed, or its secret
+		if s, err = c.read(ctx, e); err != nil || s == nil {
+			return err
+		}
+	}
 	sent, err := c.send(ctx, s)
-	leave()
 	if err != nil {
 		return err
 	}
 	c.log(s, sent)
 	// What was sent is on record even when the worker is being stopped.
-	_, err = c.writes.Do(context.WithoutCancel(ctx), sent)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sentTime+recordLinger)
+	defer cancel()
+	_, err = c.writes.Do(ctx, sent)
 	return err
 }
 
-// laneOf names whose places an attempt takes: the endpoint's, or those of the
-// host of a project's webhook_url.
-func laneOf(s *store.Sending) string {
-	if s.EndpointID != store.EndpointRequest {
-		return s.EndpointID
+// read returns what an attempt needs, or nil if there is nothing to attempt: then
+// the delivery is over, or ends here.
+func (c *courier) read(ctx context.Context, e store.Errand) (*store.Sending, error) {
+	s, err := c.reads.Do(ctx, e)
+	switch {
+	case err != nil || s == nil:
+		return nil, err
+	case s.Stopped:
+		return nil, c.w.opts.DB.HoldErrand(ctx, e, store.DeliveryHeld)
+	case s.URL == "":
+		return nil, c.w.opts.DB.HoldErrand(ctx, e, store.DeliveryFailed)
 	}
-	return s.ProjectID + " " + hostOf(s.URL)
-}
-
-// enter waits for a place in a lane.
-func (c *courier) enter(ctx context.Context, name string, patience time.Duration) (leave func(), err error) {
-	c.mu.Lock()
-	l := c.lanes[name]
-	if l == nil {
-		l = &lane{places: make(chan struct{}, laneWidth)}
-		c.lanes[name] = l
-	}
-	l.users++
-	c.mu.Unlock()
-	forget := func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(c.lanes, name)
-		}
-	}
-	select {
-	case l.places <- struct{}{}:
-		return func() { <-l.places; forget() }, nil
-	default:
-	}
-	over := time.NewTimer(patience)
-	defer over.Stop()
-	select {
-	case l.places <- struct{}{}:
-		return func() { <-l.places; forget() }, nil
-	case <-over.C:
-		err = errNoPlace
-	case <-c.ending:
-		err = errNoPlace
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	forget()
-	return nil, err
+	return s, nil
 }
 
 // send makes the request. It returns an error if nothing can be said about the
@@ -178,7 +153,7 @@ func (c *courier) send(ctx context.Context, s *store.Sending) (*store.Sent, erro
 	if err != nil {
 		return nil, err
 	}
-	began, now := time.Now(), c.w.opts.Now()
+	began, now := time.Now(), c.w.webhookTime()
 	answer, excerpt, verdict := webhook.Answer{}, "", webhook.Verdict{Outcome: webhook.Failed}
 	body, header, err := c.w.letter(s, secrets, now)
 	if err == nil {
@@ -194,15 +169,15 @@ func (c *courier) send(ctx context.Context, s *store.Sending) (*store.Sent, erro
 	}
 	took := time.Since(began)
 	sent := &store.Sent{
-		EndpointID: s.EndpointID, EventID: s.EventID, Ticket: s.Ticket, State: store.DeliveryFailed, Gone: verdict.Outcome == webhook.Gone,
+		EndpointID: s.EndpointID, EventID: s.EventID, Ticket: s.Ticket, Revision: s.Revision,
+		State: store.DeliveryFailed, Gone: verdict.Outcome == webhook.Gone, Unsent: isOurs(answer.Err),
 		Attempt: store.DeliveryAttempt{At: now.UTC(), MS: took.Milliseconds(), Status: answer.Status, Error: verdict.Reason, Response: excerpt},
 	}
 	switch wait, again := verdict.Retry(s.Tries+1, nil); {
 	case verdict.Outcome == webhook.Delivered:
 		sent.State = store.DeliveryDelivered
 	case again:
-		at := now.Add(took + wait)
-		sent.State, sent.RetryAt = store.DeliveryPending, &at
+		sent.State, sent.RetrySecs = store.DeliveryPending, wait.Seconds()
 	}
 	return sent, nil
 }
@@ -211,7 +186,7 @@ func (c *courier) send(ctx context.Context, s *store.Sending) (*store.Sent, erro
 func (c *courier) post(ctx context.Context, url string, header http.Header, body []byte) (webhook.Answer, string) {
 	fail := func(err error) (webhook.Answer, string) {
 		var forbidden *egress.Error
-		answer := webhook.Answer{Err: err, At: c.w.opts.Now()}
+		answer := webhook.Answer{Err: err, At: c.w.webhookTime()}
 		if errors.As(err, &forbidden) {
 			answer.Forbidden = forbidden.Reason
 		}
@@ -234,22 +209,42 @@ func (c *courier) post(ctx context.Context, url string, header http.Header, body
 	defer func() { _ = res.Body.Close() }() // only read
 	first, _ := io.ReadAll(io.LimitReader(res.Body, webhook.FirstBytes))
 	_, _ = io.CopyN(io.Discard, res.Body, drained) // a body that breaks off takes nothing back
-	return webhook.Answer{Status: res.StatusCode, Header: res.Header, At: c.w.opts.Now()}, webhook.Excerpt(first)
+	return webhook.Answer{Status: res.StatusCode, Header: res.Header, At: c.w.webhookTime()}, webhook.Excerpt(first)
 }
 
-// log says which deliveries fail, not what they say.
-func (c *courier) log(s *store.Sending, sent *store.Sent) {
-	if sent.State == store.DeliveryDelivered {
-		return
+// isOurs reports whether a request failed for want of this machine's own means.
+func isOurs(err error) bool {
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return !dns.IsNotFound
 	}
-	c.w.opts.Logger.Info("webhook not delivered", "event", s.EventID, "type", s.Event.Type, "endpoint", s.EndpointID,
-		"project", s.ProjectID, "try", s.Tries+1, "status", sent.Attempt.Status, "error", sent.Attempt.Error, "retry_at", sent.RetryAt)
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.ENETUNREACH, syscall.ENETDOWN} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// log says which deliveries fail, not what they say. Of an endpoint that goes on
+// failing it says no more.
+func (c *courier) log(s *store.Sending, sent *store.Sent) {
+	level := slog.LevelInfo
+	switch {
+	case sent.State == store.DeliveryDelivered:
+		return
+	case s.Failing || s.Tries > 0:
+		level = slog.LevelDebug
+	}
+	c.w.opts.Logger.Log(context.Background(), level, "webhook not delivered", "event", s.EventID, "type", s.Event.Type,
+		"endpoint", s.EndpointID, "project", s.ProjectID, "try", s.Tries+1, "status", sent.Attempt.Status,
+		"error", sent.Attempt.Error, "retry_in_s", sent.RetrySecs)
 }
 
 // close waits for the attempts under way until ctx ends, and leaves what has not
 // begun to others. Closing twice is closing once.
 func (c *courier) close(ctx context.Context) {
-	c.end.Do(func() { close(c.ending) })
+	c.places.close()
 	done := make(chan struct{})
 	go func() { defer close(done); c.under.Wait() }()
 	select {
@@ -257,8 +252,11 @@ func (c *courier) close(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	c.cancel()
-	<-done
-	c.reads.Close()
-	c.writes.Close()
+	select {
+	case <-done:
+		c.reads.Close()
+		c.writes.Close()
+	case <-time.After(sentTime + time.Second): // the database hangs; the tickets are there
+	}
 	c.client.CloseIdleConnections()
 }

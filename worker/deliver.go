@@ -22,7 +22,7 @@ const (
 	// deliverLongest is when its ticket is taken for lost.
 	deliverLongest = deliverTimeout + 15*time.Second
 	// deliverSlots is how many attempts that tickets ask for run at the same time.
-	deliverSlots = 200
+	deliverSlots = 500
 )
 
 // deliver attempts deliveries: those that nobody was to attempt at once, and those
@@ -54,7 +54,7 @@ func (d *deliver) Work(ctx context.Context, job *river.Job[jobs.DeliverArgs]) er
 
 // releaseErrands lets the deliveries through that are due.
 func (w *Worker) releaseErrands(ctx context.Context) error {
-	_, err := w.opts.DB.ReleaseErrands(ctx, w.opts.Now())
+	_, err := w.opts.DB.ReleaseErrands(ctx, w.opts.Ahead())
 	return err
 }
 
@@ -68,7 +68,7 @@ func (w *Worker) recoverErrands(ctx context.Context, silent []store.Silence) err
 			names[i] = s.Worker
 		}
 		var err error
-		if hurried, err = w.opts.DB.HurryErrands(ctx, names, w.opts.Now(), netAfter); err != nil {
+		if hurried, err = w.opts.DB.HurryErrands(ctx, names, netAfter+w.opts.Ahead()); err != nil {
 			return err
 		}
 	}
@@ -78,3 +78,6 @@ func (w *Worker) recoverErrands(ctx context.Context, silent []store.Silence) err
 	}
 	return err
 }
+
+// webhookTime is the time that webhooks go by.
+func (w *Worker) webhookTime() time.Time { return time.Now().Add(w.opts.Ahead()) }

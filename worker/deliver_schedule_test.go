@@ -17,22 +17,25 @@ import (
 	"github.com/nanobanana/nanobanana/worker"
 )
 
-// A clock stands still until it is moved.
+// A clock goes ahead of the others in steps.
 type clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu    sync.Mutex
+	ahead time.Duration
 }
 
-func (c *clock) Now() time.Time {
+func (c *clock) Ahead() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now
+	return c.ahead
 }
 
+func (c *clock) Now() time.Time { return time.Now().Add(c.Ahead()) }
+
+// set moves the clock forwards.
 func (c *clock) set(to time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now = to
+	c.ahead = max(c.ahead, time.Until(to))
 }
 
 // settle waits until everything that is due has been attempted. What found no room
@@ -68,8 +71,8 @@ func (b *bundle) pending(t *testing.T) (at *time.Time) {
 func TestDeliver_SixHoursDown(t *testing.T) {
 	t.Parallel()
 	began := time.Now().UTC().Truncate(time.Second)
-	c := &clock{now: began}
-	b := setup(t, func(o *worker.Options) { o.Now = c.Now })
+	c := &clock{}
+	b := setup(t, func(o *worker.Options) { o.Ahead = c.Ahead })
 	down := b.receive(t, status(http.StatusServiceUnavailable))
 	up := b.receive(t, nil)
 	back, next, submitted := began.Add(6*time.Hour), began, 0

@@ -237,7 +237,7 @@ func TestDeliver_AfterTheWorkerDied(t *testing.T) {
 		t.Fatal(err)
 	}
 	outcome := &store.Outcome{GenerationID: g.ID, Fence: claims[0].Fence, Status: store.StatusFailed, Error: &store.GenerationError{Code: "provider_error"}}
-	finished, err := b.db.FinishGenerations(t.Context(), store.Sender{Worker: "dead", NetAt: time.Now().Add(time.Hour)}, []*store.Outcome{outcome})
+	finished, err := b.db.FinishGenerations(t.Context(), store.Sender{Worker: "dead", Net: time.Hour}, []*store.Outcome{outcome})
 	if err != nil || len(finished[0].Errands) != 1 {
 		t.Fatal(finished, err)
 	}

@@ -78,8 +78,9 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Backoff is the wait after the nth failed run; default 1 s doubling to 30 s.
 	Backoff func(n int) time.Duration
-	// Now is the clock of the webhooks' schedule; default time.Now.
-	Now func() time.Time
+	// Ahead is how far the time that the webhooks' schedule goes by is ahead of the
+	// database's; default not at all.
+	Ahead func() time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -105,8 +106,8 @@ func (o Options) withDefaults() Options {
 	if o.Backoff == nil {
 		o.Backoff = func(n int) time.Duration { return min(time.Second<<(n-1), 30*time.Second) }
 	}
-	if o.Now == nil {
-		o.Now = time.Now
+	if o.Ahead == nil {
+		o.Ahead = func() time.Duration { return 0 }
 	}
 	if o.Imaging == nil {
 		o.Imaging = imaging.NewConverter(imaging.ConverterOptions{Limits: limits})
@@ -221,7 +222,7 @@ func (w *Worker) claimBatch(ctx context.Context, tickets []store.Ticket) ([]clai
 
 // finishBatch writes outcomes together.
 func (w *Worker) finishBatch(ctx context.Context, outcomes []*store.Outcome) ([]store.Finish, error) {
-	return w.opts.DB.FinishGenerations(ctx, store.Sender{Worker: w.opts.ID, NetAt: w.opts.Now().Add(netAfter)}, outcomes)
+	return w.opts.DB.FinishGenerations(ctx, store.Sender{Worker: w.opts.ID, Net: netAfter + w.opts.Ahead()}, outcomes)
 }
 
 // ID names this worker in the rows it writes.
@@ -259,6 +260,7 @@ func (w *Worker) Start(ctx context.Context) error {
 // the rest back to the queue, and returns when all have ended or ctx has.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.stopping.Store(true)
+	w.courier.places.close() // what waits there is for others to send
 	err := w.river.Stop(ctx)
 	w.claims.Close()
 	w.finishes.Close()
@@ -270,13 +272,20 @@ func (w *Worker) Stop(ctx context.Context) error {
 		w.tellRest(ctx)
 	}
 	if err == nil {
-		_, hurryErr := w.opts.DB.HurryErrands(context.WithoutCancel(ctx), []string{w.opts.ID}, w.opts.Now(), netAfter)
-		err = errors.Join(hurryErr, w.opts.DB.RemoveWorker(context.WithoutCancel(ctx), w.opts.ID))
+		err = w.signOff(ctx)
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("stop worker: %w", err)
 	}
 	return nil
+}
+
+// signOff leaves nothing behind that others would have to find out about.
+func (w *Worker) signOff(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_, err := w.opts.DB.HurryErrands(ctx, []string{w.opts.ID}, netAfter+w.opts.Ahead())
+	return errors.Join(err, w.opts.DB.RemoveWorker(ctx, w.opts.ID))
 }
 
 // quiet passes River's warnings and errors on and drops its chatter, and what it
