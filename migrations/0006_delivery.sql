@@ -24,8 +24,8 @@ CREATE TABLE event (
     created_at timestamptz NOT NULL,
     data       jsonb -- what the rows do not tell
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
-CREATE INDEX event_project ON event (project_id, sequence);
-CREATE INDEX event_age ON event USING brin (created_at) WITH (pages_per_range = 16);
+CREATE INDEX event_project ON event (project_id, test, sequence);
+CREATE INDEX event_age ON event (created_at);
 
 CREATE TABLE webhook_endpoint (
     id              text COLLATE "C" PRIMARY KEY,
@@ -40,10 +40,12 @@ CREATE TABLE webhook_endpoint (
     disabled_at     timestamptz,
     disabled_reason text CHECK (disabled_reason IN ('asked', 'gone', 'failing')),
     failing_since   timestamptz, -- the first failed attempt since the last that succeeded
+    failed_at       timestamptz, -- the last failed attempt, to the hour
     deleted_at      timestamptz,
     revision        int NOT NULL DEFAULT 1 -- grows when it is changed so that earlier attempts say nothing about it
 );
-CREATE INDEX webhook_endpoint_org ON webhook_endpoint (org_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX webhook_endpoint_project ON webhook_endpoint (project_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX webhook_endpoint_org ON webhook_endpoint (org_id) WHERE project_id IS NULL AND deleted_at IS NULL;
 
 -- What deliveries are signed with: all that have not expired.
 CREATE TABLE webhook_secret (
@@ -57,9 +59,10 @@ CREATE TABLE webhook_secret (
     PRIMARY KEY (owner, n)
 );
 
--- An event on its way to an endpoint. Its ticket asks a worker to attempt it; the
--- worker that made the event may do so before. No index holds what an attempt
--- changes, so that recording one stays a HOT update.
+-- An event on its way to an endpoint. A pending one has a ticket, which asks a
+-- worker to attempt it, or waits with due_at until the watch makes one. Most are
+-- delivered by the worker that made the event, without ever waiting: no index holds
+-- what changes then, so that it stays a HOT update.
 CREATE TABLE webhook_delivery (
     endpoint_id     text COLLATE "C" NOT NULL, -- 'request': the generation's webhook_url
     event_id        text COLLATE "C" NOT NULL,
@@ -70,10 +73,12 @@ CREATE TABLE webhook_delivery (
     attempts        int NOT NULL DEFAULT 0, -- of all time
     ticket          bigint,      -- the only one that may attempt it
     sender          text,        -- the worker that was to attempt it at once
-    next_attempt_at timestamptz, -- while it is pending
+    due_at          timestamptz, -- while it waits without a ticket: not before
+    next_attempt_at timestamptz, -- while it is pending, for its owner
     created_at      timestamptz NOT NULL,
     ended_at        timestamptz,
     log             jsonb,       -- the latest attempts
     PRIMARY KEY (endpoint_id, event_id)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
-CREATE INDEX webhook_delivery_age ON webhook_delivery USING brin (created_at) WITH (pages_per_range = 16);
+CREATE INDEX webhook_delivery_due ON webhook_delivery (endpoint_id, project_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX webhook_delivery_age ON webhook_delivery (created_at);

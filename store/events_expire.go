@@ -49,7 +49,8 @@ func (db *DB) ExpireEvents(ctx context.Context, from, to time.Time, limit int) (
 			WHERE ctid = ANY(ARRAY(
 				SELECT ctid FROM webhook_delivery
 				WHERE created_at >= @from AND created_at < @to
-				LIMIT @limit))
+				LIMIT @limit
+				FOR UPDATE SKIP LOCKED))
 			RETURNING ticket
 		), dropped AS (
 			DELETE FROM `+RiverSchema+`.river_job

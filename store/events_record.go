@@ -10,9 +10,12 @@ func recordEvents(from, after string) string {
 	return numberEvents(from, after) + `, addressed AS MATERIALIZED (
 			SELECT o.event_id, o.org_id, o.project_id, e.id AS endpoint_id,
 				e.disabled_at IS NULL AS sends, ` + answersSQL("e") + ` AS healthy
-			FROM occurrence AS o JOIN webhook_endpoint AS e ON e.org_id = o.org_id
-			WHERE e.deleted_at IS NULL AND e.test = o.test AND (e.project_id IS NULL OR e.project_id = o.project_id)
-				AND ` + matchesSQL("e.events", "o.type") + `
+			FROM occurrence AS o, LATERAL (
+				SELECT * FROM webhook_endpoint AS p WHERE p.project_id = o.project_id AND p.org_id = o.org_id
+				UNION ALL
+				SELECT * FROM webhook_endpoint AS p WHERE p.project_id IS NULL AND p.org_id = o.org_id
+			) AS e
+			WHERE e.deleted_at IS NULL AND e.test = o.test AND ` + matchesSQL("e.events", "o.type") + `
 			UNION ALL
 			SELECT event_id, org_id, project_id, '` + EndpointRequest + `', true, true
 			FROM occurrence
@@ -64,15 +67,17 @@ func matchesSQL(patterns, eventType string) string {
 // answered of late.
 //
 // @sender, if not empty, is the worker that will attempt healthy ones at once; the
-// tickets are there @net later in case it does not. Those of an endpoint that does
-// not answer wait until the watch lets them through, a few at a time.
-var queueDeliveries = `errand AS (` + insertErrands("addressed WHERE sends",
-	"CASE WHEN healthy AND @sender = '' THEN 'available' ELSE 'pending' END",
-	"clock_timestamp() + CASE WHEN healthy AND @sender <> '' THEN @net::interval ELSE interval '0' END") + `
+// tickets are there @net later in case it does not. What is for an endpoint that
+// does not answer gets no ticket: it waits until the watch lets it through.
+var queueDeliveries = `errand AS (` + insertErrands("addressed WHERE sends AND healthy",
+	"CASE WHEN @sender = '' THEN 'available' ELSE 'pending' END",
+	"clock_timestamp() + CASE WHEN @sender <> '' THEN @net::interval ELSE interval '0' END") + `
 		), delivery AS (
-			INSERT INTO webhook_delivery (endpoint_id, event_id, org_id, project_id, state, ticket, sender, next_attempt_at, created_at)
+			INSERT INTO webhook_delivery (endpoint_id, event_id, org_id, project_id, state, ticket, sender, due_at, next_attempt_at, created_at)
 			SELECT a.endpoint_id, a.event_id, a.org_id, a.project_id, CASE WHEN a.sends THEN 'pending' ELSE 'held' END,
-				errand.id, CASE WHEN a.sends AND a.healthy THEN nullif(@sender, '') END, errand.scheduled_at, now()
+				errand.id, CASE WHEN errand.id IS NOT NULL THEN nullif(@sender, '') END,
+				CASE WHEN a.sends AND NOT a.healthy THEN now() END,
+				CASE WHEN a.sends THEN coalesce(errand.scheduled_at, now()) END, now()
 			FROM addressed AS a LEFT JOIN errand USING (event_id, endpoint_id)
 			RETURNING endpoint_id, event_id, ticket, sender IS NOT NULL AS at_once
 		), errands_announced AS (` + announceTickets("errand WHERE state = 'available'") + `

@@ -198,6 +198,7 @@ func TestDeliveries_OneForEachEndpointThatAsks(t *testing.T) {
 	}
 	rows, err := b.Pool().Query(t.Context(), `
 		SELECT format('%s %s %s %s', d.endpoint_id, e.type, d.state, CASE
+			WHEN d.due_at <= now() AND j.id IS NULL THEN 'waits'
 			WHEN j.id IS NULL THEN 'no ticket'
 			WHEN j.state = 'pending' AND j.scheduled_at > now() + interval '50 minutes' THEN 'net'
 			WHEN j.args <> jsonb_build_object('event', d.event_id, 'endpoint', d.endpoint_id) OR j.kind <> 'webhook' OR j.queue <> 'webhook' THEN 'wrong'
@@ -215,7 +216,7 @@ func TestDeliveries_OneForEachEndpointThatAsks(t *testing.T) {
 		{all, "queued", "pending available"}, {all, "started", "pending available"}, {all, "succeeded", "pending net"},
 		{ends, "succeeded", "pending net"},
 		{disabled, "queued", "held no ticket"}, {disabled, "started", "held no ticket"}, {disabled, "succeeded", "held no ticket"},
-		{failing, "succeeded", "pending pending"}, {ofOrg, "succeeded", "pending net"}, {store.EndpointRequest, "succeeded", "pending net"},
+		{failing, "succeeded", "pending waits"}, {ofOrg, "succeeded", "pending net"}, {store.EndpointRequest, "succeeded", "pending net"},
 	} {
 		want = append(want, fmt.Sprintf("%s generation.%s %s", line.endpoint, line.change, line.rest))
 	}

@@ -12,6 +12,10 @@ import (
 // disabled.
 const DisableAfter = 5 * 24 * time.Hour
 
+// failuresApart is how far two failures may lie apart that are counted as one
+// after the other: farther than the attempts of one delivery.
+const failuresApart = 36 * time.Hour
+
 // Reasons for which an endpoint is disabled.
 const (
 	DisabledAsked   = "asked"   // by its owner
@@ -37,30 +41,32 @@ const attemptsLogged = 20
 
 // A success counts even when another ticket is to attempt the delivery by now; a
 // failure is then the other's to find. A ticket that has begun to run is its run's
-// to end.
-var recordAttemptsSQL = `
+// to end. Each row is looked up by itself: a plan made while the table was young
+// would read it whole for long after.
+const recordAttemptsSQL = `
 		WITH sent AS (
 			SELECT * FROM json_to_recordset(@sent) AS s (
 				endpoint_id text, event_id text, ticket bigint, state text, retry_seconds float8, attempt jsonb)
+			ORDER BY endpoint_id, event_id
 		), due AS MATERIALIZED (
-			SELECT d.endpoint_id, d.event_id, d.ticket AS ended, s.state, s.attempt,
+			SELECT d.*, s.state, s.attempt,
 				CASE WHEN s.state = 'pending' THEN ` + webhookNow + ` + s.retry_seconds * interval '1 second' END AS retry_at
-			FROM webhook_delivery AS d JOIN sent AS s USING (endpoint_id, event_id)
-			WHERE d.state = 'pending' AND (d.ticket = s.ticket OR s.state = 'delivered')
-			ORDER BY d.endpoint_id, d.event_id
-			FOR UPDATE OF d
+			FROM sent AS s, LATERAL (
+				SELECT w.ctid AS place, w.ticket AS ended FROM webhook_delivery AS w
+				WHERE w.endpoint_id = s.endpoint_id AND w.event_id = s.event_id AND w.state = 'pending'
+					AND (w.ticket = s.ticket OR s.state = 'delivered')
+				FOR UPDATE
+			) AS d
 		), done AS (
-			DELETE FROM ` + RiverSchema + `.river_job AS j
-			USING due
-			WHERE j.id = due.ended AND j.state IN ('available', 'pending', 'scheduled')
-		), again AS (` + insertErrands("due WHERE state = 'pending'", "'pending'", "retry_at") + `
+			DELETE FROM ` + RiverSchema + `.river_job
+			WHERE id = ANY(ARRAY(SELECT ended FROM due)) AND state IN ('available', 'pending', 'scheduled')
 		)
 		UPDATE webhook_delivery AS d
-		SET state = due.state, tries = d.tries + 1, attempts = d.attempts + 1, ticket = again.id,
-			next_attempt_at = due.retry_at, ended_at = CASE WHEN due.state <> 'pending' THEN ` + webhookNow + ` END,
+		SET state = due.state, tries = d.tries + 1, attempts = d.attempts + 1, ticket = NULL,
+			due_at = due.retry_at, next_attempt_at = due.retry_at, ended_at = CASE WHEN due.state <> 'pending' THEN ` + webhookNow + ` END,
 			log = CASE WHEN jsonb_array_length(coalesce(d.log, '[]')) >= @logged THEN d.log - 0 ELSE coalesce(d.log, '[]') END || due.attempt
-		FROM due LEFT JOIN again USING (endpoint_id, event_id)
-		WHERE d.endpoint_id = due.endpoint_id AND d.event_id = due.event_id`
+		FROM due
+		WHERE d.ctid = due.place`
 
 // webhookNow is the time that deliveries go by: the database's, so that workers with
 // clocks apart agree, or one that is ahead of it.
@@ -76,16 +82,21 @@ var recordHealthSQL = `
 			WHERE NOT s.unsent
 			GROUP BY p.id
 		), changed AS MATERIALIZED (
-			SELECT p.id, s.good,
-				CASE WHEN s.gone THEN '` + DisabledGone + `' WHEN NOT s.good AND p.failing_since <= ` + webhookNow + ` - @disable_after::interval THEN '` + DisabledFailing + `' END AS reason
-			FROM webhook_endpoint AS p JOIN sent AS s USING (id)
+			SELECT p.id, s.good, f.since,
+				CASE WHEN s.gone THEN '` + DisabledGone + `' WHEN NOT s.good AND f.since <= ` + webhookNow + ` - @disable_after::interval THEN '` + DisabledFailing + `' END AS reason
+			FROM webhook_endpoint AS p JOIN sent AS s USING (id), LATERAL (
+				-- Failures that lie far apart are not one after the other.
+				SELECT CASE WHEN p.failed_at > ` + webhookNow + ` - @failures_apart::interval THEN p.failing_since END AS since
+			) AS f
 			WHERE p.disabled_at IS NULL AND (s.gone OR s.good = (p.failing_since IS NOT NULL)
-				OR NOT s.good AND p.failing_since <= ` + webhookNow + ` - @disable_after::interval)
+				OR NOT s.good AND p.failed_at <= ` + webhookNow + ` - interval '1 hour'
+				OR NOT s.good AND f.since <= ` + webhookNow + ` - @disable_after::interval)
 			ORDER BY p.id
 			FOR UPDATE OF p
 		), marked AS (
 			UPDATE webhook_endpoint AS p
-			SET failing_since = CASE WHEN c.good THEN NULL ELSE coalesce(p.failing_since, ` + webhookNow + `) END,
+			SET failing_since = CASE WHEN c.good THEN NULL ELSE coalesce(c.since, ` + webhookNow + `) END,
+				failed_at = CASE WHEN NOT c.good THEN ` + webhookNow + ` END,
 				disabled_at = CASE WHEN c.reason IS NOT NULL THEN ` + webhookNow + ` END, disabled_reason = c.reason
 			FROM changed AS c
 			WHERE p.id = c.id
@@ -100,8 +111,7 @@ var recordHealthSQL = `
 		SELECT FROM errands_announced`
 
 // RecordSent writes what came of attempts, and of two of one delivery the one that
-// succeeded: their states, the tickets of those that are to be tried again, and what they say about
-// the endpoints. An endpoint that answered 410, or has failed for DisableAfter, is
+// succeeded: their states, when to try again, and what they say about the endpoints. An endpoint that answered 410, or has failed for DisableAfter, is
 // disabled, with an event. All of it happens or none.
 //
 // ahead is how far the time that deliveries go by is ahead of the database's.
@@ -115,7 +125,8 @@ func (db *DB) RecordSent(ctx context.Context, ahead time.Duration, sent []*Sent)
 	if err != nil {
 		return fmt.Errorf("record deliveries: %w", err)
 	}
-	args["ahead"], args["logged"], args["disable_after"] = ahead, attemptsLogged, DisableAfter
+	args["ahead"], args["logged"] = ahead, attemptsLogged
+	args["disable_after"], args["failures_apart"] = DisableAfter, failuresApart
 	args = withDeliveries(args)
 	var batch pgx.Batch
 	batch.Queue(recordAttemptsSQL, args)

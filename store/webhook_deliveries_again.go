@@ -18,21 +18,18 @@ const MaxReplay = 1000
 // has begun is left to find out that it is no longer the rightful one. The caller's
 // query must read "errands_announced", which has one row.
 var requeueDeliveries = `dropped AS (
-			DELETE FROM ` + RiverSchema + `.river_job AS j
-			USING chosen
-			WHERE j.id = chosen.ticket AND j.state IN ('available', 'pending', 'retryable', 'scheduled')
-		), errand AS (` + insertErrands("(SELECT event_id, @endpoint_id::text AS endpoint_id, at_once FROM chosen) AS c",
-	"CASE WHEN at_once THEN 'available' ELSE 'pending' END", "(SELECT clock_timestamp())") + `
+			DELETE FROM ` + RiverSchema + `.river_job
+			WHERE id = ANY(ARRAY(SELECT ticket FROM chosen)) AND state IN ('available', 'pending', 'retryable', 'scheduled')
+		), errand AS (` + insertErrands("(SELECT event_id, @endpoint_id::text AS endpoint_id FROM chosen WHERE at_once) AS c",
+	"'available'", "clock_timestamp()") + `
 		), requeued AS (
 			UPDATE webhook_delivery AS d
 			SET state = 'pending', tries = 0, ticket = errand.id, sender = NULL,
-				next_attempt_at = errand.scheduled_at, ended_at = NULL
-			FROM errand
-			WHERE d.endpoint_id = @endpoint_id AND d.event_id = errand.event_id
+				due_at = CASE WHEN errand.id IS NULL THEN now() END, next_attempt_at = coalesce(errand.scheduled_at, now()), ended_at = NULL
+			FROM chosen LEFT JOIN errand USING (event_id)
+			WHERE d.endpoint_id = @endpoint_id AND d.event_id = chosen.event_id
 			RETURNING d.*
-		), errands_announced AS (
-			SELECT count(pg_notify('` + RiverSchema + `.river_insert', jsonb_build_object('queue', queue)::text))
-			FROM (SELECT DISTINCT queue FROM errand WHERE state = 'available') AS q
+		), errands_announced AS (` + announceTickets("errand") + `
 		)`
 
 // Redeliver queues a delivery once more, whatever its state, from the start of the

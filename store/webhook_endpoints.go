@@ -10,7 +10,7 @@ import (
 )
 
 // MaxWebhookEndpoints is how many endpoints a project may have.
-const MaxWebhookEndpoints = 50
+const MaxWebhookEndpoints = 16
 
 // Why an endpoint can not do what is asked of it.
 var (

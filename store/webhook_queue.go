@@ -17,91 +17,163 @@ const (
 	orgRoom      = 64 // to all of an organization's endpoints, beyond one each
 )
 
-// erranded is how many due tickets one statement looks at.
-const erranded = 500
+// atATime bounds what one statement moves.
+const atATime = 1000
 
-// A ticket whose endpoint has no room is put off, the longer the more others wait
-// there: what has piled up at one that does not answer is not written again and
-// again.
-const (
-	errandPause = 5 * time.Second
-	longestWait = 5 * time.Minute
-)
-
-// A delivery to a webhook_url counts for its project.
-const laneSQL = `CASE d.endpoint_id WHEN '` + EndpointRequest + `' THEN d.project_id ELSE d.endpoint_id END`
-
-var releaseErrandsSQL = `
-		WITH due AS MATERIALIZED (
-			SELECT j.id, j.args ->> 'endpoint' AS endpoint_id, j.args ->> 'event' AS event_id, j.scheduled_at
-			FROM ` + RiverSchema + `.river_job AS j
-			WHERE j.state = 'pending' AND j.queue = 'webhook' AND j.priority = 1 AND j.scheduled_at <= ` + webhookNow + `
-			ORDER BY j.scheduled_at, j.id
-			LIMIT @limit
-			FOR UPDATE SKIP LOCKED
+// lanesSQL are the CTEs that find where deliveries wait without a ticket, the
+// places that are free there, and the organizations'. An endpoint is a lane, and
+// all of a project's webhook_urls are one. The first looks from lane to lane
+// through the index, however many wait in each.
+var lanesSQL = `found AS (
+			(SELECT endpoint_id, project_id FROM webhook_delivery WHERE due_at IS NOT NULL ORDER BY endpoint_id, project_id LIMIT 1)
+			UNION ALL
+			SELECT n.* FROM found AS f, LATERAL (
+				SELECT d.endpoint_id, d.project_id FROM webhook_delivery AS d
+				WHERE d.due_at IS NOT NULL AND (d.endpoint_id, d.project_id) > (f.endpoint_id, f.project_id)
+				ORDER BY d.endpoint_id, d.project_id
+				LIMIT 1
+			) AS n
 		), running AS MATERIALIZED (
-			SELECT d.org_id, ` + laneSQL + ` AS lane, count(*) AS n
-			FROM ` + RiverSchema + `.river_job AS j
-			JOIN webhook_delivery AS d ON d.endpoint_id = j.args ->> 'endpoint' AND d.event_id = j.args ->> 'event'
+			SELECT d.org_id, d.endpoint_id, d.project_id, count(*) AS n
+			FROM ` + RiverSchema + `.river_job AS j, LATERAL (
+				SELECT * FROM webhook_delivery AS w
+				WHERE w.endpoint_id = j.args ->> 'endpoint' AND w.event_id = j.args ->> 'event'
+				OFFSET 0
+			) AS d
 			WHERE j.queue = 'webhook' AND j.state IN ('available', 'running')
-			GROUP BY 1, 2
-		), known AS MATERIALIZED (
-			SELECT due.id, due.scheduled_at, d.org_id, ` + laneSQL + ` AS lane,
-				d.ticket IS DISTINCT FROM due.id OR d.state <> 'pending' AS stale,
+			GROUP BY 1, 2, 3
+		), lane AS MATERIALIZED (
+			SELECT f.*, coalesce(r.n, 0) AS busy, coalesce(p.disabled_at IS NOT NULL OR p.deleted_at IS NOT NULL, false) AS stopped,
 				CASE WHEN ` + answersSQL("p") + ` THEN @room::bigint ELSE @failing_room::bigint END AS room
-			FROM due
-			LEFT JOIN webhook_delivery AS d USING (endpoint_id, event_id)
-			LEFT JOIN webhook_endpoint AS p ON p.id = d.endpoint_id
-		), lined AS MATERIALIZED (
-			SELECT k.*, coalesce(r.n, 0) + row_number() OVER (PARTITION BY k.lane ORDER BY k.scheduled_at, k.id) AS place
-			FROM known AS k LEFT JOIN running AS r ON r.lane = k.lane
-			WHERE NOT k.stale
-		), placed AS MATERIALIZED (
-			-- One of each lane always fits; what is more counts for the organization.
-			SELECT l.*, place <= room AND (place = 1 OR @org_room::bigint >= coalesce(o.n, 0)
-				+ count(*) FILTER (WHERE place BETWEEN 2 AND room) OVER (PARTITION BY l.org_id ORDER BY l.scheduled_at, l.id)) AS fits
-			FROM lined AS l
-			LEFT JOIN (SELECT org_id, sum(n - 1) AS n FROM running GROUP BY 1) AS o ON o.org_id = l.org_id
-		), gone AS (
-			DELETE FROM ` + RiverSchema + `.river_job AS j
-			USING known
-			WHERE j.id = known.id AND known.stale
-		), moved AS (
-			UPDATE ` + RiverSchema + `.river_job AS j
-			SET state = CASE WHEN fits THEN 'available' ELSE 'pending' END::` + RiverSchema + `.river_job_state,
-				scheduled_at = CASE WHEN fits THEN clock_timestamp()
-					ELSE ` + webhookNow + ` + least(@pause::interval * greatest(place::float8 / room, 1), @longest_wait::interval) * (0.5 + random()) END
-			FROM placed
-			WHERE j.id = placed.id
-			RETURNING j.queue, j.state
-		), announced AS (` + announceTickets("moved WHERE state = 'available'") + `
-		)
-		SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM moved WHERE state = 'available')
-		FROM announced`
+			FROM found AS f
+			LEFT JOIN running AS r USING (endpoint_id, project_id)
+			LEFT JOIN webhook_endpoint AS p ON p.id = f.endpoint_id
+		)`
 
-// ReleaseErrands makes the tickets of deliveries available that are due, as far as
-// their endpoints and organizations have room, and returns how many. The others
-// wait some more. ahead is as in RecordSent. Any number of processes may call it at
-// once.
+// One of each lane always fits; what is more counts for the organization.
+var releaseSQL = `
+		WITH RECURSIVE ` + lanesSQL + `, next AS MATERIALIZED (
+			SELECT d.*, lane.busy FROM lane, LATERAL (
+				SELECT endpoint_id, event_id, org_id, due_at FROM webhook_delivery AS w
+				WHERE w.endpoint_id = lane.endpoint_id AND w.project_id = lane.project_id AND w.due_at <= ` + webhookNow + `
+				ORDER BY w.due_at
+				LIMIT greatest(lane.room - lane.busy, 0)
+				FOR UPDATE SKIP LOCKED
+			) AS d
+			WHERE NOT lane.stopped
+		), lined AS (
+			SELECT *, busy + row_number() OVER (PARTITION BY endpoint_id ORDER BY due_at, event_id) AS place FROM next
+		), fit AS MATERIALIZED (
+			SELECT * FROM (
+				SELECT l.*, coalesce(o.n, 0) + count(*) FILTER (WHERE place > 1) OVER (PARTITION BY l.org_id ORDER BY due_at, l.event_id, l.endpoint_id) AS taken
+				FROM lined AS l LEFT JOIN (SELECT org_id, sum(n - 1) AS n FROM running GROUP BY 1) AS o USING (org_id)
+			) AS l
+			WHERE place = 1 OR taken <= @org_room
+		), errand AS (` + insertErrands("fit", "'available'", "clock_timestamp()") + `
+		), moved AS (
+			UPDATE webhook_delivery AS d
+			SET ticket = errand.id, sender = NULL, due_at = NULL
+			FROM errand
+			WHERE d.endpoint_id = errand.endpoint_id AND d.event_id = errand.event_id
+		), announced AS (` + announceTickets("errand") + `
+		)
+		SELECT (SELECT count(*) FROM errand) FROM announced`
+
+// What waits for an endpoint that is disabled or deleted is kept for a replay.
+var holdLanesSQL = `
+		WITH RECURSIVE ` + lanesSQL + `, ended AS MATERIALIZED (
+			SELECT d.* FROM lane, LATERAL (
+				SELECT endpoint_id, event_id FROM webhook_delivery AS w
+				WHERE w.endpoint_id = lane.endpoint_id AND w.project_id = lane.project_id AND w.due_at IS NOT NULL
+				ORDER BY w.due_at
+				LIMIT @limit
+				FOR UPDATE SKIP LOCKED
+			) AS d
+			WHERE lane.stopped
+		)
+		UPDATE webhook_delivery AS d
+		SET state = 'held', due_at = NULL, next_attempt_at = NULL, ended_at = now()
+		FROM ended
+		WHERE d.endpoint_id = ended.endpoint_id AND d.event_id = ended.event_id`
+
+// ReleaseErrands makes tickets for the waiting deliveries that are due, as far as
+// their endpoints and organizations have room, and returns how many. Nets that
+// nobody has taken away wait like the others from then on. ahead is as in
+// RecordSent. Any number of processes may call it at once.
 func (db *DB) ReleaseErrands(ctx context.Context, ahead time.Duration) (int, error) {
-	released := 0
-	for {
-		var looked, n int
-		rows, err := db.q.Query(ctx, releaseErrandsSQL, pgx.NamedArgs{
-			"ahead": ahead, "limit": erranded, "room": endpointRoom, "failing_room": failingRoom, "org_room": orgRoom,
-			"pause": errandPause, "longest_wait": longestWait,
-		})
-		if err == nil {
-			_, err = pgx.ForEachRow(rows, []any{&looked, &n}, func() error { return nil })
-		}
-		if err != nil {
-			return released, fmt.Errorf("release deliveries: %w", err)
-		}
-		released += n
-		if looked < erranded {
-			return released, nil
-		}
+	args := pgx.NamedArgs(withDeliveries(map[string]any{
+		"ahead": ahead, "limit": atATime, "room": endpointRoom, "failing_room": failingRoom, "org_room": orgRoom,
+	}))
+	if _, err := db.q.Exec(ctx, overdueSQL, args); err != nil {
+		return 0, fmt.Errorf("take in overdue deliveries: %w", err)
 	}
+	released := 0
+	var batch pgx.Batch
+	batch.Queue(holdLanesSQL, args)
+	batch.Queue(releaseSQL, args).QueryRow(func(row pgx.Row) error { return row.Scan(&released) })
+	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
+		return 0, fmt.Errorf("release deliveries: %w", err)
+	}
+	return released, nil
+}
+
+// takeBackSQL returns the CTEs that let the deliveries of tickets wait for the
+// watch. which selects the tickets j, and end is the statement that ends those in
+// "taken" and what is nobody's, in "stale". Nothing is waited for: whoever holds a
+// delivery or a ticket is about to end it.
+func takeBackSQL(which, end string) string {
+	const of = `
+				WHERE w.endpoint_id = c.endpoint_id AND w.event_id = c.event_id AND w.ticket = c.id AND w.state = 'pending'`
+	return `candidate AS MATERIALIZED (
+			SELECT j.id, j.args ->> 'endpoint' AS endpoint_id, j.args ->> 'event' AS event_id
+			FROM ` + RiverSchema + `.river_job AS j
+			WHERE j.queue = 'webhook' AND ` + which + `
+			ORDER BY j.id
+			LIMIT @limit
+			FOR UPDATE OF j SKIP LOCKED
+		), taken AS MATERIALIZED (
+			SELECT d.*, c.id FROM candidate AS c, LATERAL (
+				SELECT w.endpoint_id, w.event_id FROM webhook_delivery AS w` + of + `
+				FOR UPDATE SKIP LOCKED
+			) AS d
+		), stale AS (
+			SELECT c.id FROM candidate AS c
+			WHERE NOT EXISTS (SELECT FROM webhook_delivery AS w` + of + ` OFFSET 0)
+		), ended AS (` + end + `
+			WHERE id = ANY(ARRAY(SELECT id FROM taken UNION ALL SELECT id FROM stale))
+		), waits AS (
+			UPDATE webhook_delivery AS d
+			SET ticket = NULL, due_at = now()
+			FROM taken
+			WHERE d.endpoint_id = taken.endpoint_id AND d.event_id = taken.event_id
+			RETURNING d.event_id
+		)`
+}
+
+var overdueSQL = `
+		WITH ` + takeBackSQL("j.state = 'pending' AND j.priority = 1 AND j.scheduled_at <= "+webhookNow, `
+			DELETE FROM `+RiverSchema+`.river_job`) + `
+		SELECT count(*) FROM waits`
+
+// PutBackErrands lets deliveries wait for the watch whose tickets found no place.
+// The tickets are the caller's to end.
+func (db *DB) PutBackErrands(ctx context.Context, errands []Errand) error {
+	_, err := db.q.Exec(ctx, `
+		WITH back AS MATERIALIZED (
+			SELECT d.* FROM unnest(@endpoints::text[], @events::text[], @tickets::bigint[]) AS t (endpoint_id, event_id, ticket), LATERAL (
+				SELECT w.ctid AS place FROM webhook_delivery AS w
+				WHERE w.endpoint_id = t.endpoint_id AND w.event_id = t.event_id AND w.ticket = t.ticket AND w.state = 'pending'
+				FOR UPDATE SKIP LOCKED
+			) AS d
+		)
+		UPDATE webhook_delivery AS d
+		SET ticket = NULL, due_at = now()
+		FROM back
+		WHERE d.ctid = back.place`, errandArgs(errands))
+	if err != nil {
+		return fmt.Errorf("put back deliveries: %w", err)
+	}
+	return nil
 }
 
 // HoldErrand ends a delivery whose endpoint is disabled or deleted, or whose
@@ -124,62 +196,48 @@ func (db *DB) HoldErrand(ctx context.Context, e Errand, state string) error {
 func (db *DB) HurryErrands(ctx context.Context, workers []string, net time.Duration) (int, error) {
 	tag, err := db.q.Exec(ctx, `
 		WITH left_behind AS (
-			SELECT j.id FROM `+RiverSchema+`.river_job AS j
-			JOIN webhook_delivery AS d ON d.endpoint_id = j.args ->> 'endpoint' AND d.event_id = j.args ->> 'event' AND d.ticket = j.id
-			WHERE j.state = 'pending' AND j.queue = 'webhook' AND j.priority = 1 AND j.scheduled_at > now() AND j.scheduled_at <= now() + @net::interval
-				AND d.sender = ANY(@workers) AND d.tries = 0
+			SELECT j.id FROM `+RiverSchema+`.river_job AS j, LATERAL (
+				SELECT FROM webhook_delivery AS w
+				WHERE w.endpoint_id = j.args ->> 'endpoint' AND w.event_id = j.args ->> 'event' AND w.ticket = j.id AND w.sender = ANY(@workers)
+				OFFSET 0
+			) AS d
+			WHERE j.state = 'pending' AND j.queue = 'webhook' AND j.priority = 1
+				AND j.scheduled_at > now() AND j.scheduled_at <= now() + @net::interval
 			ORDER BY j.id
+			LIMIT @limit
 			FOR UPDATE OF j SKIP LOCKED
 		)
-		UPDATE `+RiverSchema+`.river_job AS j
+		UPDATE `+RiverSchema+`.river_job
 		SET scheduled_at = now()
-		FROM left_behind
-		WHERE j.id = left_behind.id`,
-		pgx.NamedArgs{"workers": workers, "net": net})
+		WHERE id = ANY(ARRAY(SELECT id FROM left_behind))`,
+		pgx.NamedArgs{"workers": workers, "net": net, "limit": atATime})
 	if err != nil {
 		return 0, fmt.Errorf("hurry deliveries: %w", err)
 	}
 	return int(tag.RowsAffected()), nil
 }
 
-// RetakeErrands ends the running tickets of deliveries whose worker is silent, or
-// that have run for longer than any does, and makes fresh ones: a worker that was
-// only frozen writes to a ticket that is over. It returns how many.
-func (db *DB) RetakeErrands(ctx context.Context, silent []Silence, longest time.Duration) (int, error) {
-	args := pgx.NamedArgs(withDeliveries(silences(silent)))
-	args["longest"], args["limit"] = longest, maxStranded
-	rows, err := db.q.Query(ctx, `
-		WITH lost AS (
-			SELECT j.id, d.endpoint_id, d.event_id
-			FROM `+RiverSchema+`.river_job AS j
-			LEFT JOIN webhook_delivery AS d
-				ON d.endpoint_id = j.args ->> 'endpoint' AND d.event_id = j.args ->> 'event' AND d.ticket = j.id AND d.state = 'pending'
-			WHERE j.state = 'running' AND j.queue = 'webhook' AND (
+var retakeSQL = `
+		WITH ` + takeBackSQL(`j.state = 'running' AND (
 				j.attempted_at < now() - @longest::interval
 				OR EXISTS (
 					SELECT FROM unnest(@silent::text[], @seen::timestamptz[]) AS s (worker, seen_at)
 					JOIN worker AS w ON w.id = s.worker AND w.seen_at = s.seen_at
-					WHERE s.worker = j.attempted_by[array_upper(j.attempted_by, 1)]))
-			ORDER BY j.id
-			LIMIT @limit
-			FOR UPDATE OF j SKIP LOCKED
-		), ended AS (
-			UPDATE `+RiverSchema+`.river_job AS j
+					WHERE s.worker = j.attempted_by[array_upper(j.attempted_by, 1)]))`, `
+			UPDATE `+RiverSchema+`.river_job
 			SET state = 'cancelled', finalized_at = now(),
 				errors = array_append(errors, jsonb_build_object(
-					'at', now(), 'attempt', attempt, 'error', 'the worker fell silent; a fresh ticket took over', 'trace', ''))
-			FROM lost
-			WHERE j.id = lost.id
-		), again AS (`+insertErrands("lost WHERE event_id IS NOT NULL", "'available'", "clock_timestamp()")+`
-		), named AS (
-			UPDATE webhook_delivery AS d
-			SET ticket = again.id
-			FROM again
-			WHERE (d.endpoint_id, d.event_id) = (again.endpoint_id, again.event_id)
-			RETURNING d.event_id
-		), announced AS (`+announceTickets("again")+`
-		)
-		SELECT (SELECT count(*) FROM named) FROM announced`, args)
+					'at', now(), 'attempt', attempt, 'error', 'the worker fell silent; another attempts it', 'trace', ''))`) + `
+		SELECT count(*) FROM waits`
+
+// RetakeErrands ends the running tickets of deliveries whose worker is silent, or
+// that have run for longer than any does, and lets the deliveries wait for the
+// watch: a worker that was only frozen writes to a ticket that is over. It returns
+// how many.
+func (db *DB) RetakeErrands(ctx context.Context, silent []Silence, longest time.Duration) (int, error) {
+	args := silences(silent)
+	args["longest"], args["limit"] = longest, maxStranded
+	rows, err := db.q.Query(ctx, retakeSQL, args)
 	if err != nil {
 		return 0, fmt.Errorf("retake deliveries: %w", err)
 	}

@@ -66,17 +66,23 @@ const sendingsSQL = `
 			p.url, coalesce(p.revision, 0) AS revision, coalesce(p.disabled_at IS NOT NULL OR p.deleted_at IS NOT NULL, false) AS stopped,
 			coalesce(p.failing_since IS NOT NULL, false) AS failing
 		FROM unnest(@endpoints::text[], @events::text[], @tickets::bigint[]) AS t (endpoint_id, event_id, ticket)
-		JOIN webhook_delivery AS d USING (endpoint_id, event_id, ticket)
-		JOIN event AS e ON e.id = d.event_id
-		LEFT JOIN webhook_endpoint AS p ON p.id = d.endpoint_id
-		WHERE d.state = 'pending'`
+		CROSS JOIN LATERAL (
+			SELECT * FROM webhook_delivery AS w
+			WHERE w.endpoint_id = t.endpoint_id AND w.event_id = t.event_id AND w.ticket = t.ticket AND w.state = 'pending'
+			OFFSET 0
+		) AS d
+		CROSS JOIN LATERAL (SELECT * FROM event WHERE id = d.event_id OFFSET 0) AS e
+		LEFT JOIN webhook_endpoint AS p ON p.id = d.endpoint_id`
 
 const sendingSecretsSQL = `
 		SELECT owner, sealed FROM webhook_secret
 		WHERE owner IN (
-				SELECT CASE d.endpoint_id WHEN '` + EndpointRequest + `' THEN d.project_id ELSE d.endpoint_id END
-				FROM unnest(@endpoints::text[], @events::text[]) AS t (endpoint_id, event_id)
-				JOIN webhook_delivery AS d USING (endpoint_id, event_id)
+				SELECT CASE t.endpoint_id WHEN '` + EndpointRequest + `' THEN d.project_id ELSE t.endpoint_id END
+				FROM unnest(@endpoints::text[], @events::text[]) AS t (endpoint_id, event_id), LATERAL (
+					SELECT project_id FROM webhook_delivery AS w
+					WHERE w.endpoint_id = t.endpoint_id AND w.event_id = t.event_id
+					OFFSET 0
+				) AS d
 			)
 			AND (expires_at IS NULL OR expires_at > now())
 		ORDER BY owner, n DESC`

@@ -65,7 +65,7 @@ func (b *bundle) lines(t *testing.T, sql string, args ...any) []string {
 func (b *bundle) deliveries(t *testing.T) []string {
 	t.Helper()
 	return b.lines(t, `
-		SELECT format('%s tries=%s attempts=%s logged=%s ticket=%s', d.state, d.tries, d.attempts, coalesce(jsonb_array_length(d.log), 0), coalesce(j.state::text, 'none'))
+		SELECT format('%s tries=%s attempts=%s logged=%s ticket=%s', d.state, d.tries, d.attempts, coalesce(jsonb_array_length(d.log), 0), coalesce(j.state::text, CASE WHEN d.due_at IS NULL THEN 'none' ELSE 'waits' END))
 		FROM webhook_delivery AS d LEFT JOIN river.river_job AS j ON j.id = d.ticket
 		ORDER BY d.event_id`)
 }
@@ -86,7 +86,7 @@ func TestRecordSent(t *testing.T) {
 	want := []string{
 		"delivered tries=1 attempts=1 logged=1 ticket=none",
 		"pending tries=0 attempts=0 logged=0 ticket=available",
-		"pending tries=1 attempts=1 logged=1 ticket=pending",
+		"pending tries=1 attempts=1 logged=1 ticket=waits",
 	}
 	if diff := cmp.Diff(want, b.deliveries(t)); diff != "" {
 		t.Error(diff)
@@ -115,12 +115,12 @@ func TestRecordSent_TwoOfOneDelivery(t *testing.T) {
 	}
 	want := []string{
 		"delivered tries=1 attempts=1 logged=1 ticket=none",
-		"pending tries=1 attempts=1 logged=1 ticket=pending",
+		"pending tries=1 attempts=1 logged=1 ticket=waits",
 	}
 	if diff := cmp.Diff(want, b.deliveries(t)); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff("pending 1", b.tickets(t)); diff != "" {
+	if diff := cmp.Diff("", b.tickets(t)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -135,6 +135,7 @@ func TestRecordSent_KeepsTheLatest(t *testing.T) {
 		if err := b.RecordSent(t.Context(), 0, []*store.Sent{s}); err != nil {
 			t.Fatal(err)
 		}
+		b.release(t, time.Hour)
 		if err := b.Pool().QueryRow(t.Context(), `SELECT ticket FROM webhook_delivery`).Scan(&e.Ticket); err != nil {
 			t.Fatal(err)
 		}
@@ -159,8 +160,9 @@ func TestRecordSent_EndpointsHealth(t *testing.T) {
 		{"good", "", []string{"delivered"}, false, "f f ", false},
 		{"first failure", "", []string{"pending"}, false, "f t ", false},
 		{"one success is enough", "failing_since = now()", []string{"pending", "delivered"}, false, "f f ", false},
-		{"still failing", "failing_since = now() - interval '4 days 23 hours'", []string{"failed"}, false, "f t ", false},
-		{"five days", "failing_since = now() - interval '5 days 1 minute'", []string{"pending"}, false, "t t failing", true},
+		{"still failing", "failing_since = now() - interval '4 days 23 hours', failed_at = now()", []string{"failed"}, false, "f t ", false},
+		{"five days", "failing_since = now() - interval '5 days 1 minute', failed_at = now() - interval '20 hours'", []string{"pending"}, false, "t t failing", true},
+		{"two failures six days apart", "failing_since = now() - interval '6 days', failed_at = now() - interval '6 days'", []string{"failed"}, false, "f t ", false},
 		{"five days, then good", "failing_since = now() - interval '6 days'", []string{"delivered"}, false, "f f ", false},
 		{"gone", "", []string{"failed"}, true, "t t gone", true},
 		{"changed since", "failing_since = now() - interval '6 days', revision = 2", []string{"failed"}, true, "f t ", false},

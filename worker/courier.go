@@ -48,6 +48,7 @@ type courier struct {
 	client *http.Client
 	reads  *store.Committer[store.Errand, *store.Sending]
 	writes *store.Committer[*store.Sent, struct{}]
+	backs  *store.Committer[store.Errand, struct{}]
 	places *places
 	turns  chan struct{} // one for each attempt that is made at once
 	under  sync.WaitGroup
@@ -64,9 +65,29 @@ func newCourier(w *Worker) *courier {
 	c.reads = store.NewCommitter(store.CommitterOptions{MaxBatch: 64, Lanes: 2}, w.opts.DB.Sendings)
 	c.writes = store.NewCommitter(store.CommitterOptions{MaxBatch: 256, Linger: recordLinger, Timeout: sentTime},
 		func(ctx context.Context, sent []*store.Sent) ([]struct{}, error) {
-			return make([]struct{}, len(sent)), w.opts.DB.RecordSent(ctx, w.opts.Ahead(), sent)
+			return make([]struct{}, len(sent)), c.record(ctx, sent)
+		})
+	c.backs = store.NewCommitter(store.CommitterOptions{MaxBatch: 256, Linger: recordLinger},
+		func(ctx context.Context, errands []store.Errand) ([]struct{}, error) {
+			return make([]struct{}, len(errands)), w.opts.DB.PutBackErrands(ctx, errands)
 		})
 	return c
+}
+
+// record writes what came of attempts, and tries again where the database was in
+// the way: what is not on record is sent once more.
+func (c *courier) record(ctx context.Context, sent []*store.Sent) error {
+	for {
+		err := c.w.opts.DB.RecordSent(ctx, c.w.opts.Ahead(), sent)
+		if err == nil || !store.IsUnavailable(err) {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // sendAtOnce attempts what this worker has just caused to be delivered. It does
@@ -256,6 +277,7 @@ func (c *courier) close(ctx context.Context) {
 	case <-done:
 		c.reads.Close()
 		c.writes.Close()
+		c.backs.Close()
 	case <-time.After(sentTime + time.Second): // the database hangs; the tickets are there
 	}
 	c.client.CloseIdleConnections()

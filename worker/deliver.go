@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -15,10 +14,8 @@ import (
 
 // Times of an attempt that a ticket asks for.
 const (
-	// deliverWait is how long it waits for its turn while it keeps a slot.
-	deliverWait = time.Second
 	// deliverTimeout bounds the whole of it.
-	deliverTimeout = webhook.Timeout + deliverWait + 14*time.Second
+	deliverTimeout = webhook.Timeout + 15*time.Second
 	// deliverLongest is when its ticket is taken for lost.
 	deliverLongest = deliverTimeout + 15*time.Second
 	// deliverSlots is how many attempts that tickets ask for run at the same time.
@@ -42,12 +39,13 @@ func (d *deliver) NextRetry(job *river.Job[jobs.DeliverArgs]) time.Time {
 	return time.Now().Add(d.w.opts.Backoff(min(job.Attempt, 10)))
 }
 
-// Work makes one attempt. It returns nil whatever it came to.
+// Work makes one attempt. It returns nil whatever it came to. Where there is no
+// place it keeps no slot: the delivery goes back to those that wait.
 func (d *deliver) Work(ctx context.Context, job *river.Job[jobs.DeliverArgs]) error {
 	e := store.Errand{EndpointID: job.Args.EndpointID, EventID: job.Args.EventID, Ticket: job.ID}
-	err := d.w.courier.attempt(ctx, e, deliverWait)
+	err := d.w.courier.attempt(ctx, e, 0)
 	if errors.Is(err, errNoPlace) {
-		return river.JobSnooze(5*time.Second + rand.N(5*time.Second)) //nolint:gosec // spreads work, keeps no secret
+		_, err = d.w.courier.backs.Do(ctx, e)
 	}
 	return err
 }

@@ -10,7 +10,7 @@ func eventInvariants() []invariant {
 		{"events_numbered", "", "an organization's events are numbered from 1 to as many as are counted, in their order", rowsOf(sqlMisnumberedEvents)},
 		{"deliveries_made", harmLost, "an event has a delivery to each endpoint and webhook_url that asked for it", rowsOf(sqlMissingDeliveries)},
 		{"deliveries_asked", harmDoubled, "a delivery is of an event that its receiver asked for", rowsOf(sqlUnaskedDeliveries)},
-		{"errands_match", harmLeaked, "a pending delivery has its one live ticket, any other none", rowsOf(`
+		{"errands_match", harmLeaked, "a pending delivery has its one live ticket or waits for one, any other has none", rowsOf(`
 			SELECT what FROM (` + errandsDisagree + `) AS e (what)`)},
 		{"webhooks_received", harmLost, "every delivery was made, and its receiver has it", findUndelivered},
 		{"webhooks_signed", "", "every webhook is signed for its receiver, and short enough", findRefusedWebhooks},
@@ -108,5 +108,6 @@ const errandsDisagree = `
 		WHERE kind = '` + store.ErrandKind + `' AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
 		GROUP BY 1, 2
 	) AS t USING (event_id, endpoint_id)
-	WHERE coalesce(live, '{}') <> CASE WHEN state = 'pending' THEN ARRAY[ticket] ELSE '{}' END
+	WHERE coalesce(live, '{}') <> CASE WHEN state = 'pending' AND due_at IS NULL THEN ARRAY[ticket] ELSE '{}' END
+		OR due_at IS NOT NULL AND (state <> 'pending' OR ticket IS NOT NULL)
 	ORDER BY 1`
