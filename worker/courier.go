@@ -61,7 +61,7 @@ type lane struct {
 
 func newCourier(w *Worker) *courier {
 	c := &courier{
-		w: w, client: w.opts.Egress.Client(egress.ClientOptions{Timeout: webhook.Timeout, ConnsPerHost: laneWidth}),
+		w: w, client: w.opts.Egress.Client(egress.ClientOptions{Timeout: webhook.Timeout, IdleConnsPerHost: laneWidth}),
 		turns: make(chan struct{}, atOnceMost), ending: make(chan struct{}), lanes: map[string]*lane{},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
