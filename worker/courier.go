@@ -58,7 +58,7 @@ type courier struct {
 
 func newCourier(w *Worker) *courier {
 	c := &courier{
-		w: w, client: w.opts.Egress.Client(egress.ClientOptions{Timeout: webhook.Timeout, ConnsPerHost: laneWidth}),
+		w: w, client: w.opts.Egress.Client(egress.ClientOptions{Timeout: webhook.Timeout, IdleConnsPerHost: laneWidth}),
 		places: newPlaces(), turns: make(chan struct{}, atOnceMost),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())

@@ -61,12 +61,8 @@ func (p *places) enter(ctx context.Context, s *store.Sending, patience time.Dura
 		return nil, false, err
 	}
 	leave = func() { p.leave(name) }
-	switch {
-	case turn == nil:
+	if turn == nil {
 		return leave, false, nil
-	case patience <= 0:
-		p.giveUp(name, turn)
-		return nil, false, errNoPlace
 	}
 	over := time.NewTimer(patience)
 	defer over.Stop()

@@ -14,6 +14,9 @@ import (
 
 // Times of an attempt that a ticket asks for.
 const (
+	// deliverWait is how long it waits for its turn while it keeps a slot: enough
+	// where attempts are quick.
+	deliverWait = 300 * time.Millisecond
 	// deliverTimeout bounds the whole of it.
 	deliverTimeout = webhook.Timeout + 15*time.Second
 	// deliverLongest is when its ticket is taken for lost.
@@ -40,10 +43,10 @@ func (d *deliver) NextRetry(job *river.Job[jobs.DeliverArgs]) time.Time {
 }
 
 // Work makes one attempt. It returns nil whatever it came to. Where there is no
-// place it keeps no slot: the delivery goes back to those that wait.
+// place it gives up its slot: the delivery goes back to those that wait.
 func (d *deliver) Work(ctx context.Context, job *river.Job[jobs.DeliverArgs]) error {
 	e := store.Errand{EndpointID: job.Args.EndpointID, EventID: job.Args.EventID, Ticket: job.ID}
-	err := d.w.courier.attempt(ctx, e, 0)
+	err := d.w.courier.attempt(ctx, e, deliverWait)
 	if errors.Is(err, errNoPlace) {
 		_, err = d.w.courier.backs.Do(ctx, e)
 	}

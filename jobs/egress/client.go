@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -16,9 +18,10 @@ type ClientOptions struct {
 	// Timeout is of a whole request, from its connection to the last byte of the
 	// answer's body that is read; default 15 s.
 	Timeout time.Duration
-	// ConnsPerHost bounds the connections with one host and port; requests beyond
-	// it wait. Default 16.
-	ConnsPerHost int
+	// IdleConnsPerHost bounds those of IdleConns that are with one host and port;
+	// default 16. The connections in use have no bound: many customers may have
+	// endpoints on one host, and are not to wait for each other.
+	IdleConnsPerHost int
 	// IdleConns bounds the open connections that wait for their next request;
 	// default 256.
 	IdleConns int
@@ -34,8 +37,8 @@ func (o *ClientOptions) setDefaults() {
 	if o.Timeout <= 0 {
 		o.Timeout = 15 * time.Second
 	}
-	if o.ConnsPerHost <= 0 {
-		o.ConnsPerHost = 16
+	if o.IdleConnsPerHost <= 0 {
+		o.IdleConnsPerHost = 16
 	}
 	if o.IdleConns <= 0 {
 		o.IdleConns = 256
@@ -51,8 +54,9 @@ func (o *ClientOptions) setDefaults() {
 //
 // It never follows a redirect: a 3xx answer is returned as it is. It uses no
 // proxy, whatever the environment says, since a proxy would resolve names by
-// itself; it sends and keeps no cookies, and does not decompress. Answers may
-// have 64 KiB of headers; the caller bounds what it reads of a body, and reads it
+// itself; it sends and keeps no cookies, and does not decompress. It switches to
+// no other protocol: an answer of 101 has no body, and its connection is closed.
+// Answers may have 64 KiB of headers, those of 1xx answers before them included; the caller bounds what it reads of a body, and reads it
 // to the end where the connection is to be used again.
 func (p Policy) Client(o ClientOptions) *http.Client {
 	o.setDefaults()
@@ -80,8 +84,7 @@ func (p Policy) transport(o ClientOptions) *http.Transport {
 		// Without pings, a shared connection that died silently would fail every
 		// request on it until the kernel gives it up, a quarter of an hour later.
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: o.Timeout, PingTimeout: 5 * time.Second},
-		MaxConnsPerHost:     o.ConnsPerHost,
-		MaxIdleConnsPerHost: o.ConnsPerHost,
+		MaxIdleConnsPerHost: o.IdleConnsPerHost,
 		MaxIdleConns:        o.IdleConns,
 		IdleConnTimeout:     o.IdleTimeout,
 	}
@@ -98,8 +101,40 @@ func (p Policy) dialer(timeout time.Duration) func(ctx context.Context, network,
 		if err == nil && p.Loopback && namesLoopback(host) {
 			return inward.DialContext(ctx, network, address)
 		}
-		return outward.DialContext(ctx, network, address)
+		conn, err := outward.DialContext(ctx, network, rooted(address))
+		return conn, unrooted(err)
 	}
+}
+
+// rooted returns an address with the final dot on its host, if that is a name:
+// resolvers then look up that very name, and do not try it below the domains
+// that this machine searches first (resolv.conf(5)), such as a cluster's own.
+func rooted(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return address
+	}
+	return net.JoinHostPort(host+".", port)
+}
+
+// unrooted returns the error of a dial with the name as its customer knows it.
+// It changes a copy, since lookups of one name at the same time share an error.
+func unrooted(err error) error {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok {
+		return err
+	}
+	lookup, ok := op.Err.(*net.DNSError) //nolint:errorlint // one deeper could not be replaced
+	if !ok {
+		return err
+	}
+	dial, cause := *op, *lookup
+	cause.Name = strings.TrimSuffix(cause.Name, ".")
+	dial.Err = &cause
+	return &dial
 }
 
 // checkDial refuses addresses and ports that are not permitted, and networks
@@ -133,7 +168,9 @@ type guard struct {
 	transport *http.Transport
 }
 
-// RoundTrip sends a request if its URL is permitted.
+// RoundTrip sends a request if its URL is permitted. It closes the connection of
+// an answer of 101, whose body would be that connection, beyond the reach of every
+// timeout (http.Response.Body).
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	err := error(&Error{Reason: reasonForm})
 	if req.URL.Opaque == "" { // which would hide the host
@@ -145,7 +182,12 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	return g.transport.RoundTrip(req)
+	resp, err := g.transport.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		_ = resp.Body.Close() // nothing was to be read from it
+		resp.Body = http.NoBody
+	}
+	return resp, err
 }
 
 // CloseIdleConnections closes the connections that wait for a request.

@@ -215,31 +215,52 @@ func TestClientKeepsConnections(t *testing.T) {
 	}
 }
 
-func TestClientBoundsConnections(t *testing.T) {
+// However many requests a host keeps waiting, another one to it is sent at once;
+// of the connections they took, as many are kept as were asked for.
+func TestClientWaitsForNoOther(t *testing.T) {
 	t.Parallel()
-	const bound, requests = 3, 12
-	arrived, release := make(chan struct{}, requests), make(chan struct{})
-	server, opened, _ := serve(t, (*httptest.Server).Start, func(http.ResponseWriter, *http.Request) {
-		arrived <- struct{}{}
-		<-release
+	const kept, slow = 3, 40
+	arrived, release := make(chan struct{}, slow), make(chan struct{})
+	server, opened, closed := serve(t, (*httptest.Server).Start, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			arrived <- struct{}{}
+			<-release
+		}
 	})
-	client := egress.Policy{Loopback: true}.Client(egress.ClientOptions{ConnsPerHost: bound})
+	client := egress.Policy{Loopback: true}.Client(egress.ClientOptions{IdleConnsPerHost: kept})
 	defer client.CloseIdleConnections()
 	var group sync.WaitGroup
-	for range requests {
+	defer group.Wait()
+	let := sync.OnceFunc(func() { close(release) })
+	defer let()
+	for range slow {
 		group.Go(func() {
-			if _, err := get(t.Context(), client, server.URL); err != nil {
+			if _, err := get(t.Context(), client, server.URL+"/slow"); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	for range bound {
-		<-arrived
+	for i := range slow {
+		select {
+		case <-arrived:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d of %d slow requests arrived", i, slow)
+		}
 	}
-	close(release)
+	if _, err := get(t.Context(), client, server.URL+"/quick"); err != nil {
+		t.Error(err)
+	}
+	let()
 	group.Wait()
-	if len(opened) != bound {
-		t.Errorf("%d connections, want %d", len(opened), bound)
+	for excess := len(opened) - kept; excess > 0; excess-- {
+		select {
+		case <-closed:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d connections too many stay open", excess)
+		}
+	}
+	if _, err := get(t.Context(), client, server.URL+"/quick"); err != nil || len(opened) != slow+1 {
+		t.Errorf("%v; %d connections, want %d", err, len(opened), slow+1)
 	}
 }
 

@@ -42,3 +42,18 @@ func TestCheckDial(t *testing.T) {
 func outward(network, address string) error { return Policy{}.checkDial(network, address, nil) }
 
 func inward(network, address string) error { return checkLoopbackDial(network, address, nil) }
+
+func TestRooted(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"hooks.example.com:443": "hooks.example.com.:443",
+		"8.8.8.8:443":           "8.8.8.8:443",
+		"[2606:4700::1]:8443":   "[2606:4700::1]:8443",
+		"[fe80::1%eth0]:443":    "[fe80::1%eth0]:443",
+		"no port":               "no port",
+	} {
+		if got := rooted(address); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+}

@@ -76,6 +76,7 @@ type dns struct {
 	net.PacketConn
 	mu      sync.Mutex
 	answers map[string][][]netip.Addr
+	asked   []string // names, each once
 }
 
 func newDNS(t *testing.T, answers map[string][][]netip.Addr) *dns {
@@ -131,6 +132,9 @@ func (d *dns) next(name string, kind uint16) []netip.Addr {
 	const a, aaaa = 1, 28
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !slices.Contains(d.asked, name) {
+		d.asked = append(d.asked, name)
+	}
 	queue := d.answers[name]
 	if len(queue) == 0 {
 		return nil
