@@ -27,6 +27,7 @@ type Sent struct {
 	State      string          `json:"state"`    // DeliveryPending for one that is to be tried again
 	RetryAt    *time.Time      `json:"retry_at"` // then
 	Gone       bool            `json:"gone"`     // the endpoint wants nothing any more
+	Unsent     bool            `json:"unsent"`   // for a fault of the service's, which says nothing about the endpoint
 	Attempt    DeliveryAttempt `json:"attempt"`
 }
 
@@ -64,7 +65,8 @@ var recordHealthSQL = `
 		WITH sent AS (
 			SELECT endpoint_id, bool_or(state = 'delivered') AS good, bool_or(gone) AS gone,
 				min((attempt ->> 'at')::timestamptz) AS at
-			FROM json_to_recordset(@sent) AS s (endpoint_id text, state text, gone boolean, attempt jsonb)
+			FROM json_to_recordset(@sent) AS s (endpoint_id text, state text, gone boolean, unsent boolean, attempt jsonb)
+			WHERE NOT unsent
 			GROUP BY endpoint_id
 		), changed AS MATERIALIZED (
 			SELECT p.id, s.good, s.at,

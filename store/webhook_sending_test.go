@@ -153,17 +153,22 @@ func TestRecordSent_EndpointsHealth(t *testing.T) {
 		set   string // of the endpoint
 		sent  []string
 		gone  bool
+		own   int // how many, from the first, were the service's fault
 		want  string
 		event bool
 	}{
-		{"good", "", []string{"delivered"}, false, "f f ", false},
-		{"first failure", "", []string{"pending"}, false, "f t ", false},
-		{"one success is enough", "failing_since = now()", []string{"pending", "delivered"}, false, "f f ", false},
-		{"still failing", "failing_since = now() - interval '4 days 23 hours'", []string{"failed"}, false, "f t ", false},
-		{"five days", "failing_since = now() - interval '5 days 1 minute'", []string{"pending"}, false, "t t failing", true},
-		{"five days, then good", "failing_since = now() - interval '6 days'", []string{"delivered"}, false, "f f ", false},
-		{"gone", "", []string{"failed"}, true, "t t gone", true},
-		{"disabled before", "disabled_at = now(), disabled_reason = 'asked'", []string{"failed"}, true, "t f asked", false},
+		{"good", "", []string{"delivered"}, false, 0, "f f ", false},
+		{"first failure", "", []string{"pending"}, false, 0, "f t ", false},
+		{"one success is enough", "failing_since = now()", []string{"pending", "delivered"}, false, 0, "f f ", false},
+		{"still failing", "failing_since = now() - interval '4 days 23 hours'", []string{"failed"}, false, 0, "f t ", false},
+		{"five days", "failing_since = now() - interval '5 days 1 minute'", []string{"pending"}, false, 0, "t t failing", true},
+		{"five days, then good", "failing_since = now() - interval '6 days'", []string{"delivered"}, false, 0, "f f ", false},
+		{"gone", "", []string{"failed"}, true, 0, "t t gone", true},
+		{"disabled before", "disabled_at = now(), disabled_reason = 'asked'", []string{"failed"}, true, 0, "t f asked", false},
+		{"not sent", "", []string{"pending", "failed"}, false, 2, "f f ", false},
+		{"not sent for five days", "failing_since = now() - interval '6 days'", []string{"pending"}, false, 1, "f t ", false},
+		{"not sent, and failed", "", []string{"pending", "pending"}, false, 1, "f t ", false},
+		{"not sent, and good", "failing_since = now()", []string{"pending", "delivered"}, false, 1, "f f ", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -178,7 +183,7 @@ func TestRecordSent_EndpointsHealth(t *testing.T) {
 			var list []*store.Sent
 			for i, state := range c.sent {
 				s := sent(errands[i], state)
-				s.Gone = c.gone
+				s.Gone, s.Unsent = c.gone, i < c.own
 				list = append(list, s)
 			}
 			if err := b.RecordSent(t.Context(), time.Now(), list); err != nil {
