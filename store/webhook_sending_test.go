@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -202,5 +203,46 @@ func TestRecordSent_EndpointsHealth(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// What is sent to a webhook_url is signed with the secrets of the mode in which the
+// generation was asked, to an endpoint with the endpoint's.
+func TestSendings_SecretsOfTheMode(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	live, test := b.scope(), b.scope()
+	test.Test = true
+	endpoint := b.made(t, live, nil).ID
+	want := map[string]string{endpoint + " false": "sealed one1"}
+	for name, scope := range map[string]store.Scope{"live": live, "test": test} {
+		rows, err := b.EnsureProjectSecret(t.Context(), scope, sealed(name))
+		if err != nil || len(rows) != 1 {
+			t.Fatal(rows, err)
+		}
+		want[fmt.Sprint(store.EndpointRequest, " ", scope.Test)] = "sealed " + name
+		url := "https://example.com/" + name
+		b.queued(t, func(g *store.NewGeneration) {
+			g.Test, g.WebhookURL, g.WebhookEvents = scope.Test, &url, []string{"generation.*"}
+		})
+	}
+	rows, err := b.Pool().Query(t.Context(), `SELECT endpoint_id, event_id, ticket FROM webhook_delivery`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	errands, err := pgx.CollectRows(rows, pgx.RowToStructByName[store.Errand])
+	if err != nil {
+		t.Fatal(err)
+	}
+	sendings, err := b.Sendings(t.Context(), errands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, s := range sendings {
+		got[fmt.Sprint(s.EndpointID, " ", s.Event.Test)] = string(bytes.Join(s.Secrets, []byte(", ")))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
