@@ -53,10 +53,10 @@ type rotateDefaultSecretInput struct {
 }
 
 // webhookSecret is what signs the deliveries to the webhook_url of a project's
-// generations.
+// generations, in the mode of the key that asks.
 type webhookSecret struct {
 	Object  string              `json:"object" enum:"webhook_secret"`
-	Key     string              `json:"key" doc:"The present secret" example:"whsec_..."`
+	Key     string              `json:"key" doc:"The present secret. Test keys see that of the project's test mode, live keys that of its live mode." example:"whsec_..."`
 	Secrets []webhookSecretPart `json:"secrets" nullable:"false" doc:"All that sign, the newest first"`
 }
 
@@ -69,11 +69,11 @@ func (s *server) getDefaultSecret(ctx context.Context, _ *struct{}) (*webhookSec
 	scope := scopeOf(ctx)
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	secrets, err := s.db.EnsureProjectSecret(ctx, scope.OrgID, scope.ProjectID, s.seal(scope.OrgID, scope.ProjectID, webhook.NewSecret()))
+	secrets, err := s.db.EnsureProjectSecret(ctx, scope, s.seal(scope.OrgID, scope.SecretOwner(), webhook.NewSecret()))
 	if err != nil {
 		return nil, err
 	}
-	key, err := s.opts.Keyring.Open(secrets[0].Sealed, scope.OrgID, scope.ProjectID)
+	key, err := s.opts.Keyring.Open(secrets[0].Sealed, scope.OrgID, scope.SecretOwner())
 	if errors.Is(err, webhook.ErrSecretChanged) {
 		return nil, refuse("webhook_secret_unreadable", "")
 	}
@@ -88,7 +88,7 @@ func (s *server) rotateDefaultSecret(ctx context.Context, in *rotateDefaultSecre
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	key := webhook.NewSecret()
-	secrets, err := s.db.RotateProjectSecret(ctx, scope.OrgID, scope.ProjectID, in.Body.overlap(), s.seal(scope.OrgID, scope.ProjectID, key))
+	secrets, err := s.db.RotateProjectSecret(ctx, scope, in.Body.overlap(), s.seal(scope.OrgID, scope.SecretOwner(), key))
 	if err != nil {
 		return nil, err
 	}

@@ -186,12 +186,42 @@ func TestDefaultWebhookSecret(t *testing.T) {
 	}
 }
 
+// A test key, which front ends and build machines hold, neither sees nor replaces
+// what signs for live keys.
+func TestDefaultWebhookSecret_OfEachMode(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	ask := func(key, method, what string) string {
+		t.Helper()
+		a := b.do(key, method, "/v1/webhooks/default/"+what, "")
+		secret, _ := a.json["key"].(string)
+		if a.status != 200 || secret == "" {
+			t.Fatalf("status %d, %s", a.status, a.body)
+		}
+		return secret
+	}
+	live, test := ask(b.live, "GET", "secret"), ask(b.test, "GET", "secret")
+	if live == test {
+		t.Fatal("both modes have the same")
+	}
+	rotated := ask(b.test, "POST", "rotate")
+	got := []string{ask(b.live, "GET", "secret"), ask(b.test, "GET", "secret")}
+	if diff := cmp.Diff([]string{live, rotated}, got); diff != "" {
+		t.Errorf("after a rotation by a test key (-want +got):\n%s", diff)
+	}
+	body := []byte(`{}`)
+	ofLive, ofTest := b.sign(b.project.ID, body), b.sign(b.project.ID+".test", body)
+	if !verifies(t, live, body, ofLive) || verifies(t, live, body, ofTest) || !verifies(t, test, body, ofTest) || verifies(t, test, body, ofLive) {
+		t.Error("the secrets that are shown are not those that are kept for the modes")
+	}
+}
+
 // A secret that was sealed with a key that is gone says so, and how to go on.
 func TestDefaultWebhookSecret_Unreadable(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
 	foreign := webhook.NewKeyring("an operator's secret that is not used any more", "database secret")
-	_, err := b.db.EnsureProjectSecret(t.Context(), b.project.OrgID, b.project.ID, store.SealedSecret{
+	_, err := b.db.EnsureProjectSecret(t.Context(), store.Scope{OrgID: b.project.OrgID, ProjectID: b.project.ID}, store.SealedSecret{
 		Sealed: foreign.Seal(webhook.NewSecret(), b.project.OrgID, b.project.ID), Last4: "abc=",
 	})
 	b.must(err)

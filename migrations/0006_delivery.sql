@@ -49,7 +49,7 @@ CREATE INDEX webhook_endpoint_org ON webhook_endpoint (org_id) WHERE project_id 
 
 -- What deliveries are signed with: all that have not expired.
 CREATE TABLE webhook_secret (
-    owner      text COLLATE "C" NOT NULL, -- an endpoint, or a project for webhook_url
+    owner      text COLLATE "C" NOT NULL, -- an endpoint, or a project and mode for webhook_url
     n          int NOT NULL,              -- 1 is the owner's first
     org_id     text COLLATE "C" NOT NULL,
     sealed     bytea NOT NULL,            -- encrypted

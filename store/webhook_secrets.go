@@ -21,8 +21,8 @@ type SealedSecret struct {
 	Last4  string // of the secret itself
 }
 
-// A WebhookSecret signs the deliveries of its owner: an endpoint, or a project for
-// the webhook_url of its generations.
+// A WebhookSecret signs the deliveries of its owner: an endpoint, or for the
+// webhook_url of generations that of Scope.SecretOwner.
 type WebhookSecret struct {
 	Owner     string
 	N         int // the owner's later ones have higher numbers
@@ -35,7 +35,7 @@ type WebhookSecret struct {
 const stillSigns = `(expires_at IS NULL OR expires_at > now())`
 
 // WebhookSecrets returns what signs the deliveries of some of an organization's
-// endpoints and projects: the newest first, owner by owner.
+// secret owners: the newest first, owner by owner.
 func (db *DB) WebhookSecrets(ctx context.Context, orgID string, owners ...string) ([]*WebhookSecret, error) {
 	secrets, err := many[WebhookSecret](ctx, db, `
 		SELECT `+columns[WebhookSecret]("")+` FROM webhook_secret
@@ -48,27 +48,28 @@ func (db *DB) WebhookSecrets(ctx context.Context, orgID string, owners ...string
 	return secrets, nil
 }
 
-// EnsureProjectSecret returns a project's secrets as WebhookSecrets does. One that
-// has none gets the secret given; of several given at the same time one is kept,
-// and everyone is told that one.
-func (db *DB) EnsureProjectSecret(ctx context.Context, orgID, projectID string, first SealedSecret) ([]*WebhookSecret, error) {
-	secrets, err := db.WebhookSecrets(ctx, orgID, projectID)
+// EnsureProjectSecret returns the secrets of a scope's SecretOwner as WebhookSecrets
+// does. One that has none gets the secret given; of several given at the same time
+// one is kept, and everyone is told that one.
+func (db *DB) EnsureProjectSecret(ctx context.Context, scope Scope, first SealedSecret) ([]*WebhookSecret, error) {
+	owner := scope.SecretOwner()
+	secrets, err := db.WebhookSecrets(ctx, scope.OrgID, owner)
 	if err != nil || len(secrets) > 0 {
 		return secrets, err
 	}
-	args := pgx.NamedArgs{"org_id": orgID, "project_id": projectID, "sealed": first.Sealed, "last4": first.Last4}
+	args := scope.args(pgx.NamedArgs{"owner": owner, "sealed": first.Sealed, "last4": first.Last4})
 	var batch pgx.Batch
 	batch.Queue(lockProjectSQL, args)
 	batch.Queue(`
 		INSERT INTO webhook_secret (owner, n, org_id, sealed, last4)
-		SELECT id, 1, org_id, @sealed, @last4 FROM project
-		WHERE id = @project_id AND org_id = @org_id AND NOT EXISTS (SELECT FROM webhook_secret WHERE owner = @project_id)`, args)
+		SELECT @owner, 1, org_id, @sealed, @last4 FROM project
+		WHERE id = @project_id AND org_id = @org_id AND NOT EXISTS (SELECT FROM webhook_secret WHERE owner = @owner)`, args)
 	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
-		return nil, fmt.Errorf("make webhook secret of %s: %w", projectID, err)
+		return nil, fmt.Errorf("make webhook secret of %s: %w", owner, err)
 	}
-	secrets, err = db.WebhookSecrets(ctx, orgID, projectID)
+	secrets, err = db.WebhookSecrets(ctx, scope.OrgID, owner)
 	if err == nil && len(secrets) == 0 {
-		err = fmt.Errorf("project %s: %w", projectID, ErrNotFound)
+		err = fmt.Errorf("project %s: %w", scope.ProjectID, ErrNotFound)
 	}
 	return secrets, err
 }
@@ -82,11 +83,10 @@ func (db *DB) RotateWebhookSecret(ctx context.Context, scope Scope, endpointID s
 		scope.args(pgx.NamedArgs{"owner": endpointID}), overlap, next)
 }
 
-// RotateProjectSecret does with a project's secret what RotateWebhookSecret does
-// with an endpoint's.
-func (db *DB) RotateProjectSecret(ctx context.Context, orgID, projectID string, overlap time.Duration, next SealedSecret) ([]*WebhookSecret, error) {
-	return db.rotate(ctx, lockProjectSQL,
-		pgx.NamedArgs{"org_id": orgID, "project_id": projectID, "owner": projectID}, overlap, next)
+// RotateProjectSecret does with the secret of a scope's SecretOwner what
+// RotateWebhookSecret does with an endpoint's.
+func (db *DB) RotateProjectSecret(ctx context.Context, scope Scope, overlap time.Duration, next SealedSecret) ([]*WebhookSecret, error) {
+	return db.rotate(ctx, lockProjectSQL, scope.args(pgx.NamedArgs{"owner": scope.SecretOwner()}), overlap, next)
 }
 
 // rotate runs lock, a query that finds and locks the owner, and replaces its

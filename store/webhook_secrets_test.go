@@ -114,7 +114,7 @@ func TestEnsureProjectSecret_OneOfTwo(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	ensure := func(db *store.DB, name string) error {
-		rows, err := db.EnsureProjectSecret(t.Context(), b.project.OrgID, b.project.ID, sealed(name))
+		rows, err := db.EnsureProjectSecret(t.Context(), b.scope(), sealed(name))
 		if diff := cmp.Diff([]string{"one1"}, last4s(rows)); err == nil && diff != "" {
 			err = fmt.Errorf("%s: %s", name, diff)
 		}
@@ -141,14 +141,14 @@ func TestEnsureProjectSecret_AfterRotation(t *testing.T) {
 	b := setup(t)
 	rotate := func(name string) []string {
 		t.Helper()
-		rows, err := b.RotateProjectSecret(t.Context(), b.project.OrgID, b.project.ID, 0, sealed(name))
+		rows, err := b.RotateProjectSecret(t.Context(), b.scope(), 0, sealed(name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return last4s(rows)
 	}
 	ensure := func(ctx context.Context, org string) ([]string, error) {
-		rows, err := b.EnsureProjectSecret(ctx, org, b.project.ID, sealed("none"))
+		rows, err := b.EnsureProjectSecret(ctx, store.Scope{OrgID: org, ProjectID: b.project.ID}, sealed("none"))
 		return last4s(rows), err
 	}
 	// A rotation is the first use, too.
@@ -163,7 +163,28 @@ func TestEnsureProjectSecret_AfterRotation(t *testing.T) {
 	if got, err = ensure(t.Context(), "org_other"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("another organization gets %v, %v", got, err)
 	}
-	if _, err := b.RotateProjectSecret(t.Context(), "org_other", b.project.ID, 0, sealed("mine")); !errors.Is(err, store.ErrNotFound) {
+	if _, err := b.RotateProjectSecret(t.Context(), store.Scope{OrgID: "org_other", ProjectID: b.project.ID}, 0, sealed("mine")); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("another organization rotates it: %v", err)
+	}
+}
+
+// Each mode makes and rotates its own.
+func TestProjectSecrets_OfEachMode(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	live, test := b.scope(), b.scope()
+	test.Test = true
+	for name, scope := range map[string]store.Scope{"live": live, "test": test} {
+		rows, err := b.EnsureProjectSecret(t.Context(), scope, sealed(name))
+		if diff := cmp.Diff([]string{name}, last4s(rows)); diff != "" || err != nil {
+			t.Error(err, diff)
+		}
+	}
+	if _, err := b.RotateProjectSecret(t.Context(), test, 0, sealed("two2")); err != nil {
+		t.Fatal(err)
+	}
+	got := [][]string{b.secrets(t, live.SecretOwner()), b.secrets(t, test.SecretOwner())}
+	if diff := cmp.Diff([][]string{{"live"}, {"two2"}}, got); diff != "" {
+		t.Error(diff)
 	}
 }

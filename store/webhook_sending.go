@@ -30,15 +30,18 @@ type Sending struct {
 	Told       int // attempts to tell its webhook_url so far
 }
 
-// SecretOwner is whose secrets sign the delivery: the endpoint's own, or for a
-// webhook_url the project's.
-func (s *Sending) SecretOwner() string { return secretOwner(s.EndpointID, s.ProjectID) }
+// Scope is that of the key which caused the event.
+func (s *Sending) Scope() Scope {
+	return Scope{OrgID: s.OrgID, ProjectID: s.ProjectID, Test: s.Event.Test}
+}
 
-func secretOwner(endpointID, projectID string) string {
-	if endpointID == EndpointRequest {
-		return projectID
+// SecretOwner is whose secrets sign the delivery: the endpoint's own, or for a
+// webhook_url those of the project and mode.
+func (s *Sending) SecretOwner() string {
+	if s.EndpointID == EndpointRequest {
+		return s.Scope().SecretOwner()
 	}
-	return endpointID
+	return s.EndpointID
 }
 
 // sendingRow is what one row tells of a Sending.
@@ -77,12 +80,12 @@ const sendingsSQL = `
 const sendingSecretsSQL = `
 		SELECT owner, sealed FROM webhook_secret
 		WHERE owner IN (
-				SELECT CASE t.endpoint_id WHEN '` + EndpointRequest + `' THEN d.project_id ELSE t.endpoint_id END
+				SELECT CASE t.endpoint_id WHEN '` + EndpointRequest + `' THEN d.project_id || CASE WHEN e.test THEN '` + ofTestKeys + `' ELSE '' END ELSE t.endpoint_id END
 				FROM unnest(@endpoints::text[], @events::text[]) AS t (endpoint_id, event_id), LATERAL (
 					SELECT project_id FROM webhook_delivery AS w
 					WHERE w.endpoint_id = t.endpoint_id AND w.event_id = t.event_id
 					OFFSET 0
-				) AS d
+				) AS d, LATERAL (SELECT test FROM event WHERE id = t.event_id OFFSET 0) AS e
 			)
 			AND (expires_at IS NULL OR expires_at > now())
 		ORDER BY owner, n DESC`

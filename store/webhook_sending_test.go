@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -154,19 +155,24 @@ func TestRecordSent_EndpointsHealth(t *testing.T) {
 		set   string // of the endpoint
 		sent  []string
 		gone  bool
+		own   int // how many, from the first, were the service's fault
 		want  string
 		event bool
 	}{
-		{"good", "", []string{"delivered"}, false, "f f ", false},
-		{"first failure", "", []string{"pending"}, false, "f t ", false},
-		{"one success is enough", "failing_since = now()", []string{"pending", "delivered"}, false, "f f ", false},
-		{"still failing", "failing_since = now() - interval '4 days 23 hours', failed_at = now()", []string{"failed"}, false, "f t ", false},
-		{"five days", "failing_since = now() - interval '5 days 1 minute', failed_at = now() - interval '20 hours'", []string{"pending"}, false, "t t failing", true},
-		{"two failures six days apart", "failing_since = now() - interval '6 days', failed_at = now() - interval '6 days'", []string{"failed"}, false, "f t ", false},
-		{"five days, then good", "failing_since = now() - interval '6 days'", []string{"delivered"}, false, "f f ", false},
-		{"gone", "", []string{"failed"}, true, "t t gone", true},
-		{"changed since", "failing_since = now() - interval '6 days', revision = 2", []string{"failed"}, true, "f t ", false},
-		{"disabled before", "disabled_at = now(), disabled_reason = 'asked'", []string{"failed"}, true, "t f asked", false},
+		{"good", "", []string{"delivered"}, false, 0, "f f ", false},
+		{"first failure", "", []string{"pending"}, false, 0, "f t ", false},
+		{"one success is enough", "failing_since = now()", []string{"pending", "delivered"}, false, 0, "f f ", false},
+		{"still failing", "failing_since = now() - interval '4 days 23 hours', failed_at = now()", []string{"failed"}, false, 0, "f t ", false},
+		{"five days", "failing_since = now() - interval '5 days 1 minute', failed_at = now() - interval '20 hours'", []string{"pending"}, false, 0, "t t failing", true},
+		{"two failures six days apart", "failing_since = now() - interval '6 days', failed_at = now() - interval '6 days'", []string{"failed"}, false, 0, "f t ", false},
+		{"five days, then good", "failing_since = now() - interval '6 days'", []string{"delivered"}, false, 0, "f f ", false},
+		{"gone", "", []string{"failed"}, true, 0, "t t gone", true},
+		{"changed since", "failing_since = now() - interval '6 days', revision = 2", []string{"failed"}, true, 0, "f t ", false},
+		{"disabled before", "disabled_at = now(), disabled_reason = 'asked'", []string{"failed"}, true, 0, "t f asked", false},
+		{"not sent", "", []string{"pending", "failed"}, false, 2, "f f ", false},
+		{"not sent for five days", "failing_since = now() - interval '6 days'", []string{"pending"}, false, 1, "f t ", false},
+		{"not sent, and failed", "", []string{"pending", "pending"}, false, 1, "f t ", false},
+		{"not sent, and good", "failing_since = now()", []string{"pending", "delivered"}, false, 1, "f f ", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -181,7 +187,7 @@ func TestRecordSent_EndpointsHealth(t *testing.T) {
 			var list []*store.Sent
 			for i, state := range c.sent {
 				s := sent(errands[i], state)
-				s.Gone = c.gone
+				s.Gone, s.Unsent = c.gone, i < c.own
 				list = append(list, s)
 			}
 			if err := b.RecordSent(t.Context(), 0, list); err != nil {
@@ -200,5 +206,46 @@ func TestRecordSent_EndpointsHealth(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// What is sent to a webhook_url is signed with the secrets of the mode in which the
+// generation was asked, to an endpoint with the endpoint's.
+func TestSendings_SecretsOfTheMode(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	live, test := b.scope(), b.scope()
+	test.Test = true
+	endpoint := b.made(t, live, nil).ID
+	want := map[string]string{endpoint + " false": "sealed one1"}
+	for name, scope := range map[string]store.Scope{"live": live, "test": test} {
+		rows, err := b.EnsureProjectSecret(t.Context(), scope, sealed(name))
+		if err != nil || len(rows) != 1 {
+			t.Fatal(rows, err)
+		}
+		want[fmt.Sprint(store.EndpointRequest, " ", scope.Test)] = "sealed " + name
+		url := "https://example.com/" + name
+		b.queued(t, func(g *store.NewGeneration) {
+			g.Test, g.WebhookURL, g.WebhookEvents = scope.Test, &url, []string{"generation.*"}
+		})
+	}
+	rows, err := b.Pool().Query(t.Context(), `SELECT endpoint_id, event_id, ticket FROM webhook_delivery`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	errands, err := pgx.CollectRows(rows, pgx.RowToStructByName[store.Errand])
+	if err != nil {
+		t.Fatal(err)
+	}
+	sendings, err := b.Sendings(t.Context(), errands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, s := range sendings {
+		got[fmt.Sprint(s.EndpointID, " ", s.Event.Test)] = string(bytes.Join(s.Secrets, []byte(", ")))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -175,7 +175,7 @@ func (c *courier) send(ctx context.Context, s *store.Sending) (*store.Sent, erro
 		return nil, err
 	}
 	began, now := time.Now(), c.w.webhookTime()
-	answer, excerpt, verdict := webhook.Answer{}, "", webhook.Verdict{Outcome: webhook.Failed}
+	answer, excerpt, unsent, verdict := webhook.Answer{}, "", false, webhook.Verdict{Outcome: webhook.Failed}
 	body, header, err := c.w.letter(s, secrets, now)
 	if err == nil {
 		answer, excerpt = c.post(ctx, s.URL, header, body)
@@ -186,12 +186,12 @@ func (c *courier) send(ctx context.Context, s *store.Sending) (*store.Sent, erro
 	} else {
 		// It goes by the schedule, so that a rotation or a mended program helps.
 		c.w.opts.Logger.Error("webhook could not be prepared", "event", s.EventID, "endpoint", s.EndpointID, "error", err)
-		verdict.Reason = unpreparedReason(err)
+		verdict.Reason, unsent = unpreparedReason(err), true
 	}
 	took := time.Since(began)
 	sent := &store.Sent{
 		EndpointID: s.EndpointID, EventID: s.EventID, Ticket: s.Ticket, Revision: s.Revision,
-		State: store.DeliveryFailed, Gone: verdict.Outcome == webhook.Gone, Unsent: isOurs(answer.Err),
+		State: store.DeliveryFailed, Gone: verdict.Outcome == webhook.Gone, Unsent: unsent || isOurs(answer.Err),
 		Attempt: store.DeliveryAttempt{At: now.UTC(), MS: took.Milliseconds(), Status: answer.Status, Error: verdict.Reason, Response: excerpt},
 	}
 	switch wait, again := verdict.Retry(s.Tries+1, nil); {

@@ -224,18 +224,3 @@ func TestDeliver_ToAForbiddenAddress(t *testing.T) {
 		t.Error(reason)
 	}
 }
-
-// A secret that can not be read is the customer's to rotate, and no reason to try
-// in a circle.
-func TestDeliver_WithAnUnreadableSecret(t *testing.T) {
-	t.Parallel()
-	b := setup(t, nil)
-	r := b.receive(t, nil, "generation.queued")
-	b.exec(t, `UPDATE webhook_secret SET sealed = $1`, webhook.NewKeyring("", "another database's secret, of 32 characters").Seal(r.secret, b.project.OrgID, r.endpoint))
-	b.submit(t, jobs.GenerationRequest{Prompt: "a banana"})
-	b.untilText(t, "pending 1 0", deliveryState, r.endpoint)
-	reason := b.text(t, `SELECT log -> 0 ->> 'error' FROM webhook_delivery`)
-	if diff := cmp.Diff("the service can not read the signing secret any more: rotate it", reason); diff != "" {
-		t.Error(diff)
-	}
-}

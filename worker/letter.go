@@ -33,14 +33,39 @@ func (w *Worker) letter(s *store.Sending, sealed [][]byte, at time.Time) ([]byte
 	if err != nil {
 		return nil, nil, err
 	}
-	secrets := make([]string, len(sealed))
-	for i, box := range sealed {
-		if secrets[i], err = w.opts.Keyring.Open(box, s.OrgID, s.SecretOwner()); err != nil {
-			return nil, nil, fmt.Errorf("secret of %s: %w", s.SecretOwner(), err)
-		}
+	secrets, err := w.openSecrets(s, sealed)
+	if err != nil {
+		return nil, nil, err
 	}
 	header, err := w.opts.Keyring.Sign(s.EventID, at, body, secrets)
 	return body, header, err
+}
+
+// openSecrets returns the secrets that can be read. Those sealed with a key that is
+// gone do not sign: after a change of NANOBANANA_SECRET they stay valid beside the
+// one that replaced them, until their overlap ends. If there is no other the error
+// is webhook.ErrSecretChanged.
+func (w *Worker) openSecrets(s *store.Sending, sealed [][]byte) (secrets []string, err error) {
+	var unreadable error
+	for _, box := range sealed {
+		secret, err := w.opts.Keyring.Open(box, s.OrgID, s.SecretOwner())
+		switch {
+		case err == nil:
+			secrets = append(secrets, secret)
+		case errors.Is(err, webhook.ErrSecretChanged):
+			unreadable = fmt.Errorf("secret of %s: %w", s.SecretOwner(), err)
+		default:
+			return nil, fmt.Errorf("secret of %s: %w", s.SecretOwner(), err)
+		}
+	}
+	if unreadable != nil && len(secrets) == 0 {
+		return nil, unreadable
+	}
+	if unreadable != nil {
+		w.opts.Logger.Warn("webhook signed without the secrets that can not be read", "event", s.EventID, "endpoint", s.EndpointID,
+			"unreadable", len(sealed)-len(secrets), "error", unreadable)
+	}
+	return secrets, nil
 }
 
 // unpreparedReason tells the customer why nothing was sent.
@@ -52,15 +77,16 @@ func unpreparedReason(err error) string {
 }
 
 // ensureSecrets returns what signs a delivery, sealed, newest first. A project that
-// never looked at its default secret gets one now: what is signed with it can be
-// checked later.
+// never looked at its mode's default secret gets one now: what is signed with it can
+// be checked later. One that can not be read is not replaced, since the customer's
+// receiver would refuse what another signs.
 func (w *Worker) ensureSecrets(ctx context.Context, s *store.Sending) ([][]byte, error) {
 	if len(s.Secrets) > 0 || s.EndpointID != store.EndpointRequest {
 		return s.Secrets, nil
 	}
 	secret := webhook.NewSecret()
-	made, err := w.opts.DB.EnsureProjectSecret(ctx, s.OrgID, s.ProjectID, store.SealedSecret{
-		Sealed: w.opts.Keyring.Seal(secret, s.OrgID, s.ProjectID), Last4: secret[len(secret)-4:],
+	made, err := w.opts.DB.EnsureProjectSecret(ctx, s.Scope(), store.SealedSecret{
+		Sealed: w.opts.Keyring.Seal(secret, s.OrgID, s.SecretOwner()), Last4: secret[len(secret)-4:],
 	})
 	if err != nil {
 		return nil, err

@@ -127,13 +127,13 @@ type WebhookSecret struct {
 	Secrets []SecretState `json:"secrets"` // all that sign, the newest first
 }
 
-// DefaultWebhookSecret returns the project's secret.
+// DefaultWebhookSecret returns the secret of the project and of the key's mode.
 func (c *Client) DefaultWebhookSecret(ctx context.Context) (*WebhookSecret, error) {
 	return c.secret(ctx, request{method: http.MethodGet, path: "/v1/webhooks/default/secret"})
 }
 
-// RotateDefaultWebhookSecret gives the project a new secret, with an overlap as
-// that of RotateWebhookEndpoint.
+// RotateDefaultWebhookSecret gives the project a new secret for the key's mode, with
+// an overlap as that of RotateWebhookEndpoint.
 func (c *Client) RotateDefaultWebhookSecret(ctx context.Context, overlap time.Duration) (*WebhookSecret, error) {
 	return c.secret(ctx, request{method: http.MethodPost, path: "/v1/webhooks/default/rotate", body: overlapBody(overlap)})
 }

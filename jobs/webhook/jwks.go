@@ -8,7 +8,7 @@ import (
 
 // A JWKS is a set of public keys (RFC 7517) that v1a signatures verify with.
 type JWKS struct {
-	Keys []JWK `json:"keys"`
+	Keys []JWK `json:"keys" nullable:"false"`
 }
 
 // A JWK is an Ed25519 public key (RFC 8037, section 2).
