@@ -56,6 +56,8 @@ func TestListEvents_Pages(t *testing.T) {
 		"AfterAll":        {"after=5", nil, false, nil},
 		"AfterTheFuture":  {"after=" + strconv.FormatInt(math.MaxInt64, 10), nil, false, nil},
 		"Before":          {"limit=2&before=" + ids[4], ids[2:4], true, "3"},
+		"BeforeTheFuture": {"limit=1&before=2147483648", ids[4:], true, "5"},
+		"BeforeTheEnd":    {"limit=1&before=9223372036854775807", ids[4:], true, "5"},
 		"BeforeAtStart":   {"limit=2&before=3", ids[:2], false, nil},
 		"Descending":      {"order=desc&limit=2", []string{ids[4], ids[3]}, true, "4"},
 		"DescendingAfter": {"order=desc&after=2", []string{ids[0]}, false, nil},

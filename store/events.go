@@ -111,7 +111,7 @@ func (db *DB) Events(ctx context.Context, projectID string, f EventFilter) ([]*E
 	page, err := many[Event](ctx, db, `
 		SELECT `+columns[Event]("")+` FROM event
 		WHERE project_id = @project_id AND test = @test
-			AND sequence > @low AND (@high = 0 OR sequence < @high)
+			AND sequence > @low AND (@high::bigint = 0 OR sequence < @high)
 			AND (cardinality(@types::text[]) = 0 OR type = ANY(@types))
 		ORDER BY sequence `+order+`
 		LIMIT @limit`,
