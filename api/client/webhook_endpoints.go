@@ -65,7 +65,7 @@ func (c *Client) CreateWebhookEndpoint(ctx context.Context, r *WebhookEndpointRe
 }
 
 // WebhookEndpoints lists the endpoints of the key's project and mode, newest
-// first. A project has 50 at most.
+// first. There are 50 at most.
 func (c *Client) WebhookEndpoints(ctx context.Context) ([]*WebhookEndpoint, error) {
 	var list struct {
 		Data []*WebhookEndpoint `json:"data"`
