@@ -75,4 +75,6 @@ CREATE TABLE webhook_delivery (
     log             jsonb,       -- the latest attempts
     PRIMARY KEY (endpoint_id, event_id)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+-- What a project's webhook_urls are told; the key finds that of all projects.
+CREATE INDEX webhook_delivery_request ON webhook_delivery (project_id, event_id) WHERE endpoint_id = 'request';
 CREATE INDEX webhook_delivery_age ON webhook_delivery USING brin (created_at) WITH (pages_per_range = 16);

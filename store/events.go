@@ -86,6 +86,11 @@ func eventOf(generationID, step string) string {
 	return `'` + prefixEvent + `' || substr(` + generationID + `, 5, 25) || ` + step
 }
 
+// generationOf is the SQL for the id of the generation that an event is of.
+func generationOf(eventID string) string {
+	return `'` + prefixGeneration + `' || substr(` + eventID + `, 5, 25) || '0'`
+}
+
 // An EventFilter selects events of one project. Zero fields select everything.
 type EventFilter struct {
 	Test       bool     // those of test keys, or those of live keys
