@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// EndpointRequest stands for the WebhookURL of a generation where the id of a
-// webhook endpoint is asked.
+// EndpointRequest stands for the WebhookURLs of all generations where Deliveries,
+// Delivery, Redeliver and Replay ask the id of a webhook endpoint.
 const EndpointRequest = "request"
 
 // A Delivery is an event on its way to a webhook endpoint.
