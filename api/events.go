@@ -27,7 +27,7 @@ func (event) Schema(r huma.Registry) *huma.Schema {
 type listEventsInput struct {
 	Type   string `query:"type" doc:"A type of event, or generation.* for a group" example:"generation.succeeded"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20"`
-	After  string `query:"after" doc:"The id or the sequence number of the event to start behind, in the order asked; in ascending order 0 is the beginning. A number is good for ever, an id for the 30 days that events are kept."`
+	After  string `query:"after" doc:"The id or the sequence number of the event to start behind, in the order asked; 0 is the start. A number is good for ever, an id for the 30 days that events are kept."`
 	Before string `query:"before" doc:"The id or the sequence number of the event to end before, in the order asked"`
 	Order  string `query:"order" enum:"asc,desc" default:"asc" doc:"By sequence"`
 }
@@ -115,7 +115,7 @@ func (s *server) eventFilter(ctx context.Context, caller *auth.Caller, in *listE
 	if in.After != "" && in.Before != "" {
 		return f, refuse("invalid_cursor", "after and before exclude each other; send one of the two.")
 	}
-	if in.After == "0" && !f.Descending {
+	if in.After == "0" {
 		return f, nil
 	}
 	if f.After, err = s.eventCursor(ctx, caller, "after", in.After); err != nil {
@@ -134,7 +134,7 @@ func (s *server) eventCursor(ctx context.Context, caller *auth.Caller, param, cu
 		return n, nil
 	}
 	if !store.ValidEventID(cursor) {
-		return 0, refuse("invalid_cursor", "%s is neither the id of an event nor a sequence number such as 17; use next_cursor of an earlier page, or an event's sequence.", param)
+		return 0, refuse("invalid_cursor", "%s is neither the id of an event nor a sequence number from 1 on, such as 17; use next_cursor of an earlier page or an event's sequence, or leave it out.", param)
 	}
 	e, err := s.findEvent(ctx, caller, cursor)
 	if errors.Is(err, store.ErrNotFound) {

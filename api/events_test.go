@@ -53,9 +53,12 @@ func TestListEvents_Pages(t *testing.T) {
 		"AfterNumber":     {"limit=2&after=2", ids[2:4], true, "4"},
 		"AfterID":         {"limit=2&after=" + ids[1], ids[2:4], true, "4"},
 		"AfterZero":       {"limit=1&after=0", ids[:1], true, "1"},
+		"AfterZeroDesc":   {"limit=1&after=0&order=desc", ids[4:], true, "5"},
 		"AfterAll":        {"after=5", nil, false, nil},
 		"AfterTheFuture":  {"after=" + strconv.FormatInt(math.MaxInt64, 10), nil, false, nil},
 		"Before":          {"limit=2&before=" + ids[4], ids[2:4], true, "3"},
+		"BeforeTheFuture": {"limit=1&before=2147483648", ids[4:], true, "5"},
+		"BeforeTheEnd":    {"limit=1&before=9223372036854775807", ids[4:], true, "5"},
 		"BeforeAtStart":   {"limit=2&before=3", ids[:2], false, nil},
 		"Descending":      {"order=desc&limit=2", []string{ids[4], ids[3]}, true, "4"},
 		"DescendingAfter": {"order=desc&after=2", []string{ids[0]}, false, nil},
@@ -90,12 +93,11 @@ func TestListEvents_Refuses(t *testing.T) {
 		code   string
 		says   string
 	}{
-		"NoCursor":       {"after=x", 400, "invalid_cursor", "nor a sequence number such as 17"},
+		"NoCursor":       {"after=x", 400, "invalid_cursor", "nor a sequence number from 1 on, such as 17"},
 		"Negative":       {"after=-1", 400, "invalid_cursor", "sequence number"},
 		"Signed":         {"after=%2B1", 400, "invalid_cursor", "sequence number"},
 		"TooLarge":       {"after=9223372036854775808", 400, "invalid_cursor", "sequence number"},
-		"BeforeZero":     {"before=0", 400, "invalid_cursor", "before is neither"},
-		"AfterZeroDesc":  {"after=0&order=desc", 400, "invalid_cursor", "after is neither"},
+		"BeforeZero":     {"before=0", 400, "invalid_cursor", "a sequence number from 1 on, such as 17"},
 		"Gone":           {"before=" + store.NewEventID(), 400, "invalid_cursor", "send a sequence number such as 17"},
 		"Both":           {"after=1&before=" + live, 400, "invalid_cursor", "exclude each other"},
 		"Type":           {"type=generation.dreamt", 422, "validation_failed", `"generation.dreamt" is not an event`},

@@ -120,6 +120,7 @@ const mustBe = " must be "
 // humaMessages says what Huma means. It is never written to.
 var humaMessages = []struct{ prefix, code, says string }{
 	{validation.MsgUnexpectedProperty, "unknown_parameter", " is not a parameter of this request"},
+	{validation.MsgExpectedRFC3339DateTime, "invalid_type", " must be a time as in 2026-01-31T12:00:00Z"},
 	{validation.MsgExpectedString, "invalid_type", " must be a string"},
 	{validation.MsgExpectedInteger, "invalid_type", " must be a whole number"},
 	{"invalid integer", "invalid_type", " must be a whole number"},

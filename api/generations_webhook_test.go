@@ -16,8 +16,8 @@ func TestCreateGeneration_Webhook(t *testing.T) {
 	for body, want := range map[string]map[string]any{
 		`{"prompt":"x"}`: {"url": nil, "events": []any{}, "deliveries": 0.0},
 		`{"prompt":"x","webhook_url":"https://example.com/a?b=1"}`: {"url": "https://example.com/a?b=1", "events": ends, "deliveries": 0.0},
-		`{"prompt":"x","webhook_url":"https://example.com:8443","webhook_events":["generation.*","test.ping","generation.*"]}`: {
-			"url": "https://example.com:8443", "events": []any{"generation.*", "test.ping"}, "deliveries": 0.0,
+		`{"prompt":"x","webhook_url":"https://example.com:8443","webhook_events":["generation.*","generation.queued","generation.*"]}`: {
+			"url": "https://example.com:8443", "events": []any{"generation.*", "generation.queued"}, "deliveries": 0.0,
 		},
 	} {
 		a := b.do(b.live, "POST", "/v1/generations", body)
@@ -38,13 +38,14 @@ func TestCreateGeneration_WebhookRefused(t *testing.T) {
 		code   string
 		faults []string
 	}{
-		`{"prompt":"x","webhook_url":"http://example.com"}`:                   {"webhook_url_forbidden", []string{"webhook_url webhook_url_forbidden"}},
-		`{"prompt":"x","webhook_url":"https://169.254.169.254/"}`:             {"webhook_url_forbidden", []string{"webhook_url webhook_url_forbidden"}},
-		`{"prompt":"x","webhook_url":"https://localhost/"}`:                   {"webhook_url_forbidden", []string{"webhook_url webhook_url_forbidden"}},
-		`{"prompt":"x","webhook_url":"x\u0000"}`:                              {"webhook_url_forbidden", []string{"webhook_url webhook_url_forbidden"}},
-		`{"prompt":"","webhook_url":"http://example.com"}`:                    {"validation_failed", []string{"prompt required", "webhook_url webhook_url_forbidden"}},
-		`{"prompt":"x","webhook_events":["*"]}`:                               {"validation_failed", []string{"webhook_events conflict"}},
-		`{"prompt":"x","webhook_url":"https://a.com","webhook_events":["x"]}`: {"validation_failed", []string{"webhook_events unsupported_value"}},
+		`{"prompt":"x","webhook_url":"https://a.com","webhook_events":["test.*"]}`: {"validation_failed", []string{"webhook_events unsupported_value"}},
+		`{"prompt":"x","webhook_url":"http://example.com"}`:                        {"webhook_url_forbidden", []string{"webhook_url webhook_url_forbidden"}},
+		`{"prompt":"x","webhook_url":"https://169.254.169.254/"}`:                  {"webhook_url_forbidden", []string{"webhook_url webhook_url_forbidden"}},
+		`{"prompt":"x","webhook_url":"https://localhost/"}`:                        {"webhook_url_forbidden", []string{"webhook_url webhook_url_forbidden"}},
+		`{"prompt":"x","webhook_url":"x\u0000"}`:                                   {"webhook_url_forbidden", []string{"webhook_url webhook_url_forbidden"}},
+		`{"prompt":"","webhook_url":"http://example.com"}`:                         {"validation_failed", []string{"prompt required", "webhook_url webhook_url_forbidden"}},
+		`{"prompt":"x","webhook_events":["*"]}`:                                    {"validation_failed", []string{"webhook_events conflict"}},
+		`{"prompt":"x","webhook_url":"https://a.com","webhook_events":["x"]}`:      {"validation_failed", []string{"webhook_events unsupported_value"}},
 	} {
 		a := b.do(b.live, "POST", "/v1/generations", body)
 		if diff := cmp.Diff(c.faults, a.faults()); diff != "" || a.status != 422 || a.code() != c.code {

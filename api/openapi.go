@@ -130,6 +130,9 @@ func describeStreams(doc *huma.OpenAPI) {
 	}
 	describeProblems(doc, stream, 429)
 	doc.AddOperation(stream)
+	head := *stream
+	head.Method, head.OperationID, head.Summary = http.MethodHead, "headGenerationEvents", "See whether there is a stream, and its headers"
+	doc.AddOperation(&head)
 }
 
 func jsonResponse(doc *huma.OpenAPI, description string, t reflect.Type) *huma.Response {
@@ -163,8 +166,11 @@ func finishDocument(doc *huma.OpenAPI) {
 			if op.RequestBody != nil {
 				statuses = append(statuses, 408, 409, 413, 415)
 			}
-			if op.OperationID == "testWebhookEndpoint" {
+			switch op.OperationID {
+			case "testWebhookEndpoint", "redeliver", "getDefaultWebhookSecret":
 				statuses = append(statuses, 409)
+			case "createWebhookEndpoint", "listGenerations":
+				statuses = append(statuses, 404)
 			}
 			if op.OperationID == "createGeneration" || op.OperationID == "generate" {
 				op.Responses["200"] = &huma.Response{
@@ -174,12 +180,6 @@ func finishDocument(doc *huma.OpenAPI) {
 			}
 			if op.OperationID == "getGeneration" {
 				op.Responses["304"] = &huma.Response{Description: "Nothing has changed"}
-			}
-			if op.OperationID == "redeliver" {
-				statuses = append(statuses, 409)
-			}
-			if op.OperationID == "listGenerations" {
-				statuses = append(statuses, 404)
 			}
 			describeProblems(doc, op, statuses...)
 		}
@@ -199,4 +199,6 @@ func finishDocument(doc *huma.OpenAPI) {
 			AnyOf:       []*huma.Schema{{Ref: property.Ref}, {Type: "null"}},
 		}
 	}
+	describeEvents(doc)
+	describeWebhooks(doc)
 }

@@ -73,7 +73,7 @@ func checkReceiver(id string) error {
 }
 
 type listDeliveriesInput struct {
-	ID        string `path:"id" example:"whep_06f0r3k8cg7q1v2m4n6p8s9tb0"`
+	ID        string `path:"id" doc:"request is every webhook_url of the project's generations" example:"whep_06f0r3k8cg7q1v2m4n6p8s9tb0"`
 	Status    string `query:"status" enum:"pending,delivered,failed,held"`
 	EventType string `query:"event_type" doc:"A type of event, or generation.* for a group"`
 	Limit     int    `query:"limit" minimum:"1" maximum:"100" default:"20"`
@@ -190,7 +190,7 @@ type replayBody struct {
 }
 
 type replayInput struct {
-	ID   string `path:"id" example:"whep_06f0r3k8cg7q1v2m4n6p8s9tb0"`
+	ID   string `path:"id" doc:"request is every webhook_url of the project's generations" example:"whep_06f0r3k8cg7q1v2m4n6p8s9tb0"`
 	Body replayBody
 }
 
@@ -236,7 +236,7 @@ func (s *server) replay(ctx context.Context, in *replayInput) (*replayOutput, er
 		return nil, err
 	}
 	if in.Body.After != "" && !store.ValidEventID(in.Body.After) {
-		return nil, refuse("invalid_cursor", "after is not next_cursor of an earlier answer.")
+		return nil, refuse("invalid_cursor", "after is not next_cursor of an earlier answer; send that, or leave after out to begin at the start of the range.")
 	}
 	r := store.ReplayRange{
 		Since: in.Body.Since, Until: in.Body.Until, States: in.Body.Status,

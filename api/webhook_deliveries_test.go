@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,6 +189,65 @@ func TestReplay(t *testing.T) {
 		want := map[string]any{"object": "replay", "queued": c.queued, "has_more": false, "next_cursor": nil}
 		if diff := cmp.Diff(want, a.json); diff != "" || a.status != 202 {
 			t.Errorf("%s: %d (-want +got):\n%s", c.body, a.status, diff)
+		}
+	}
+}
+
+// What webhook_urls are told is listed and replayed as what endpoints are.
+func TestDeliveries_ToRequests(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	b.endpoint(false)
+	const body = `{"prompt":"x","webhook_url":"https://example.com/","webhook_events":["*"]}`
+	first, second := eventID(b.submit(b.live, body), "4"), eventID(b.submit(b.live, body), "4")
+	b.submit(b.live, `{"prompt":"x"}`)
+	test := eventID(b.submit(b.test, body), "4")
+	foreign := eventID(b.submit(b.other, body), "4")
+	b.exec(`UPDATE webhook_delivery SET state = 'failed' WHERE event_id <> $1`, second)
+	const path = "/v1/webhook_endpoints/request/"
+	for query, want := range map[string][]string{
+		"": {second, first}, "?limit=1": {second}, "?after=" + second: {first}, "?status=failed": {first},
+		"?event_type=generation.failed": nil, "?before=" + first: {second},
+	} {
+		a := b.do(b.live, "GET", path+"deliveries"+query, "")
+		if diff := cmp.Diff(want, idsOf(a)); diff != "" || a.status != 200 {
+			t.Errorf("%s: %d (-want +got):\n%s", query, a.status, diff)
+		}
+	}
+	for key, want := range map[string]string{b.test: test, b.other: foreign} {
+		a := b.do(key, "GET", path+"deliveries", "")
+		if diff := cmp.Diff([]string{want}, idsOf(a)); diff != "" {
+			t.Errorf("another scope: %d (-want +got):\n%s", a.status, diff)
+		}
+	}
+	for _, queued := range []float64{1, 0} {
+		a := b.do(b.live, "POST", path+"replay", "{}")
+		want := map[string]any{"object": "replay", "queued": queued, "has_more": false, "next_cursor": nil}
+		if diff := cmp.Diff(want, a.json); diff != "" || a.status != 202 {
+			t.Errorf("replay: %d (-want +got):\n%s", a.status, diff)
+		}
+	}
+	if a := b.do(b.live, "GET", path+"deliveries/"+first, ""); a.json["status"] != "pending" || a.json["endpoint_id"] != "request" {
+		t.Errorf("after the replay: %d %s", a.status, a.body)
+	}
+	if a := b.do(b.test, "GET", path+"deliveries/"+test, ""); a.json["status"] != "failed" {
+		t.Errorf("a test key's after a live key's replay: %d %s", a.status, a.body)
+	}
+}
+
+// Who sends what is no cursor learns what is one.
+func TestReplay_RefusesWithAWayOut(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	path := "/v1/webhook_endpoints/" + b.endpoint(false) + "/replay"
+	for body, says := range map[string]string{
+		`{"after":"17"}`:        "leave after out",
+		`{"since":"yesterday"}`: "2026-01-31T12:00:00Z",
+		`{"since":"2026-01-31T12:00:00Z","until":"2026-02-31T12:00:00Z"}`: "until must be a time as in 2026-01-31T12:00:00Z",
+	} {
+		a := b.do(b.live, "POST", path, body)
+		if detail, _ := a.json["detail"].(string); !strings.Contains(detail, says) {
+			t.Errorf("%s: %d %s", body, a.status, a.body)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func TestWebhookDocument(t *testing.T) {
 		fmt.Sprintf("within %.0f seconds", webhook.Timeout.Seconds()),
 		`"api_version":"` + webhook.APIVersion + `"`,
 		"smaller than 20,000 bytes", // webhook.MaxBody
-		fmt.Sprintf("A project may have %d.", store.MaxWebhookEndpoints),
+		fmt.Sprintf("A project may have %d that were made with live keys, and %[1]d that", store.MaxWebhookEndpoints),
 		"Five can be valid at a time", // store.MaxWebhookSecrets
 		fmt.Sprintf("Listed for %.0f days", store.EventRetention.Hours()/24),
 	}

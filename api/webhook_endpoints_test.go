@@ -304,6 +304,7 @@ func TestCreateWebhookEndpoint_Limit(t *testing.T) {
 		t.Errorf("one too many: status %d, %s", a.status, a.body)
 	}
 	b.newEndpoint(b.other, endpointBody)
+	b.newEndpoint(b.test, endpointBody)
 	b.do(b.live, "DELETE", path, "")
 	b.newEndpoint(b.live, endpointBody)
 }

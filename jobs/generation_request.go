@@ -179,9 +179,9 @@ func (r *GenerationRequest) resolveWebhook(out *resolved, permitted egress.Polic
 	if r.WebhookURL == "" {
 		faults.add("webhook_events", "conflict", "webhook_events needs webhook_url, which is to be told of them")
 	}
-	events, err := webhook.CheckFilter(r.WebhookEvents)
+	events, err := webhook.CheckGenerationFilter(r.WebhookEvents)
 	if err != nil {
-		faults.add("webhook_events", "unsupported_value", "webhook_events: "+err.Error(), webhook.Filters()...)
+		faults.add("webhook_events", "unsupported_value", "webhook_events: "+err.Error(), webhook.GenerationFilters()...)
 		return
 	}
 	out.webhookEvents = events

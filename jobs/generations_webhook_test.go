@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,7 +23,9 @@ func TestGenerationRequest_WebhookFaults(t *testing.T) {
 	}{
 		"none":            {at(""), nil},
 		"good":            {at("https://example.com/hook?a=b"), nil},
-		"good events":     {at("https://example.com", "generation.*", "test.ping"), nil},
+		"good events":     {at("https://example.com", "generation.*", "generation.queued", "*"), nil},
+		"never sent":      {at("https://example.com", "test.ping"), []string{"webhook_events unsupported_value"}},
+		"one never sent":  {at("https://example.com", "generation.*", "webhook_endpoint.*"), []string{"webhook_events unsupported_value"}},
 		"http":            {at("http://example.com"), []string{"webhook_url webhook_url_forbidden"}},
 		"private":         {at("https://10.0.0.1/"), []string{"webhook_url webhook_url_forbidden"}},
 		"odd port":        {at("https://example.com:22/"), []string{"webhook_url webhook_url_forbidden"}},
@@ -40,6 +43,24 @@ func TestGenerationRequest_WebhookFaults(t *testing.T) {
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+// Who asks for an event that a webhook_url is never told of learns which ones it is.
+func TestGenerationRequest_WebhookEventsAllowed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	allowed := []string{
+		"*", "generation.*", "generation.canceled", "generation.expired", "generation.failed", "generation.progress",
+		"generation.queued", "generation.started", "generation.succeeded",
+	}
+	want := []jobs.Fault{{
+		Param: "webhook_events", Code: "unsupported_value", Allowed: allowed,
+		Message: `webhook_events: "test.ping" is not an event of a generation; use any of ` + strings.Join(allowed, ", "),
+	}}
+	got := b.queue.Faults(&jobs.GenerationRequest{Prompt: "x", WebhookURL: "https://example.com", WebhookEvents: []string{"test.ping"}})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

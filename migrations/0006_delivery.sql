@@ -82,3 +82,5 @@ CREATE TABLE webhook_delivery (
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 CREATE INDEX webhook_delivery_due ON webhook_delivery (endpoint_id, project_id, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX webhook_delivery_age ON webhook_delivery (created_at);
+-- What a project's webhook_urls are told; the key finds that of all projects.
+CREATE INDEX webhook_delivery_request ON webhook_delivery (project_id, event_id) WHERE endpoint_id = 'request';

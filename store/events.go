@@ -86,6 +86,11 @@ func eventOf(generationID, step string) string {
 	return `'` + prefixEvent + `' || substr(` + generationID + `, 5, 25) || ` + step
 }
 
+// generationOf is the SQL for the id of the generation that an event is of.
+func generationOf(eventID string) string {
+	return `'` + prefixGeneration + `' || substr(` + eventID + `, 5, 25) || '0'`
+}
+
 // An EventFilter selects events of one project. Zero fields select everything.
 type EventFilter struct {
 	Test       bool     // those of test keys, or those of live keys
@@ -111,7 +116,7 @@ func (db *DB) Events(ctx context.Context, projectID string, f EventFilter) ([]*E
 	page, err := many[Event](ctx, db, `
 		SELECT `+columns[Event]("")+` FROM event
 		WHERE project_id = @project_id AND test = @test
-			AND sequence > @low AND (@high = 0 OR sequence < @high)
+			AND sequence > @low AND (@high::bigint = 0 OR sequence < @high)
 			AND (cardinality(@types::text[]) = 0 OR type = ANY(@types))
 		ORDER BY sequence `+order+`
 		LIMIT @limit`,

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -131,6 +132,10 @@ func TestEvents_Pages(t *testing.T) {
 		{"newest first", store.EventFilter{Descending: true, Limit: 2}, []int64{5, 4}},
 		{"newest first, after", store.EventFilter{Descending: true, After: 4, Limit: 2}, []int64{3, 2}},
 		{"newest first, before", store.EventFilter{Descending: true, Before: 2, Limit: 2}, []int64{4, 3}},
+		{"before the future", store.EventFilter{Before: 1 << 31, Limit: 2}, []int64{4, 5}},
+		{"before the end", store.EventFilter{Before: math.MaxInt64, Limit: 1}, []int64{5}},
+		{"after the end", store.EventFilter{After: math.MaxInt64, Limit: 1}, nil},
+		{"newest first, after the future", store.EventFilter{Descending: true, After: 1 << 31, Limit: 2}, []int64{5, 4}},
 		{"test", store.EventFilter{Test: true, Limit: 9}, []int64{6}},
 		{"type", store.EventFilter{Types: []string{store.EventGenerationFailed}, Limit: 9}, nil},
 	} {

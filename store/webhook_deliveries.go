@@ -91,9 +91,28 @@ var endpointSQL = `
 			FROM generation
 			WHERE @endpoint_id = '` + EndpointRequest + `' AND id = @generation_id AND project_id = @project_id AND test = @test`
 
+// deliveriesTo is the SQL that selects the deliveries "d" of events "e" to an
+// endpoint of a scope; with EndpointRequest, to all its webhook_urls. That one is
+// spelt out for the index webhook_delivery_request to serve it.
+func deliveriesTo(endpointID string) string {
+	if endpointID == EndpointRequest {
+		return `d.endpoint_id = '` + EndpointRequest + `' AND d.org_id = @org_id AND d.project_id = @project_id AND e.test = @test`
+	}
+	return `d.endpoint_id = @endpoint_id AND d.project_id = @project_id AND EXISTS (` + endpointSQL + `)`
+}
+
+// receiverSQL finds what deliveriesTo selects for, as endpointSQL. A scope always
+// has its webhook_urls, though there may be none.
+func receiverSQL(endpointID string) string {
+	if endpointID == EndpointRequest {
+		return `SELECT false AS deleted, false AS disabled`
+	}
+	return endpointSQL
+}
+
 var knownColumns = columns[Delivery]("d") + ", e.type AS event_type"
 
-// A DeliveryFilter selects deliveries of one endpoint. Zero fields select
+// A DeliveryFilter selects deliveries to one endpoint. Zero fields select
 // everything.
 type DeliveryFilter struct {
 	State  string
@@ -105,8 +124,8 @@ type DeliveryFilter struct {
 
 // Deliveries returns the page of deliveries to an endpoint of a scope that a filter
 // selects, those of the newest events first, in the order of their ids. With Before,
-// the page is the one that ends there. It returns ErrNotFound if there is no such
-// endpoint.
+// the page is the one that ends there. EndpointRequest lists what all webhook_urls of
+// the scope are told. It returns ErrNotFound if there is no such endpoint.
 func (db *DB) Deliveries(ctx context.Context, scope Scope, endpointID string, f DeliveryFilter) ([]*KnownDelivery, error) {
 	args := deliveryArgs(scope, endpointID, "")
 	args["state"], args["types"], args["limit"] = f.State, append([]string{}, f.Types...), f.Limit
@@ -119,11 +138,11 @@ func (db *DB) Deliveries(ctx context.Context, scope Scope, endpointID string, f 
 	var known bool
 	var page []*KnownDelivery
 	var batch pgx.Batch // one round trip
-	batch.Queue(`SELECT EXISTS (`+endpointSQL+`)`, args).QueryRow(func(row pgx.Row) error { return row.Scan(&known) })
+	batch.Queue(`SELECT EXISTS (`+receiverSQL(endpointID)+`)`, args).QueryRow(func(row pgx.Row) error { return row.Scan(&known) })
 	batch.Queue(`
 		SELECT `+knownColumns+`
 		FROM webhook_delivery AS d JOIN event AS e ON e.id = d.event_id
-		WHERE d.endpoint_id = @endpoint_id AND d.project_id = @project_id AND EXISTS (`+endpointSQL+`)
+		WHERE `+deliveriesTo(endpointID)+`
 			AND (@edge = '' OR d.event_id `+compare+` @edge)
 			AND (@state = '' OR d.state = @state)
 			AND (cardinality(@types::text[]) = 0 OR e.type = ANY(@types))
@@ -168,7 +187,7 @@ func (db *DB) RequestDeliveries(ctx context.Context, projectID string, generatio
 		events = append(events, eventIDs(id)...)
 	}
 	rows, err := db.q.Query(ctx, `
-		SELECT '`+prefixGeneration+`' || substr(event_id, 5, 25) || '0', sum(attempts)::int
+		SELECT `+generationOf("event_id")+`, sum(attempts)::int
 		FROM webhook_delivery
 		WHERE endpoint_id = '`+EndpointRequest+`' AND event_id = ANY(@events) AND project_id = @project_id
 		GROUP BY 1`,

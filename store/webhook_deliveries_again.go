@@ -108,10 +108,23 @@ type Replay struct {
 	More   bool   // there are more behind it
 }
 
+// receives is the SQL for whether the delivery "d" can be sent to an endpoint; with
+// EndpointRequest, to the webhook_url of its generation.
+func receives(endpointID string) string {
+	if endpointID == EndpointRequest {
+		return `EXISTS (
+					SELECT FROM generation AS g
+					WHERE g.id = ` + generationOf("d.event_id") + ` AND g.webhook_url IS NOT NULL)`
+	}
+	return `EXISTS (SELECT FROM (` + endpointSQL + `) AS w WHERE NOT deleted AND NOT disabled)`
+}
+
 // Replay queues up to MaxReplay of an endpoint's deliveries once more, in the order
 // of their events' ids, each from the start of the schedule. They wait until the
-// watch lets them through, a few at a time. It returns ErrNotFound without such an
-// endpoint, and ErrEndpointDisabled or ErrEndpointDeleted where nothing can be sent.
+// watch lets them through, a few at a time. EndpointRequest stands for all
+// webhook_urls of the scope that have not been deleted. It returns ErrNotFound
+// without such an endpoint, and ErrEndpointDisabled or ErrEndpointDeleted where
+// nothing can be sent.
 func (db *DB) Replay(ctx context.Context, scope Scope, endpointID string, r ReplayRange) (*Replay, error) {
 	args := pgx.NamedArgs(withDeliveries(deliveryArgs(scope, endpointID, "")))
 	args["since"], args["until"], args["after"], args["max"] = r.Since, r.Until, r.After, MaxReplay
@@ -119,7 +132,7 @@ func (db *DB) Replay(ctx context.Context, scope Scope, endpointID string, r Repl
 	var standing []*endpointStanding
 	var replay *Replay
 	var batch pgx.Batch
-	batch.Queue(`SELECT deleted, disabled FROM (`+endpointSQL+`) AS w`, args).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(`SELECT deleted, disabled FROM (`+receiverSQL(endpointID)+`) AS w`, args).Query(func(rows pgx.Rows) (err error) {
 		standing, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[endpointStanding])
 		return err
 	})
@@ -127,14 +140,12 @@ func (db *DB) Replay(ctx context.Context, scope Scope, endpointID string, r Repl
 	batch.Queue(`
 		WITH locked AS MATERIALIZED (
 			SELECT d.event_id, d.ticket
-			FROM webhook_delivery AS d
-			WHERE d.endpoint_id = @endpoint_id AND d.project_id = @project_id AND d.event_id > @after
+			FROM webhook_delivery AS d JOIN event AS e ON e.id = d.event_id
+			WHERE `+deliveriesTo(endpointID)+` AND `+receives(endpointID)+` AND d.event_id > @after
 				AND d.state <> 'pending' AND d.state = ANY(@states)
 				AND (@since::timestamptz IS NULL OR d.created_at >= @since)
 				AND (@until::timestamptz IS NULL OR d.created_at < @until)
-				AND EXISTS (SELECT FROM (`+endpointSQL+`) AS w WHERE NOT deleted AND NOT disabled)
-				AND EXISTS (SELECT FROM event AS e WHERE e.id = d.event_id
-					AND (cardinality(@types::text[]) = 0 OR e.type = ANY(@types)))
+				AND (cardinality(@types::text[]) = 0 OR e.type = ANY(@types))
 			ORDER BY d.event_id
 			LIMIT @max + 1
 			FOR UPDATE OF d

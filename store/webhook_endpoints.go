@@ -9,12 +9,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// MaxWebhookEndpoints is how many endpoints a project may have.
+// MaxWebhookEndpoints is how many endpoints a project may have in each mode.
 const MaxWebhookEndpoints = 16
 
 // Why an endpoint can not do what is asked of it.
 var (
-	ErrTooManyEndpoints = errors.New("the project has as many webhook endpoints as it may have")
+	ErrTooManyEndpoints = errors.New("the project has as many webhook endpoints of the mode as it may have")
 	ErrEndpointDisabled = errors.New("the webhook endpoint is disabled")
 	ErrEndpointDeleted  = errors.New("the webhook endpoint is deleted")
 )
@@ -52,7 +52,7 @@ func NewWebhookEndpointID() string { return NewID(prefixEndpoint) }
 
 // CreateWebhookEndpoint records an endpoint from its ID, URL, Events, Description,
 // APIVersion and DisabledAt, which with a time stands for one that its owner wants
-// disabled, and its first secret. It fails with ErrTooManyEndpoints if the project
+// disabled, and its first secret. It fails with ErrTooManyEndpoints if the scope
 // has MaxWebhookEndpoints.
 func (db *DB) CreateWebhookEndpoint(ctx context.Context, scope Scope, e WebhookEndpoint, secret SealedSecret) (*WebhookEndpoint, error) {
 	args := scope.args(pgx.NamedArgs{
@@ -70,7 +70,7 @@ func (db *DB) CreateWebhookEndpoint(ctx context.Context, scope Scope, e WebhookE
 				CASE WHEN NOT @enabled THEN now() END, CASE WHEN NOT @enabled THEN 'asked' END
 			WHERE @most > (
 				SELECT count(*) FROM webhook_endpoint
-				WHERE org_id = @org_id AND project_id = @project_id AND deleted_at IS NULL)
+				WHERE `+inScope+`)
 			RETURNING `+columns[WebhookEndpoint]("")+`
 		), signed AS (
 			INSERT INTO webhook_secret (owner, n, org_id, sealed, last4)

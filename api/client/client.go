@@ -11,7 +11,8 @@
 // Every call retries what is worth retrying: answers 408, 429 and 5xx, and
 // connections that fail. It waits as long as the service asks it to. A
 // submission carries an idempotency key, so that a retry never makes a second
-// generation.
+// generation. Calls that would do something twice, as rotating a secret, are
+// repeated only if the first try certainly did nothing, and say so.
 package client
 
 import (

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -33,6 +34,7 @@ type request struct {
 	idempotencyKey string // sent unless empty
 	wait           time.Duration
 	retries        int
+	once           bool // done twice it would do more: a lost answer is not asked for again
 }
 
 // call sends a request and decodes the answer into out, unless that is nil.
@@ -57,7 +59,11 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 		if r.idempotencyKey != "" {
 			req.Header.Set("Idempotency-Key", r.idempotencyKey)
 		}
-		return c.roundTrip(req, out)
+		err = c.roundTrip(req, out)
+		if r.once && err != nil && !neverServed(err) {
+			return lastError{err}
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", r.method, r.path, err)
@@ -139,12 +145,32 @@ func (c *Client) retry(ctx context.Context, retries int, attempt func() error) e
 	}
 }
 
+// A lastError is one after which a request must not be sent again.
+type lastError struct{ error }
+
+// Unwrap returns what went wrong.
+func (e lastError) Unwrap() error { return e.error }
+
+// neverServed reports whether a request that failed has certainly done nothing: no
+// connection was made, or the service would not look at it yet. A 503 may hide a
+// commit.
+func neverServed(err error) bool {
+	var answer *Error
+	if errors.As(err, &answer) {
+		return answer.Status == http.StatusTooManyRequests
+	}
+	var dial *net.OpError
+	return errors.As(err, &dial) && dial.Op == "dial"
+}
+
 // retryDelay returns how long to wait after the failure number n, from 0, and
 // whether there is any point. Delays vary, so that clients that failed together
 // do not return together, and are never shorter than the service asks.
 func retryDelay(err error, n int) (time.Duration, bool) {
 	var answer *Error
 	switch {
+	case errors.As(err, new(lastError)):
+		return 0, false
 	case errors.As(err, &answer):
 		if !answer.worthRetry() || answer.RetryAfter > maxRetryAfter {
 			return 0, false

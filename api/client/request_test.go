@@ -90,6 +90,62 @@ func TestRetry_Ends(t *testing.T) {
 	}
 }
 
+// What would make a second secret or event is sent again only if nothing was done.
+func TestRetry_NotAfterALostAnswer(t *testing.T) {
+	t.Parallel()
+	for call, do := range map[string]func(context.Context, *client.Client) error{
+		"Rotate": func(ctx context.Context, c *client.Client) error {
+			_, err := c.RotateWebhookEndpoint(ctx, "whep_1", 0)
+			return err
+		},
+		"RotateDefault": func(ctx context.Context, c *client.Client) error {
+			_, err := c.RotateDefaultWebhookSecret(ctx, 0)
+			return err
+		},
+		"Test": func(ctx context.Context, c *client.Client) error {
+			_, err := c.TestWebhookEndpoint(ctx, "whep_1")
+			return err
+		},
+		"Redeliver": func(ctx context.Context, c *client.Client) error {
+			_, err := c.Redeliver(ctx, "whep_1", "evt_1")
+			return err
+		},
+		"Replay": func(ctx context.Context, c *client.Client) error {
+			_, err := c.Replay(ctx, "whep_1", nil)
+			return err
+		},
+	} {
+		for name, c := range map[string]struct {
+			first    http.HandlerFunc
+			requests int
+		}{
+			"NoAnswer":    {hangUp, 1},
+			"PartOfOne":   {answer(200, `{`, "Content-Length", "100"), 1},
+			"Hidden":      {problem(503, "service_unavailable", "X-Should-Retry", "true"), 1},
+			"Broken":      {problem(500, "internal_error"), 1},
+			"NotLookedAt": {problem(429, "rate_limited"), 2},
+		} {
+			t.Run(call+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				b := setup(t, c.first, answer(200, `{}`))
+				err := do(t.Context(), b.Client)
+				if n := len(b.requests()); n != c.requests || (err == nil) != (n > 1) {
+					t.Errorf("%d requests, want %d; %v", n, c.requests, err)
+				}
+				if name == "NoAnswer" && !errors.Is(err, client.ErrUnreachable) {
+					t.Errorf("err = %v, want ErrUnreachable", err)
+				}
+			})
+		}
+	}
+	srv := httptest.NewServer(http.NotFoundHandler())
+	srv.Close()
+	b := &bundle{url: srv.URL}
+	if _, err := b.client(t, client.Options{}).TestWebhookEndpoint(t.Context(), "whep_1"); !errors.Is(err, client.ErrUnreachable) || len(b.delays) != 3 {
+		t.Errorf("no connection: %d retries, %v", len(b.delays), err)
+	}
+}
+
 func TestRetry_DateIsComparedWithTheServicesClock(t *testing.T) {
 	t.Parallel()
 	b := setup(t, problem(503, "maintenance",

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// EndpointRequest stands for the WebhookURL of a generation where the id of a
-// webhook endpoint is asked.
+// EndpointRequest stands for the WebhookURLs of all generations where Deliveries,
+// Delivery, Redeliver and Replay ask the id of a webhook endpoint.
 const EndpointRequest = "request"
 
 // A Delivery is an event on its way to a webhook endpoint.
@@ -72,18 +72,20 @@ func (c *Client) Deliveries(ctx context.Context, endpointID string, o *DeliveryO
 // Delivery returns the delivery of an event to a webhook endpoint with its latest
 // attempts.
 func (c *Client) Delivery(ctx context.Context, endpointID, eventID string) (*Delivery, error) {
-	return c.delivery(ctx, http.MethodGet, deliveryPath(endpointID, eventID))
+	return c.delivery(ctx, request{method: http.MethodGet, path: deliveryPath(endpointID, eventID)})
 }
 
 // Redeliver sends an event to a webhook endpoint once more, whatever came of it
-// before, and returns the delivery as it is then.
+// before, and returns the delivery as it is then. It is not repeated if the answer
+// is lost: the event would be sent twice.
 func (c *Client) Redeliver(ctx context.Context, endpointID, eventID string) (*Delivery, error) {
-	return c.delivery(ctx, http.MethodPost, deliveryPath(endpointID, eventID)+"/redeliver")
+	return c.delivery(ctx, request{method: http.MethodPost, path: deliveryPath(endpointID, eventID) + "/redeliver", once: true})
 }
 
-func (c *Client) delivery(ctx context.Context, method, path string) (*Delivery, error) {
+func (c *Client) delivery(ctx context.Context, r request) (*Delivery, error) {
+	r.retries = c.retries
 	d := new(Delivery)
-	if err := c.call(ctx, request{method: method, path: path, retries: c.retries}, d); err != nil {
+	if err := c.call(ctx, r, d); err != nil {
 		return nil, err
 	}
 	return d, nil
@@ -99,7 +101,8 @@ type ReplayOptions struct {
 }
 
 // Replay sends a range of events to a webhook endpoint once more, a few at a time,
-// and returns how many are on their way. o may be nil.
+// and returns how many are on their way, with an error too. It takes 1,000 at a
+// time, and repeats no request whose answer is lost. o may be nil.
 func (c *Client) Replay(ctx context.Context, endpointID string, o *ReplayOptions) (int, error) {
 	body := struct {
 		ReplayOptions
@@ -116,7 +119,9 @@ func (c *Client) Replay(ctx context.Context, endpointID string, o *ReplayOptions
 			HasMore    bool   `json:"has_more"`
 			NextCursor string `json:"next_cursor"`
 		}
-		r := request{method: http.MethodPost, path: endpointPath(endpointID) + "/replay", body: body, retries: c.retries}
+		r := request{
+			method: http.MethodPost, path: endpointPath(endpointID) + "/replay", body: body, retries: c.retries, once: true,
+		}
 		if err := c.call(ctx, r, &answer); err != nil {
 			return queued, err
 		}

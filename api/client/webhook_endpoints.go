@@ -65,7 +65,7 @@ func (c *Client) CreateWebhookEndpoint(ctx context.Context, r *WebhookEndpointRe
 }
 
 // WebhookEndpoints lists the endpoints of the key's project and mode, newest
-// first. A project has 50 at most.
+// first. There are 50 at most.
 func (c *Client) WebhookEndpoints(ctx context.Context) ([]*WebhookEndpoint, error) {
 	var list struct {
 		Data []*WebhookEndpoint `json:"data"`
@@ -106,17 +106,21 @@ func (c *Client) DisableWebhookEndpoint(ctx context.Context, id string) (*Webhoo
 // RotateWebhookEndpoint gives an endpoint a new secret, which the answer has. The
 // former ones sign as well for the time of the overlap, in whole seconds up to a
 // week; after none, only the new one verifies.
+//
+// If the answer is lost, the call fails and is not repeated: it may have made a
+// secret that nobody has seen. Rotate again, then; five secrets can sign at a time.
 func (c *Client) RotateWebhookEndpoint(ctx context.Context, id string, overlap time.Duration) (*WebhookEndpoint, error) {
-	return c.endpoint(ctx, request{method: http.MethodPost, path: endpointPath(id) + "/rotate", body: overlapBody(overlap)})
+	return c.endpoint(ctx, request{method: http.MethodPost, path: endpointPath(id) + "/rotate", body: overlapBody(overlap), once: true})
 }
 
 // TestWebhookEndpoint sends a test.ping to an endpoint, whatever it asks to be
-// told, and returns the id of that event.
+// told, and returns the id of that event. It is not repeated if the answer is lost:
+// that would be a second event.
 func (c *Client) TestWebhookEndpoint(ctx context.Context, id string) (eventID string, err error) {
 	var event struct {
 		ID string `json:"id"`
 	}
-	err = c.call(ctx, request{method: http.MethodPost, path: endpointPath(id) + "/test", retries: c.retries}, &event)
+	err = c.call(ctx, request{method: http.MethodPost, path: endpointPath(id) + "/test", retries: c.retries, once: true}, &event)
 	return event.ID, err
 }
 
@@ -133,9 +137,10 @@ func (c *Client) DefaultWebhookSecret(ctx context.Context) (*WebhookSecret, erro
 }
 
 // RotateDefaultWebhookSecret gives the project a new secret for the key's mode, with
-// an overlap as that of RotateWebhookEndpoint.
+// an overlap as that of RotateWebhookEndpoint, and no repetition if the answer is
+// lost.
 func (c *Client) RotateDefaultWebhookSecret(ctx context.Context, overlap time.Duration) (*WebhookSecret, error) {
-	return c.secret(ctx, request{method: http.MethodPost, path: "/v1/webhooks/default/rotate", body: overlapBody(overlap)})
+	return c.secret(ctx, request{method: http.MethodPost, path: "/v1/webhooks/default/rotate", body: overlapBody(overlap), once: true})
 }
 
 const endpointsPath = "/v1/webhook_endpoints"

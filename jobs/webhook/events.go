@@ -33,7 +33,7 @@ func EventTypes() []EventType {
 	return []EventType{
 		{GenerationQueued, "A generation was accepted; it waits for its turn."},
 		{GenerationStarted, "A worker began a generation."},
-		{GenerationProgress, "More of its images are made: up to four times a generation, each half second at most."},
+		{GenerationProgress, "A generation of several images (n > 1) is another fifth or more of the way: up to four times, at most once in half a second."},
 		{GenerationSucceeded, "A generation ended with its images."},
 		{GenerationFailed, "A generation ended without images; its error says why."},
 		{GenerationCanceled, "A generation was canceled before it ended."},
@@ -60,9 +60,19 @@ func Patterns(eventType string) []string {
 }
 
 // Filters returns every entry that a filter may have.
-func Filters() []string {
+func Filters() []string { return entriesFor("") }
+
+// GenerationFilters returns every entry that matches events of a generation, which
+// are all that its webhook_url is told of.
+func GenerationFilters() []string { return entriesFor("generation.") }
+
+// entriesFor returns every entry that matches a type with a prefix, sorted.
+func entriesFor(prefix string) []string {
 	var all []string
 	for _, t := range EventTypes() {
+		if !strings.HasPrefix(t.Name, prefix) {
+			continue
+		}
 		for _, p := range Patterns(t.Name) {
 			if !slices.Contains(all, p) {
 				all = append(all, p)
@@ -77,17 +87,25 @@ func Filters() []string {
 // tells the customer what is wrong: it is empty, has more than MaxFilter
 // entries, or one that is not of Filters.
 func CheckFilter(filter []string) ([]string, error) {
+	return checkFilter(filter, Filters(), "an event")
+}
+
+// CheckGenerationFilter does as CheckFilter with GenerationFilters.
+func CheckGenerationFilter(filter []string) ([]string, error) {
+	return checkFilter(filter, GenerationFilters(), "an event of a generation")
+}
+
+func checkFilter(filter, allowed []string, what string) ([]string, error) {
 	switch {
 	case len(filter) == 0:
 		return nil, errors.New(`name at least one event, or "*" for all`)
 	case len(filter) > MaxFilter:
 		return nil, fmt.Errorf("%d events are more than %d", len(filter), MaxFilter)
 	}
-	allowed := Filters()
 	checked := make([]string, 0, len(filter))
 	for _, entry := range filter {
 		if !slices.Contains(allowed, entry) {
-			return nil, fmt.Errorf("%q is not an event; use any of %s", clean(entry, 64), strings.Join(allowed, ", "))
+			return nil, fmt.Errorf("%q is not %s; use any of %s", clean(entry, 64), what, strings.Join(allowed, ", "))
 		}
 		if !slices.Contains(checked, entry) {
 			checked = append(checked, entry)

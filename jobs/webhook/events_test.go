@@ -121,3 +121,22 @@ func TestCheckFilter_Refuses(t *testing.T) {
 		}
 	}
 }
+
+// A generation's own filter has entries that match events of generations, and no
+// others.
+func TestCheckGenerationFilter(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		"*", "generation.*", "generation.canceled", "generation.expired", "generation.failed", "generation.progress",
+		"generation.queued", "generation.started", "generation.succeeded",
+	}
+	if diff := cmp.Diff(want, webhook.GenerationFilters()); diff != "" {
+		t.Errorf("filters (-want +got):\n%s", diff)
+	}
+	for _, entry := range webhook.Filters() {
+		got, err := webhook.CheckGenerationFilter([]string{"*", entry, entry})
+		if good := slices.Contains(want, entry); good != (err == nil) || good && !slices.Equal(got, slices.Compact([]string{"*", entry})) {
+			t.Errorf("%s: %v, %v", entry, got, err)
+		}
+	}
+}
