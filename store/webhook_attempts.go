@@ -52,7 +52,7 @@ const recordAttemptsSQL = `
 			SELECT d.*, s.state, s.attempt,
 				CASE WHEN s.state = 'pending' THEN ` + webhookNow + ` + s.retry_seconds * interval '1 second' END AS retry_at
 			FROM sent AS s, LATERAL (
-				SELECT w.ctid AS place, w.ticket AS ended FROM webhook_delivery AS w
+				SELECT w.ctid AS place_on_disk, w.ticket AS ended FROM webhook_delivery AS w
 				WHERE w.endpoint_id = s.endpoint_id AND w.event_id = s.event_id AND w.state = 'pending'
 					AND (w.ticket = s.ticket OR s.state = 'delivered')
 				FOR UPDATE
@@ -66,7 +66,7 @@ const recordAttemptsSQL = `
 			due_at = due.retry_at, next_attempt_at = due.retry_at, ended_at = CASE WHEN due.state <> 'pending' THEN ` + webhookNow + ` END,
 			log = CASE WHEN jsonb_array_length(coalesce(d.log, '[]')) >= @logged THEN d.log - 0 ELSE coalesce(d.log, '[]') END || due.attempt
 		FROM due
-		WHERE d.ctid = due.place`
+		WHERE d.ctid = due.place_on_disk`
 
 // webhookNow is the time that deliveries go by: the database's, so that workers with
 // clocks apart agree, or one that is ahead of it.

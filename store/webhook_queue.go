@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,8 +18,11 @@ const (
 	orgRoom      = 64 // to all of an organization's endpoints, beyond one each
 )
 
-// atATime bounds what one statement moves.
+// atATime bounds what one statement moves. Limits are part of the text: a plan for
+// one that is not known reads far too much.
 const atATime = 1000
+
+var limitSQL = `LIMIT ` + strconv.Itoa(atATime)
 
 // lanesSQL are the CTEs that find where deliveries wait without a ticket, the
 // places that are free there, and the organizations'. An endpoint is a lane, and
@@ -50,31 +54,33 @@ var lanesSQL = `found AS (
 			LEFT JOIN webhook_endpoint AS p ON p.id = f.endpoint_id
 		)`
 
-// One of each lane always fits; what is more counts for the organization.
+// One of each lane always fits; what is more counts for the organization. Rows that
+// are locked are updated where they lie: a join may read the whole table.
 var releaseSQL = `
 		WITH RECURSIVE ` + lanesSQL + `, next AS MATERIALIZED (
-			SELECT d.*, lane.busy FROM lane, LATERAL (
-				SELECT endpoint_id, event_id, org_id, due_at FROM webhook_delivery AS w
+			SELECT d.*, lane.busy, lane.room FROM lane, LATERAL (
+				SELECT w.ctid AS place_on_disk, endpoint_id, event_id, org_id, due_at FROM webhook_delivery AS w
 				WHERE w.endpoint_id = lane.endpoint_id AND w.project_id = lane.project_id AND w.due_at <= ` + webhookNow + `
 				ORDER BY w.due_at
-				LIMIT greatest(lane.room - lane.busy, 0)
+				LIMIT ` + strconv.Itoa(endpointRoom) + `
 				FOR UPDATE SKIP LOCKED
 			) AS d
-			WHERE NOT lane.stopped
+			WHERE NOT lane.stopped AND lane.busy < lane.room
 		), lined AS (
 			SELECT *, busy + row_number() OVER (PARTITION BY endpoint_id ORDER BY due_at, event_id) AS place FROM next
 		), fit AS MATERIALIZED (
 			SELECT * FROM (
 				SELECT l.*, coalesce(o.n, 0) + count(*) FILTER (WHERE place > 1) OVER (PARTITION BY l.org_id ORDER BY due_at, l.event_id, l.endpoint_id) AS taken
 				FROM lined AS l LEFT JOIN (SELECT org_id, sum(n - 1) AS n FROM running GROUP BY 1) AS o USING (org_id)
+				WHERE place <= room
 			) AS l
 			WHERE place = 1 OR taken <= @org_room
 		), errand AS (` + insertErrands("fit", "'available'", "clock_timestamp()") + `
 		), moved AS (
 			UPDATE webhook_delivery AS d
 			SET ticket = errand.id, sender = NULL, due_at = NULL
-			FROM errand
-			WHERE d.endpoint_id = errand.endpoint_id AND d.event_id = errand.event_id
+			FROM errand JOIN fit USING (endpoint_id, event_id)
+			WHERE d.ctid = fit.place_on_disk
 		), announced AS (` + announceTickets("errand") + `
 		)
 		SELECT (SELECT count(*) FROM errand) FROM announced`
@@ -83,10 +89,10 @@ var releaseSQL = `
 var holdLanesSQL = `
 		WITH RECURSIVE ` + lanesSQL + `, ended AS MATERIALIZED (
 			SELECT d.* FROM lane, LATERAL (
-				SELECT endpoint_id, event_id FROM webhook_delivery AS w
+				SELECT w.ctid AS place_on_disk FROM webhook_delivery AS w
 				WHERE w.endpoint_id = lane.endpoint_id AND w.project_id = lane.project_id AND w.due_at IS NOT NULL
 				ORDER BY w.due_at
-				LIMIT @limit
+				` + limitSQL + `
 				FOR UPDATE SKIP LOCKED
 			) AS d
 			WHERE lane.stopped
@@ -94,7 +100,7 @@ var holdLanesSQL = `
 		UPDATE webhook_delivery AS d
 		SET state = 'held', due_at = NULL, next_attempt_at = NULL, ended_at = now()
 		FROM ended
-		WHERE d.endpoint_id = ended.endpoint_id AND d.event_id = ended.event_id`
+		WHERE d.ctid = ended.place_on_disk`
 
 // ReleaseErrands makes tickets for the waiting deliveries that are due, as far as
 // their endpoints and organizations have room, and returns how many. Nets that
@@ -102,7 +108,7 @@ var holdLanesSQL = `
 // RecordSent. Any number of processes may call it at once.
 func (db *DB) ReleaseErrands(ctx context.Context, ahead time.Duration) (int, error) {
 	args := pgx.NamedArgs(withDeliveries(map[string]any{
-		"ahead": ahead, "limit": atATime, "room": endpointRoom, "failing_room": failingRoom, "org_room": orgRoom,
+		"ahead": ahead, "room": endpointRoom, "failing_room": failingRoom, "org_room": orgRoom,
 	}))
 	if _, err := db.q.Exec(ctx, overdueSQL, args); err != nil {
 		return 0, fmt.Errorf("take in overdue deliveries: %w", err)
@@ -129,11 +135,11 @@ func takeBackSQL(which, end string) string {
 			FROM ` + RiverSchema + `.river_job AS j
 			WHERE j.queue = 'webhook' AND ` + which + `
 			ORDER BY j.id
-			LIMIT @limit
+			` + limitSQL + `
 			FOR UPDATE OF j SKIP LOCKED
 		), taken AS MATERIALIZED (
 			SELECT d.*, c.id FROM candidate AS c, LATERAL (
-				SELECT w.endpoint_id, w.event_id FROM webhook_delivery AS w` + of + `
+				SELECT w.ctid AS place_on_disk FROM webhook_delivery AS w` + of + `
 				FOR UPDATE SKIP LOCKED
 			) AS d
 		), stale AS (
@@ -145,7 +151,7 @@ func takeBackSQL(which, end string) string {
 			UPDATE webhook_delivery AS d
 			SET ticket = NULL, due_at = now()
 			FROM taken
-			WHERE d.endpoint_id = taken.endpoint_id AND d.event_id = taken.event_id
+			WHERE d.ctid = taken.place_on_disk
 			RETURNING d.event_id
 		)`
 }
@@ -161,7 +167,7 @@ func (db *DB) PutBackErrands(ctx context.Context, errands []Errand) error {
 	_, err := db.q.Exec(ctx, `
 		WITH back AS MATERIALIZED (
 			SELECT d.* FROM unnest(@endpoints::text[], @events::text[], @tickets::bigint[]) AS t (endpoint_id, event_id, ticket), LATERAL (
-				SELECT w.ctid AS place FROM webhook_delivery AS w
+				SELECT w.ctid AS place_on_disk FROM webhook_delivery AS w
 				WHERE w.endpoint_id = t.endpoint_id AND w.event_id = t.event_id AND w.ticket = t.ticket AND w.state = 'pending'
 				FOR UPDATE SKIP LOCKED
 			) AS d
@@ -169,7 +175,7 @@ func (db *DB) PutBackErrands(ctx context.Context, errands []Errand) error {
 		UPDATE webhook_delivery AS d
 		SET ticket = NULL, due_at = now()
 		FROM back
-		WHERE d.ctid = back.place`, errandArgs(errands))
+		WHERE d.ctid = back.place_on_disk`, errandArgs(errands))
 	if err != nil {
 		return fmt.Errorf("put back deliveries: %w", err)
 	}
@@ -204,13 +210,13 @@ func (db *DB) HurryErrands(ctx context.Context, workers []string, net time.Durat
 			WHERE j.state = 'pending' AND j.queue = 'webhook' AND j.priority = 1
 				AND j.scheduled_at > now() AND j.scheduled_at <= now() + @net::interval
 			ORDER BY j.id
-			LIMIT @limit
+			`+limitSQL+`
 			FOR UPDATE OF j SKIP LOCKED
 		)
 		UPDATE `+RiverSchema+`.river_job
 		SET scheduled_at = now()
 		WHERE id = ANY(ARRAY(SELECT id FROM left_behind))`,
-		pgx.NamedArgs{"workers": workers, "net": net, "limit": atATime})
+		pgx.NamedArgs{"workers": workers, "net": net})
 	if err != nil {
 		return 0, fmt.Errorf("hurry deliveries: %w", err)
 	}
@@ -236,7 +242,7 @@ var retakeSQL = `
 // how many.
 func (db *DB) RetakeErrands(ctx context.Context, silent []Silence, longest time.Duration) (int, error) {
 	args := silences(silent)
-	args["longest"], args["limit"] = longest, maxStranded
+	args["longest"] = longest
 	rows, err := db.q.Query(ctx, retakeSQL, args)
 	if err != nil {
 		return 0, fmt.Errorf("retake deliveries: %w", err)
