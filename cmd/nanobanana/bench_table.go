@@ -22,25 +22,7 @@ func (r *benchReport) write(w io.Writer) error {
 	}
 	t.row("jobs, from the first claim to the last end seen", thousands(r.Phases.Drain.JobsPerSecond))
 
-	t.section("Latency, ms", "p50", "p95", "p99", "max", "of")
-	for _, p := range r.Phases.Submit {
-		t.quantiles(fmt.Sprintf("submit, %d clients", p.Clients), p.Submit)
-	}
-	steady := fmt.Sprintf(", %.0f/s", r.Phases.Steady.RatePerSecond)
-	t.quantiles("submit"+steady, r.Phases.Steady.Submit)
-	t.quantiles("pickup"+steady+": request sent to provider called", r.Phases.Steady.Pickup)
-	t.quantiles("pickup"+steady+": 202 read to provider called", r.Phases.Steady.PickupAfter)
-	t.quantiles("finish"+steady+": provider begins to answer to long-poll answered", r.Phases.Steady.Finish)
-	t.quantiles("whole job"+steady, r.Phases.Steady.EndToEnd)
-	t.quantiles("finish, full queue: provider begins to answer to end announced", r.Phases.Drain.Finish)
-	if hooks := r.Phases.Webhooks; hooks != nil {
-		t.quantiles("webhook"+steady+": finished to received", hooks.Finished)
-		t.quantiles("webhook"+steady+": 202 read to received", hooks.Accepted)
-		if hooks.FullQueue.N > 0 {
-			t.quantiles("webhook, full queue: finished to received", hooks.FullQueue)
-		}
-	}
-
+	r.writeLatencies(t)
 	t.section("Processes", "CPU s per 1,000 jobs", "peak MiB")
 	for _, p := range r.Processes {
 		name := p.Name
@@ -72,6 +54,28 @@ func (r *benchReport) write(w io.Writer) error {
 		t.text("Note: %s.", note)
 	}
 	return t.print(w)
+}
+
+// writeLatencies adds how long things took.
+func (r *benchReport) writeLatencies(t *benchTable) {
+	t.section("Latency, ms", "p50", "p95", "p99", "max", "of")
+	for _, p := range r.Phases.Submit {
+		t.quantiles(fmt.Sprintf("submit, %d clients", p.Clients), p.Submit)
+	}
+	steady := fmt.Sprintf(", %.0f/s", r.Phases.Steady.RatePerSecond)
+	t.quantiles("submit"+steady, r.Phases.Steady.Submit)
+	t.quantiles("pickup"+steady+": request sent to provider called", r.Phases.Steady.Pickup)
+	t.quantiles("pickup"+steady+": 202 read to provider called", r.Phases.Steady.PickupAfter)
+	t.quantiles("finish"+steady+": provider begins to answer to long-poll answered", r.Phases.Steady.Finish)
+	t.quantiles("whole job"+steady, r.Phases.Steady.EndToEnd)
+	t.quantiles("finish, full queue: provider begins to answer to end announced", r.Phases.Drain.Finish)
+	if hooks := r.Phases.Webhooks; hooks != nil {
+		t.quantiles("webhook"+steady+": finished to received", hooks.Finished)
+		t.quantiles("webhook"+steady+": 202 read to received", hooks.Accepted)
+		if hooks.FullQueue.N > 0 {
+			t.quantiles("webhook, full queue: finished to received", hooks.FullQueue)
+		}
+	}
 }
 
 // verdict says in a sentence what the checks found.
