@@ -41,11 +41,16 @@ func (s *server) generationEvents(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	leave, err := s.streams.enter(caller.KeyID)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	// Listen first: what happens between reading and listening would go unheard.
 	news, done := s.opts.Live.Events(id)
 	defer done()
 	f := &following{s: s, project: caller.ProjectID, id: id, news: news}
-	over, err := s.streams.read(ctx, func() (bool, error) { return f.resume(ctx, last) })
+	over, err := f.resume(ctx, last)
 	switch {
 	case err != nil:
 		return err
@@ -55,13 +60,11 @@ func (s *server) generationEvents(c echo.Context) error {
 		prepareStream(c)
 		return c.NoContent(http.StatusOK)
 	}
-	leave, err := s.streams.enter(caller.KeyID)
-	if err != nil {
-		return err
-	}
-	defer leave()
 	f.out = beginStream(c, s.opts.StreamPatience)
 	f.out.retry(streamRetry)
+	if err := f.out.flush(); err != nil {
+		return err
+	}
 	return f.follow(ctx)
 }
 
@@ -113,10 +116,15 @@ func parseStreamPosition(id string) (p streamPosition, err error) {
 	return p, nil
 }
 
-// resume moves to where a client was. over is that it has everything.
+// resume moves to where a client was. over is that it has everything. Waiting for
+// its turn is part of the time that it may take.
 func (f *following) resume(ctx context.Context, last streamPosition) (over bool, err error) {
 	ctx, cancel := f.s.bounded(ctx)
 	defer cancel()
+	return f.s.streams.read(ctx, func() (bool, error) { return f.moveTo(ctx, last) })
+}
+
+func (f *following) moveTo(ctx context.Context, last streamPosition) (over bool, err error) {
 	g, err := f.s.db.Generation(ctx, f.project, f.id)
 	if err != nil {
 		return false, err

@@ -122,7 +122,7 @@ func problemFor(r *http.Request, err error) *problem {
 		}
 	}
 	var p *problem
-	away := store.IsUnavailable(err) || store.IsStatementTimeout(err) || errors.Is(err, context.DeadlineExceeded)
+	away := isAway(err)
 	left := r != nil && errors.Is(r.Context().Err(), context.Canceled)
 	switch {
 	case errors.Is(err, context.Canceled), away && left:
@@ -134,6 +134,12 @@ func problemFor(r *http.Request, err error) *problem {
 	}
 	p.cause = err
 	return p
+}
+
+// isAway reports whether err is that the database can not be reached, or takes too
+// long.
+func isAway(err error) bool {
+	return store.IsUnavailable(err) || store.IsStatementTimeout(err) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // routingProblem turns what Echo says of a route.

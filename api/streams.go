@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -23,6 +24,8 @@ type streams struct {
 	byKey map[string]int
 	beat  chan struct{} // closed at the clock's next beat
 	halt  chan struct{} // closed when nobody needs the clock
+	away  bool          // the last reading failed
+	probe time.Time     // when one may read without news though they fail
 }
 
 // maxReading is how many streams read at the same time.
@@ -90,16 +93,44 @@ func (s *streams) next() <-chan struct{} {
 	return s.beat
 }
 
-// read runs fn, which asks something of the database, among a few at a time. What
-// it returns with over, or as an error, is returned.
+// read runs fn, which asks something of the database, when it is its turn, and
+// returns what fn does. ctx bounds the wait, and is to bound fn.
 func (s *streams) read(ctx context.Context, fn func() (over bool, err error)) (over bool, err error) {
 	select {
 	case s.reading <- struct{}{}:
-		defer func() { <-s.reading }()
-		return aside(fn)
+		r := <-s.begin(fn)
+		return r.over, r.err
 	case <-ctx.Done():
-		return false, context.Cause(ctx)
+		return false, fmt.Errorf("wait for a turn to read: %w", context.Cause(ctx))
 	}
+}
+
+// begin runs fn for who has sent to reading, and receives from it when fn ends.
+func (s *streams) begin(fn func() (over bool, err error)) <-chan result {
+	return aside(func() (bool, error) {
+		defer func() { <-s.reading }()
+		return fn()
+	})
+}
+
+// note remembers whether a reading failed because the database was away.
+func (s *streams) note(away bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = away
+}
+
+// mayReread reports whether a stream may read without news now. While readings
+// fail, one stream at a time asks whether the database is back.
+func (s *streams) mayReread() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.away && now.Before(s.probe) {
+		return false
+	}
+	s.probe = now.Add(rereadBeats * s.pace)
+	return true
 }
 
 // phase is a number of beats below n that differs from stream to stream, so that
