@@ -59,7 +59,8 @@ type following struct {
 	s       *server
 	out     *stream
 	news    <-chan struct{}
-	project string
+	project string // empty until it is read, for who has the signed URL
+	key     string // of the caller; empty for who has the signed URL
 	id      string
 
 	told    int64 // the number of the last row that was told whole

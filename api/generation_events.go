@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -26,30 +27,32 @@ const (
 
 // generationEvents streams what happens to a generation, to its end.
 func (s *server) generationEvents(c echo.Context) error {
-	if err := s.authenticate(c); err != nil {
+	f := &following{s: s, id: c.Param("id")}
+	h, err := s.streamAccess(c, f)
+	if err != nil {
 		return err
 	}
-	known := parameters{query: []string{"last_event_id"}}
+	known := parameters{query: []string{"last_event_id", "sig"}, lax: f.key == ""}
 	if err := known.check(c.Request().URL.RawQuery); err != nil {
 		return err
 	}
-	ctx, caller, id := c.Request().Context(), auth.FromContext(c.Request().Context()), c.Param("id")
-	if err := checkID(id); err != nil {
+	if err := checkID(f.id); err != nil {
 		return err
 	}
 	last, err := parseStreamPosition(lastEventID(c.Request()))
 	if err != nil {
 		return err
 	}
-	leave, err := s.streams.enter(caller.KeyID)
+	leave, err := s.streams.enter(h)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	// Listen first: what happens between reading and listening would go unheard.
-	news, done := s.opts.Live.Events(id)
+	news, done := s.opts.Live.Events(f.id)
 	defer done()
-	f := &following{s: s, project: caller.ProjectID, id: id, news: news}
+	f.news = news
+	ctx := c.Request().Context()
 	over, err := f.resume(ctx, last)
 	switch {
 	case err != nil:
@@ -66,6 +69,27 @@ func (s *server) generationEvents(c echo.Context) error {
 		return err
 	}
 	return f.follow(ctx)
+}
+
+// streamAccess lets in who has the signed URL of a stream, or else a key, and
+// returns what their streams are counted by.
+func (s *server) streamAccess(c echo.Context, f *following) (holder, error) {
+	sig := c.QueryParam("sig")
+	if sig != "" && s.opts.Signer.VerifyEvents(f.id, sig) {
+		c.Response().Header().Set("Access-Control-Allow-Origin", "*") // the URL alone grants it
+		return holder{id: f.id, name: "The generation's URL", most: s.opts.MaxSharedStreams}, nil
+	}
+	err := s.authenticate(c)
+	if errors.Is(err, auth.ErrMissing) && sig != "" {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return holder{}, err
+	}
+	caller := auth.FromContext(c.Request().Context())
+	f.project = caller.ProjectID
+	f.key, err = keyOf(c.Request().Header)
+	return holder{id: caller.KeyID, name: "The key", most: s.opts.MaxKeyStreams}, err
 }
 
 // lastEventID is where a client was when it lost its stream. The header is the
@@ -125,6 +149,11 @@ func (f *following) resume(ctx context.Context, last streamPosition) (over bool,
 }
 
 func (f *following) moveTo(ctx context.Context, last streamPosition) (over bool, err error) {
+	if f.project == "" {
+		if f.project, err = f.s.db.GenerationProject(ctx, f.id); err != nil {
+			return false, err
+		}
+	}
 	g, err := f.s.db.Generation(ctx, f.project, f.id)
 	if err != nil {
 		return false, err

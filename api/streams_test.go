@@ -9,7 +9,7 @@ import (
 
 func TestStreams_ReadSeldomWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
-	s := newStreams(1, 1, time.Hour)
+	s := newStreams(1, time.Hour)
 	allowed := func() (n int) {
 		for range 10 {
 			if s.mayReread() {
@@ -37,7 +37,7 @@ func TestStreams_ReadSeldomWhileTheDatabaseIsAway(t *testing.T) {
 
 func TestStreams_ReadWaitsNoLongerThanItMay(t *testing.T) {
 	t.Parallel()
-	s := newStreams(1, 1, time.Hour)
+	s := newStreams(1, time.Hour)
 	for range maxReading {
 		s.reading <- struct{}{}
 	}
