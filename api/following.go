@@ -140,6 +140,9 @@ func (f *following) digest(ctx context.Context, r result) (over bool, err error)
 		return true, context.Cause(ctx)
 	case r.err == nil:
 		f.s.streams.note(false)
+	case isRefusedKey(r.err):
+		f.out.comment(r.err.Error())
+		return true, f.out.flush()
 	case !isAway(r.err):
 		_ = f.out.flush() // the cause is what matters
 		return true, r.err
@@ -214,8 +217,14 @@ func (f *following) look(ctx context.Context) (now sight, err error) {
 	return now, err
 }
 
-// catchUp tells what is new. over is that there will be nothing more. ctx bounds it.
+// catchUp tells what is new, to a caller whose key is still good. over is that
+// there will be nothing more. ctx bounds it.
 func (f *following) catchUp(ctx context.Context) (over bool, err error) {
+	if f.key != "" {
+		if _, err := f.s.opts.Keys.Authenticate(ctx, f.key); err != nil {
+			return false, err
+		}
+	}
 	now, err := f.look(ctx)
 	if err == nil && now.status.Terminal() && (len(now.events) == 0 || !endsGeneration(now.events[len(now.events)-1])) {
 		now, err = f.look(ctx) // it ended in between, or there is no row of its end

@@ -142,6 +142,11 @@ func isAway(err error) bool {
 	return store.IsUnavailable(err) || store.IsStatementTimeout(err) || errors.Is(err, context.DeadlineExceeded)
 }
 
+// isRefusedKey reports whether err is that a key, which is well formed, is no good.
+func isRefusedKey(err error) bool {
+	return errors.Is(err, auth.ErrUnknown) || errors.Is(err, auth.ErrExpired) || errors.Is(err, auth.ErrRevoked)
+}
+
 // routingProblem turns what Echo says of a route.
 func routingProblem(r *http.Request, err *echo.HTTPError) *problem {
 	switch {
