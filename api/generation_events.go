@@ -16,17 +16,35 @@ import (
 )
 
 const (
-	// streamRetry is how long a client waits before it reconnects, and
-	// streamRetryDrain the same when this process stops and another takes over.
+	// streamRetry is how long a client waits before it reconnects,
+	// streamRetryDrain the same when this process stops and another takes over, and
+	// streamRetryAway while the database is away.
 	streamRetry      = time.Second
 	streamRetryDrain = 200 * time.Millisecond
+	streamRetryAway  = 5 * time.Second
 
 	// idOfUnrecorded is that of the last event when the record of it is gone.
 	idOfUnrecorded = "end"
 )
 
-// generationEvents streams what happens to a generation, to its end.
+// generationEvents streams what happens to a generation, to its end. A client that
+// comes back for the rest while the database is away is sent off for a while with an
+// answer 200: an EventSource takes any other for the end (HTML Living Standard,
+// section 9.2.3).
 func (s *server) generationEvents(c echo.Context) error {
+	err := s.streamEvents(c)
+	r := c.Request()
+	if !isAway(err) || r.Context().Err() != nil || c.Response().Committed || r.Method != http.MethodGet || lastEventID(r) == "" {
+		return err
+	}
+	requestOf(r.Context()).cause = err
+	out := beginStream(c, s.opts.StreamPatience)
+	out.retry(streamRetryAway)
+	out.comment("the service can not reach its database just now; connect again")
+	return out.flush()
+}
+
+func (s *server) streamEvents(c echo.Context) error {
 	f := &following{s: s, id: c.Param("id")}
 	h, err := s.streamAccess(c, f)
 	if err != nil {

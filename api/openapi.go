@@ -117,7 +117,8 @@ func describeStreams(doc *huma.OpenAPI) {
 			"Ids are to be taken as they are. A comment comes after 15 seconds without an event. " +
 			"Takes a key of the generation's project, or the signature that its urls.events carries: for an EventSource, which can set no headers, on a page of any origin. " +
 			"Who has that URL can follow this one generation and see all of it in done, so hand it to nobody else. " +
-			"100 streams may be open for each key, and 100 for each signed URL.",
+			"100 streams may be open for each key, and 100 for each signed URL. " +
+			"While the database is away, who sends Last-Event-ID gets 200 with retry and nothing more: connect again to go on.",
 		Security: []map[string][]string{{"key": {}}, {}},
 		Parameters: []*huma.Param{
 			{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}},

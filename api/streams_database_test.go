@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nanobanana/nanobanana/api"
+	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -188,5 +189,45 @@ func TestStreams_GoOnAfterAnOutage(t *testing.T) {
 	b.claim(id)
 	for _, f := range list {
 		b.until(f, "status 2")
+	}
+}
+
+// Who comes back for the rest is not told that this is the end.
+func TestStreams_ComeBackWhileTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	for name, cut := range map[string]bool{"Hangs": false, "Gone": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupDistant(t, 300*time.Millisecond, func(o *api.Options) {
+				o.Keys = auth.NewKeys(auth.Options{DB: o.DB, DatabaseSecret: "database secret"})
+			})
+			id := b.submit(b.live, `{"prompt":"x"}`)
+			path := "/v1/generations/" + id + "/events"
+			if b.proxy.hang(); cut {
+				b.proxy.cut()
+			}
+			for name, c := range map[string]struct {
+				key, method, path, last string
+				status                  int
+			}{
+				"Header":     {b.live, "GET", path, "1", 200},
+				"Query":      {b.live, "GET", path + "?last_event_id=1", "", 200},
+				"Signature":  {"", "GET", path + "?sig=" + b.signer.SignEvents(id), "1", 200},
+				"UnknownKey": {b.other, "GET", path, "1", 200},
+				"First":      {b.live, "GET", path, "", 503},
+				"Head":       {b.live, "HEAD", path, "1", 503},
+				"NoPosition": {b.live, "GET", path, "x", 400},
+				"NoKey":      {"", "GET", path, "1", 401},
+			} {
+				a := b.do(c.key, c.method, c.path, "", "Last-Event-ID: "+c.last)
+				const text = "retry: 5000\n\n: the service can not reach its database just now; connect again\n\n"
+				if told := a.body == text && a.header.Get("Content-Type") == "text/event-stream"; a.status != c.status || told != (c.status == 200) {
+					t.Errorf("%s: %d %q, want %d", name, a.status, a.body, c.status)
+				}
+			}
+			if !strings.Contains(b.log.String(), `"status":200`) || !strings.Contains(b.log.String(), `"error":`) {
+				t.Errorf("the log does not say why:\n%s", b.log)
+			}
+		})
 	}
 }
