@@ -134,7 +134,7 @@ func (f *following) read(ctx context.Context) {
 // digest takes the result of a reading and sends what it told.
 func (f *following) digest(ctx context.Context, r result) (over bool, err error) {
 	f.stop()
-	f.found = nil
+	f.found, f.stop = nil, nil // which would keep the context of the reading
 	switch {
 	case ctx.Err() != nil:
 		return true, context.Cause(ctx)

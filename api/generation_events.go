@@ -92,7 +92,7 @@ func (s *server) streamEvents(c echo.Context) error {
 // streamAccess lets in who has the signed URL of a stream, or else a key, and
 // returns what their streams are counted by.
 func (s *server) streamAccess(c echo.Context, f *following) (holder, error) {
-	sig := c.QueryParam("sig")
+	sig := c.Request().URL.Query().Get("sig") // echo would keep the query
 	if sig != "" && s.opts.Signer.VerifyEvents(f.id, sig) {
 		c.Response().Header().Set("Access-Control-Allow-Origin", "*") // the URL alone grants it
 		return holder{id: f.id, name: "The generation's URL", most: s.opts.MaxSharedStreams}, nil
