@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -15,6 +14,7 @@ import (
 const (
 	rereadBeats    = 5  // after which the rows are read without news, in case it is lost
 	heartbeatBeats = 15 // of silence, after which a comment shows that the stream lives
+	drainBeats     = 2  // that a reading under way has to end when this process stops
 
 	// hintPause is the least time between two hints.
 	hintPause = 500 * time.Millisecond
@@ -59,15 +59,20 @@ type following struct {
 	s       *server
 	out     *stream
 	news    <-chan struct{}
-	project string
+	project string // empty until it is read, for who has the signed URL
+	key     string // of the caller; empty for who has the signed URL
 	id      string
 
 	told    int64 // the number of the last row that was told whole
 	parts   int   // of the row behind it, if that is the end
 	started bool  // it no longer waits for its first run
-	unread  int   // beats until the rows are read without news
 	hint    outlook
 	hinted  time.Time
+
+	due    bool          // the rows are to be read
+	unread int           // beats until they are read without news
+	found  <-chan result // of the reading under way; until it comes, what it tells is its own
+	stop   func()        // the reading under way
 }
 
 // An outlook is what a client can expect.
@@ -84,53 +89,101 @@ func (o outlook) show() (position, eta *int) {
 }
 
 // follow tells what happens until the end, or until the client or the process is
-// to go.
+// to go. It never waits for the database alone.
 func (f *following) follow(ctx context.Context) error {
-	f.unread = rereadBeats - f.s.streams.phase(rereadBeats)
+	f.due, f.unread = true, rereadBeats-f.s.streams.phase(rereadBeats)
+	defer f.giveUp()
+	drain, left := f.s.opts.Drain, drainBeats
 	for {
-		over, err := f.s.streams.read(ctx, func() (bool, error) { return f.catchUp(ctx) })
-		if err != nil {
-			if !store.IsUnavailable(err) && !store.IsStatementTimeout(err) && !errors.Is(err, context.DeadlineExceeded) {
+		if drain == nil && (left <= 0 || !f.due && f.found == nil) {
+			return f.dismiss()
+		}
+		var turn chan<- struct{}
+		if f.due && f.found == nil {
+			turn = f.s.streams.reading
+		}
+		select {
+		case turn <- struct{}{}:
+			f.read(ctx)
+		case r := <-f.found:
+			if over, err := f.digest(ctx, r); over || err != nil {
 				return err
 			}
-			// The client need not know that the database is away for a while.
-			requestOf(ctx).cause = err
-		}
-		if err := f.out.flush(); over || err != nil {
-			return err
-		}
-		if over, err := f.wait(ctx); over || err != nil {
-			return err
+		case <-f.news:
+			f.due, f.unread = true, rereadBeats
+		case <-f.s.streams.next():
+			left--
+			if err := f.pass(); err != nil {
+				return err
+			}
+		case <-drain:
+			drain, left = nil, drainBeats
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }
 
-// wait returns when it is time to read the rows, or when the stream is over.
-func (f *following) wait(ctx context.Context) (over bool, err error) {
-	for {
-		select {
-		case <-f.news:
-			f.unread = rereadBeats
-			return false, nil
-		case <-f.s.streams.next():
-			if f.out.silent++; f.out.silent >= heartbeatBeats {
-				f.out.comment("alive")
-				if err := f.out.flush(); err != nil {
-					return true, err
-				}
-			}
-			if f.unread--; f.unread <= 0 {
-				f.unread = rereadBeats
-				return false, nil
-			}
-		case <-f.s.opts.Drain:
-			f.out.retry(streamRetryDrain)
-			f.out.comment("this server stops; connect again")
-			return true, f.out.flush()
-		case <-ctx.Done():
-			return true, context.Cause(ctx)
-		}
+// read begins to read the rows, in a turn that was waited for.
+func (f *following) read(ctx context.Context) {
+	ctx, f.stop = f.s.bounded(ctx)
+	f.due = false
+	f.found = f.s.streams.begin(func() (bool, error) { return f.catchUp(ctx) })
+}
+
+// digest takes the result of a reading and sends what it told.
+func (f *following) digest(ctx context.Context, r result) (over bool, err error) {
+	f.stop()
+	f.found, f.stop = nil, nil // which would keep the context of the reading
+	switch {
+	case ctx.Err() != nil:
+		return true, context.Cause(ctx)
+	case r.err == nil:
+		f.s.streams.note(false)
+	case isRefusedKey(r.err):
+		f.out.comment(r.err.Error())
+		return true, f.out.flush()
+	case !isAway(r.err):
+		_ = f.out.flush() // the cause is what matters
+		return true, r.err
+	default:
+		// The client need not know that the database is away for a while.
+		requestOf(ctx).cause = r.err
+		f.s.streams.note(true)
 	}
+	return r.over, f.out.flush()
+}
+
+// pass lets one beat pass.
+func (f *following) pass() error {
+	if f.unread--; f.unread <= 0 {
+		f.unread = rereadBeats
+		f.due = f.due || f.found == nil && f.s.streams.mayReread()
+	}
+	if f.out.silent++; f.out.silent < heartbeatBeats {
+		return nil
+	}
+	return f.out.beat()
+}
+
+// giveUp ends the reading under way, if there is one.
+func (f *following) giveUp() (over bool) {
+	if f.found == nil {
+		return false
+	}
+	f.stop()
+	r := <-f.found
+	f.found = nil
+	return r.over
+}
+
+// dismiss sends the client to another process.
+func (f *following) dismiss() error {
+	if over := f.giveUp(); !over {
+		f.out.retry(streamRetryDrain)
+		f.out.comment("this server stops; connect again")
+	}
+	return f.out.flush()
 }
 
 // sight is what one reading found.
@@ -143,8 +196,6 @@ type sight struct {
 // look reads the rows behind what was told, and then how the generation is: the
 // other way around, an end in between would seem to have no row.
 func (f *following) look(ctx context.Context) (now sight, err error) {
-	ctx, cancel := f.s.bounded(ctx)
-	defer cancel()
 	if now.events, err = f.s.db.GenerationEvents(ctx, f.project, f.id, f.told); err != nil {
 		return now, err
 	}
@@ -166,8 +217,14 @@ func (f *following) look(ctx context.Context) (now sight, err error) {
 	return now, err
 }
 
-// catchUp tells what is new. over is that there will be nothing more.
+// catchUp tells what is new, to a caller whose key is still good. over is that
+// there will be nothing more. ctx bounds it.
 func (f *following) catchUp(ctx context.Context) (over bool, err error) {
+	if f.key != "" {
+		if _, err := f.s.opts.Keys.Authenticate(ctx, f.key); err != nil {
+			return false, err
+		}
+	}
 	now, err := f.look(ctx)
 	if err == nil && now.status.Terminal() && (len(now.events) == 0 || !endsGeneration(now.events[len(now.events)-1])) {
 		now, err = f.look(ctx) // it ended in between, or there is no row of its end

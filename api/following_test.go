@@ -90,7 +90,14 @@ func TestGenerationEvents_Limits(t *testing.T) {
 	}
 	b.eventually("a place is free", free)
 	b.eventually("it is free again", free)
-	last := b.open(b.live, id)
+	var last *follower
+	b.eventually("a place is free for long", func() bool {
+		var err error
+		last, err = b.follow(t.Context(), b.live, id)
+		b.must(err)
+		b.Cleanup(func() { _ = last.body.Close() })
+		return last.status == http.StatusOK
+	})
 	refused(b.other, theirs) // which has one, and the server three
 	_, _ = last, other
 }

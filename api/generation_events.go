@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -15,37 +16,62 @@ import (
 )
 
 const (
-	// streamRetry is how long a client waits before it reconnects, and
-	// streamRetryDrain the same when this process stops and another takes over.
+	// streamRetry is how long a client waits before it reconnects,
+	// streamRetryDrain the same when this process stops and another takes over, and
+	// streamRetryAway while the database is away.
 	streamRetry      = time.Second
 	streamRetryDrain = 200 * time.Millisecond
+	streamRetryAway  = 5 * time.Second
 
 	// idOfUnrecorded is that of the last event when the record of it is gone.
 	idOfUnrecorded = "end"
 )
 
-// generationEvents streams what happens to a generation, to its end.
+// generationEvents streams what happens to a generation, to its end. A client that
+// comes back for the rest while the database is away is sent off for a while with an
+// answer 200: an EventSource takes any other for the end (HTML Living Standard,
+// section 9.2.3).
 func (s *server) generationEvents(c echo.Context) error {
-	if err := s.authenticate(c); err != nil {
+	err := s.streamEvents(c)
+	r := c.Request()
+	if !isAway(err) || r.Context().Err() != nil || c.Response().Committed || r.Method != http.MethodGet || lastEventID(r) == "" {
 		return err
 	}
-	known := parameters{query: []string{"last_event_id"}}
+	requestOf(r.Context()).cause = err
+	out := beginStream(c, s.opts.StreamPatience)
+	out.retry(streamRetryAway)
+	out.comment("the service can not reach its database just now; connect again")
+	return out.flush()
+}
+
+func (s *server) streamEvents(c echo.Context) error {
+	f := &following{s: s, id: c.Param("id")}
+	h, err := s.streamAccess(c, f)
+	if err != nil {
+		return err
+	}
+	known := parameters{query: []string{"last_event_id", "sig"}, lax: f.key == ""}
 	if err := known.check(c.Request().URL.RawQuery); err != nil {
 		return err
 	}
-	ctx, caller, id := c.Request().Context(), auth.FromContext(c.Request().Context()), c.Param("id")
-	if err := checkID(id); err != nil {
+	if err := checkID(f.id); err != nil {
 		return err
 	}
 	last, err := parseStreamPosition(lastEventID(c.Request()))
 	if err != nil {
 		return err
 	}
+	leave, err := s.streams.enter(h)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	// Listen first: what happens between reading and listening would go unheard.
-	news, done := s.opts.Live.Events(id)
+	news, done := s.opts.Live.Events(f.id)
 	defer done()
-	f := &following{s: s, project: caller.ProjectID, id: id, news: news}
-	over, err := s.streams.read(ctx, func() (bool, error) { return f.resume(ctx, last) })
+	f.news = news
+	ctx := c.Request().Context()
+	over, err := f.resume(ctx, last)
 	switch {
 	case err != nil:
 		return err
@@ -55,14 +81,33 @@ func (s *server) generationEvents(c echo.Context) error {
 		prepareStream(c)
 		return c.NoContent(http.StatusOK)
 	}
-	leave, err := s.streams.enter(caller.KeyID)
-	if err != nil {
-		return err
-	}
-	defer leave()
 	f.out = beginStream(c, s.opts.StreamPatience)
 	f.out.retry(streamRetry)
+	if err := f.out.flush(); err != nil {
+		return err
+	}
 	return f.follow(ctx)
+}
+
+// streamAccess lets in who has the signed URL of a stream, or else a key, and
+// returns what their streams are counted by.
+func (s *server) streamAccess(c echo.Context, f *following) (holder, error) {
+	sig := c.Request().URL.Query().Get("sig") // echo would keep the query
+	if sig != "" && s.opts.Signer.VerifyEvents(f.id, sig) {
+		c.Response().Header().Set("Access-Control-Allow-Origin", "*") // the URL alone grants it
+		return holder{id: f.id, name: "The generation's URL", most: s.opts.MaxSharedStreams}, nil
+	}
+	err := s.authenticate(c)
+	if errors.Is(err, auth.ErrMissing) && sig != "" {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return holder{}, err
+	}
+	caller := auth.FromContext(c.Request().Context())
+	f.project = caller.ProjectID
+	f.key, err = keyOf(c.Request().Header)
+	return holder{id: caller.KeyID, name: "The key", most: s.opts.MaxKeyStreams}, err
 }
 
 // lastEventID is where a client was when it lost its stream. The header is the
@@ -113,10 +158,20 @@ func parseStreamPosition(id string) (p streamPosition, err error) {
 	return p, nil
 }
 
-// resume moves to where a client was. over is that it has everything.
+// resume moves to where a client was. over is that it has everything. Waiting for
+// its turn is part of the time that it may take.
 func (f *following) resume(ctx context.Context, last streamPosition) (over bool, err error) {
 	ctx, cancel := f.s.bounded(ctx)
 	defer cancel()
+	return f.s.streams.read(ctx, func() (bool, error) { return f.moveTo(ctx, last) })
+}
+
+func (f *following) moveTo(ctx context.Context, last streamPosition) (over bool, err error) {
+	if f.project == "" {
+		if f.project, err = f.s.db.GenerationProject(ctx, f.id); err != nil {
+			return false, err
+		}
+	}
 	g, err := f.s.db.Generation(ctx, f.project, f.id)
 	if err != nil {
 		return false, err

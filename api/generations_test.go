@@ -38,7 +38,7 @@ func TestCreateGeneration_AnswersAtOnce(t *testing.T) {
 		"timings": map[string]any{"queue_ms": nil, "provider_ms": nil, "upload_ms": nil},
 		"webhook": map[string]any{"url": nil, "events": []any{}, "deliveries": 0.0},
 		"urls": map[string]any{
-			"self": "/v1/generations/" + id, "cancel": "/v1/generations/" + id + "/cancel", "events": "/v1/generations/" + id + "/events",
+			"self": "/v1/generations/" + id, "cancel": "/v1/generations/" + id + "/cancel", "events": "/v1/generations/" + id + "/events?sig=" + b.signer.SignEvents(id),
 		},
 	}
 	got := a.json

@@ -113,11 +113,16 @@ func describeStreams(doc *huma.OpenAPI) {
 		Description: "Server-sent events, from the first or from behind Last-Event-ID, to the end of the generation; then the stream ends. " +
 			"status tells each state: generation_id, status, sequence, created_at, stage, queue_position, eta_seconds. " +
 			"progress tells how far it is: generation_id, progress, stage, queue_position, eta_seconds; one without an id is only a hint, and is not repeated. " +
-			"image is one finished image with its generation_id. done is the whole generation, and always the last. " +
-			"Ids are to be taken as they are. A comment comes after 15 seconds without an event.",
-		Security: []map[string][]string{{"key": {}}},
+			"image is one image with its generation_id; those of a generation come together, at its end. done is the whole generation, and always the last. " +
+			"Ids are to be taken as they are. A comment comes after 15 seconds without an event. " +
+			"Takes a key of the generation's project, or the signature that its urls.events carries: for an EventSource, which can set no headers, on a page of any origin. " +
+			"Who has that URL can follow this one generation and see all of it in done, so hand it to nobody else. " +
+			"100 streams may be open for each key, and 100 for each signed URL. " +
+			"While the database is away, who sends Last-Event-ID gets 200 with retry and nothing more: connect again to go on.",
+		Security: []map[string][]string{{"key": {}}, {}},
 		Parameters: []*huma.Param{
 			{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}},
+			{Name: "sig", In: "query", Description: "Instead of a key: the signature of the generation's urls.events", Schema: &huma.Schema{Type: "string"}},
 			{Name: "Last-Event-ID", In: "header", Description: "The id of the last event received", Schema: &huma.Schema{Type: "string"}},
 			{Name: "last_event_id", In: "query", Description: "The same, for clients that can not set headers", Schema: &huma.Schema{Type: "string"}},
 		},

@@ -122,7 +122,7 @@ func problemFor(r *http.Request, err error) *problem {
 		}
 	}
 	var p *problem
-	away := store.IsUnavailable(err) || store.IsStatementTimeout(err) || errors.Is(err, context.DeadlineExceeded)
+	away := isAway(err)
 	left := r != nil && errors.Is(r.Context().Err(), context.Canceled)
 	switch {
 	case errors.Is(err, context.Canceled), away && left:
@@ -134,6 +134,17 @@ func problemFor(r *http.Request, err error) *problem {
 	}
 	p.cause = err
 	return p
+}
+
+// isAway reports whether err is that the database can not be reached, or takes too
+// long.
+func isAway(err error) bool {
+	return store.IsUnavailable(err) || store.IsStatementTimeout(err) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// isRefusedKey reports whether err is that a key, which is well formed, is no good.
+func isRefusedKey(err error) bool {
+	return errors.Is(err, auth.ErrUnknown) || errors.Is(err, auth.ErrExpired) || errors.Is(err, auth.ErrRevoked)
 }
 
 // routingProblem turns what Echo says of a route.

@@ -62,9 +62,11 @@ type Options struct {
 	QueryTimeout time.Duration
 
 	// MaxStreams is how many event streams are open at the same time; default
-	// 5,000. MaxKeyStreams is the same for one API key; default 100.
-	MaxStreams    int
-	MaxKeyStreams int
+	// 5,000. MaxKeyStreams is the same for one API key, and MaxSharedStreams for the
+	// signed URL of one generation; default 100.
+	MaxStreams       int
+	MaxKeyStreams    int
+	MaxSharedStreams int
 
 	// StreamPace is a fifth of the time after which a stream reads the rows
 	// without news, and a fifteenth of the silence after which it shows that it
@@ -137,6 +139,9 @@ func newServer(opts Options) *server {
 	if opts.MaxKeyStreams == 0 {
 		opts.MaxKeyStreams = 100
 	}
+	if opts.MaxSharedStreams == 0 {
+		opts.MaxSharedStreams = 100
+	}
 	if opts.StreamPace == 0 {
 		opts.StreamPace = time.Second
 	}
@@ -149,10 +154,12 @@ func newServer(opts Options) *server {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	views := view.New(view.Options{SignImage: opts.Signer.Sign, LiveProviders: opts.LiveProviders, Now: opts.Now})
+	views := view.New(view.Options{
+		SignImage: opts.Signer.Sign, SignEvents: opts.Signer.SignEvents, LiveProviders: opts.LiveProviders, Now: opts.Now,
+	})
 	return &server{
 		opts: opts, db: opts.DB, queue: opts.Queue, views: views,
-		streams: newStreams(opts.MaxStreams, opts.MaxKeyStreams, opts.StreamPace),
+		streams: newStreams(opts.MaxStreams, opts.StreamPace),
 	}
 }
 

@@ -18,7 +18,7 @@ type stream struct {
 	control  *http.ResponseController
 	patience time.Duration // of one flush
 	text     []byte
-	silent   int // beats since the last flush
+	silent   int // beats since something was sent
 }
 
 // prepareStream sets the headers of a stream.
@@ -65,12 +65,21 @@ func (s *stream) retry(after time.Duration) {
 // flush sends what was added. Its error is always that the reader has gone, or
 // takes nothing.
 func (s *stream) flush() error {
-	if len(s.text) == 0 {
+	text := s.text
+	s.text = nil
+	return s.write(text)
+}
+
+// beat shows the reader that the stream lives. It leaves alone what was added, so
+// that someone may add more at the same time. Its error is that of flush.
+func (s *stream) beat() error { return s.write([]byte(": alive\n\n")) }
+
+func (s *stream) write(text []byte) error {
+	if len(text) == 0 {
 		return nil
 	}
-	text := s.text
-	s.text, s.silent = nil, 0
-	_, err := aside(func() (bool, error) {
+	s.silent = 0
+	return (<-aside(func() (bool, error) {
 		// What has no connection needs no deadline.
 		_ = s.control.SetWriteDeadline(time.Now().Add(s.patience))
 		_, err := s.response.Write(text)
@@ -83,24 +92,29 @@ func (s *stream) flush() error {
 		// The next answer on the connection has no deadline of ours.
 		_ = s.control.SetWriteDeadline(time.Time{})
 		return false, nil
-	})
-	return err
+	})).err
 }
 
-// aside runs fn on a goroutine of its own while the caller waits. A stream spends
-// its life waiting and keeps the stack that it once needed: queries, JSON and
-// writes need one several times as large.
-func aside(fn func() (bool, error)) (over bool, err error) {
-	done := make(chan struct{})
+// A result is what aside's function returned.
+type result struct {
+	over bool
+	err  error
+}
+
+// aside runs fn on a goroutine of its own; who calls it receives the result. A
+// stream spends its life waiting and keeps the stack that it once needed: queries,
+// JSON and writes need one several times as large.
+func aside(fn func() (bool, error)) <-chan result {
+	done := make(chan result, 1)
 	go func() {
-		defer close(done)
+		var r result
 		defer func() {
 			if v := recover(); v != nil {
-				err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+				r.err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 			}
+			done <- r
 		}()
-		over, err = fn()
+		r.over, r.err = fn()
 	}()
-	<-done
-	return over, err
+	return done
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -10,56 +11,64 @@ import (
 // streams are the event streams under way in this process. One clock moves them
 // all: a stream costs no timer of its own.
 type streams struct {
-	most    int           // at the same time
-	keyMost int           // of one API key
-	pace    time.Duration // between two beats of the clock
+	most int           // at the same time
+	pace time.Duration // between two beats of the clock
 
 	// reading bounds those that read at the same time, so that streams leave
 	// connections to the database to everyone else.
 	reading chan struct{}
 
-	mu    sync.Mutex
-	all   int
-	byKey map[string]int
-	beat  chan struct{} // closed at the clock's next beat
-	halt  chan struct{} // closed when nobody needs the clock
+	mu       sync.Mutex
+	all      int
+	byHolder map[string]int
+	beat     chan struct{} // closed at the clock's next beat
+	halt     chan struct{} // closed when nobody needs the clock
+	away     bool          // the last reading failed
+	probe    time.Time     // when one may read without news though they fail
 }
 
 // maxReading is how many streams read at the same time.
 const maxReading = 6
 
-func newStreams(most, keyMost int, pace time.Duration) *streams {
+func newStreams(most int, pace time.Duration) *streams {
 	return &streams{
-		most: most, keyMost: keyMost, pace: pace, byKey: map[string]int{}, beat: make(chan struct{}),
+		most: most, pace: pace, byHolder: map[string]int{}, beat: make(chan struct{}),
 		reading: make(chan struct{}, maxReading),
 	}
 }
 
+// A holder is what streams are counted by beside their number.
+type holder struct {
+	id   string
+	name string // for people: "The key"
+	most int    // streams at the same time
+}
+
 // enter takes a place, which leave gives back, or refuses when there is none.
-func (s *streams) enter(keyID string) (leave func(), err error) {
+func (s *streams) enter(h holder) (leave func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.byKey[keyID] >= s.keyMost:
-		return nil, refuse("concurrency_limited", "The key has %d streams open, which is as many as it may; close one, or poll with GET /v1/generations/{id}?wait=60.", s.keyMost)
+	case s.byHolder[h.id] >= h.most:
+		return nil, refuse("concurrency_limited", "%s has %d streams open, which is as many as it may; close one, or poll with GET /v1/generations/{id}?wait=60.", h.name, h.most)
 	case s.all >= s.most:
 		return nil, refuse("concurrency_limited", "This server has as many streams open as it takes; poll with GET /v1/generations/{id}?wait=60, or ask again.")
 	}
 	s.all++
-	s.byKey[keyID]++
+	s.byHolder[h.id]++
 	if s.all == 1 {
 		s.halt = make(chan struct{})
 		go s.run(s.halt)
 	}
-	return func() { s.leave(keyID) }, nil
+	return func() { s.leave(h.id) }, nil
 }
 
-func (s *streams) leave(keyID string) {
+func (s *streams) leave(holderID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all--
-	if s.byKey[keyID]--; s.byKey[keyID] == 0 {
-		delete(s.byKey, keyID)
+	if s.byHolder[holderID]--; s.byHolder[holderID] == 0 {
+		delete(s.byHolder, holderID)
 	}
 	if s.all == 0 {
 		close(s.halt)
@@ -90,16 +99,44 @@ func (s *streams) next() <-chan struct{} {
 	return s.beat
 }
 
-// read runs fn, which asks something of the database, among a few at a time. What
-// it returns with over, or as an error, is returned.
+// read runs fn, which asks something of the database, when it is its turn, and
+// returns what fn does. ctx bounds the wait, and is to bound fn.
 func (s *streams) read(ctx context.Context, fn func() (over bool, err error)) (over bool, err error) {
 	select {
 	case s.reading <- struct{}{}:
-		defer func() { <-s.reading }()
-		return aside(fn)
+		r := <-s.begin(fn)
+		return r.over, r.err
 	case <-ctx.Done():
-		return false, context.Cause(ctx)
+		return false, fmt.Errorf("wait for a turn to read: %w", context.Cause(ctx))
 	}
+}
+
+// begin runs fn for who has sent to reading, and receives from it when fn ends.
+func (s *streams) begin(fn func() (over bool, err error)) <-chan result {
+	return aside(func() (bool, error) {
+		defer func() { <-s.reading }()
+		return fn()
+	})
+}
+
+// note remembers whether a reading failed because the database was away.
+func (s *streams) note(away bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = away
+}
+
+// mayReread reports whether a stream may read without news now. While readings
+// fail, one stream at a time asks whether the database is back.
+func (s *streams) mayReread() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.away && now.Before(s.probe) {
+		return false
+	}
+	s.probe = now.Add(rereadBeats * s.pace)
+	return true
 }
 
 // phase is a number of beats below n that differs from stream to stream, so that

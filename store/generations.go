@@ -119,6 +119,26 @@ func (db *DB) Generation(ctx context.Context, projectID, id string) (*Generation
 	return g, nil
 }
 
+// GenerationProject returns the project of a generation, for callers who hold a
+// signed URL instead of a key, or ErrNotFound.
+func (db *DB) GenerationProject(ctx context.Context, id string) (string, error) {
+	rows, err := db.q.Query(ctx, `
+		SELECT project_id FROM generation
+		WHERE id = @id`,
+		pgx.NamedArgs{"id": id})
+	if err != nil {
+		return "", fmt.Errorf("project of generation %s: %w", id, err)
+	}
+	project, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("project of generation %s: %w", id, err)
+	}
+	return project, nil
+}
+
 // GenerationsByID returns those of a project's generations that have the ids given,
 // in no particular order.
 func (db *DB) GenerationsByID(ctx context.Context, projectID string, ids []string) ([]*Generation, error) {

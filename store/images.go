@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -95,21 +94,7 @@ func (db *DB) ImageProject(ctx context.Context, id string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("image %s: %w", id, err)
 	}
-	rows, err := db.q.Query(ctx, `
-		SELECT project_id FROM generation
-		WHERE id = @id`,
-		pgx.NamedArgs{"id": generationID})
-	if err != nil {
-		return "", fmt.Errorf("project of image %s: %w", id, err)
-	}
-	project, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = ErrNotFound
-	}
-	if err != nil {
-		return "", fmt.Errorf("project of image %s: %w", id, err)
-	}
-	return project, nil
+	return db.GenerationProject(ctx, generationID)
 }
 
 // ExpiredImages returns up to limit images of any project whose time is over

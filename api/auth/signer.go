@@ -8,8 +8,12 @@ import (
 // signatureBytes of the 32 of a sum: 128 bits can not be guessed.
 const signatureBytes = 16
 
-// A Signer signs image ids, so that a URL can be handed to someone who has no
-// key. A signature has no end of its own: the image's retention bounds it.
+// eventsPrefix sets what is signed for a stream apart from every other id.
+const eventsPrefix = "events:"
+
+// A Signer signs ids of images and of streams, so that a URL can be handed to
+// someone who has no key. A signature has no end of its own: the retention of what
+// it grants bounds it.
 type Signer struct {
 	peppers []*pepper // the first signs
 }
@@ -40,7 +44,17 @@ func (s *Signer) Verify(imageID, sig string) bool {
 	return valid == 1
 }
 
-func sign(p *pepper, imageID string) string {
-	sum := p.hash(imageID)
+// SignEvents returns the signature that grants the stream of a generation's events,
+// in the form of Sign.
+func (s *Signer) SignEvents(generationID string) string { return s.Sign(eventsPrefix + generationID) }
+
+// VerifyEvents reports whether sig grants the stream of a generation's events, as
+// Verify does.
+func (s *Signer) VerifyEvents(generationID, sig string) bool {
+	return s.Verify(eventsPrefix+generationID, sig)
+}
+
+func sign(p *pepper, text string) string {
+	sum := p.hash(text)
 	return base64.RawURLEncoding.EncodeToString(sum[:signatureBytes])
 }

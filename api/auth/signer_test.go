@@ -29,6 +29,21 @@ func TestSigner(t *testing.T) {
 			t.Errorf("%s: Verify = %v, want %v", name, got, c.want)
 		}
 	}
+	stream := s.SignEvents("gen_1")
+	for name, valid := range map[string]bool{
+		"Own": s.VerifyEvents("gen_1", stream), "OfOldSecret": s.VerifyEvents("gen_1", old.SignEvents("gen_1")),
+	} {
+		if !valid {
+			t.Errorf("%s: the stream's signature is refused", name)
+		}
+	}
+	for name, valid := range map[string]bool{
+		"OfOtherStream": s.VerifyEvents("gen_2", stream), "OfImage": s.VerifyEvents("img_1", sig), "AsImage": s.Verify("gen_1", stream),
+	} {
+		if valid {
+			t.Errorf("%s: the signature is valid", name)
+		}
+	}
 	if old.Verify("img_1", sig) {
 		t.Error("a signature of a secret that is gone is still valid")
 	}

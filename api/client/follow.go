@@ -45,10 +45,14 @@ type FollowEvent struct {
 // errSilent is the cause of the end of a stream that has died unnoticed.
 var errSilent = errors.New("nothing came for too long")
 
+// minStreamRetry is the least time between two streams, whatever the service asks.
+const minStreamRetry = 100 * time.Millisecond
+
 // Follow yields what happens to a generation, from its beginning to its end: each
 // event on record once, in order, and hints in between. When a connection breaks
-// off it connects again and goes on where it stopped. An error ends it, with a nil
-// event.
+// off it connects again and goes on where it stopped: after the time that the
+// service asks for if the connection was a stream that lived, as often as it takes;
+// else as a request that fails is sent again. An error ends it, with a nil event.
 func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[*FollowEvent, error] {
 	return func(yield func(*FollowEvent, error) bool) {
 		f := &followed{c: c, id: id, retry: time.Second, yield: yield}
@@ -57,7 +61,7 @@ func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[*FollowEvent, 
 			retries = max(retries, waitRetries)
 		}
 		for failures := 0; ; failures++ {
-			before := f.events
+			f.lived = false
 			err := f.connect(ctx)
 			if f.over {
 				return
@@ -66,7 +70,7 @@ func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[*FollowEvent, 
 				yield(nil, fmt.Errorf("follow %s: %w", id, context.Cause(ctx)))
 				return
 			}
-			if f.events > before {
+			if f.lived {
 				failures = 0
 			}
 			delay, worth := retryDelay(err, failures)
@@ -74,7 +78,7 @@ func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[*FollowEvent, 
 				yield(nil, fmt.Errorf("follow %s: %w", id, err))
 				return
 			}
-			if f.events > before {
+			if f.lived {
 				delay = f.retry
 			}
 			if stopped := c.sleep(ctx, delay); stopped != nil {
@@ -87,13 +91,13 @@ func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[*FollowEvent, 
 
 // followed is a generation that is followed over several connections.
 type followed struct {
-	c      *Client
-	id     string
-	yield  func(*FollowEvent, error) bool
-	last   string        // the id of the last event that has one
-	retry  time.Duration // before connecting again, as the service asks
-	events int
-	over   bool // the end has come, or the caller wants no more
+	c     *Client
+	id    string
+	yield func(*FollowEvent, error) bool
+	last  string        // the id of the last event that has one
+	retry time.Duration // before connecting again, as the service asks
+	lived bool          // the connection has brought something of a stream
+	over  bool          // the end has come, or the caller wants no more
 }
 
 // connect follows over one connection. It never returns nil unless f is over.
@@ -169,6 +173,8 @@ func (f *followed) read(r io.Reader) error {
 				}
 			}
 			event = &FollowEvent{}
+		case name == "": // a comment
+			f.lived = true
 		case name == "event":
 			event.Type = value
 		case name == "id":
@@ -177,7 +183,8 @@ func (f *followed) read(r io.Reader) error {
 			event.Raw = append(append(event.Raw, value...), '\n')
 		case name == "retry":
 			if ms, err := strconv.Atoi(value); err == nil && ms >= 0 {
-				f.retry = min(time.Duration(ms)*time.Millisecond, maxDelay)
+				f.lived = true
+				f.retry = min(max(time.Duration(ms)*time.Millisecond, minStreamRetry), maxDelay)
 			}
 		}
 	}
@@ -196,7 +203,7 @@ func (f *followed) pass(e *FollowEvent) error {
 	if e.ID != "" {
 		f.last = e.ID
 	}
-	f.events++
+	f.lived = true
 	f.over = !f.yield(e, nil) || e.Type == EventDone
 	return nil
 }

@@ -82,7 +82,8 @@ func TestFollow_GoesOnWhereItStopped(t *testing.T) {
 	if b.sent(0, "Authorization") != "Bearer "+key || b.requests()[0] != "GET /v1/generations/gen_1/events" {
 		t.Errorf("it asked %s as %s", b.requests()[0], b.sent(0, "Authorization"))
 	}
-	if len(b.delays) != 4 || b.delays[0] != 300*time.Millisecond || b.delays[1] < 2*time.Second || b.delays[3] != 400*time.Millisecond {
+	if len(b.delays) != 4 || b.delays[0] != 300*time.Millisecond || b.delays[1] < 2*time.Second ||
+		b.delays[2] != 400*time.Millisecond || b.delays[3] != 400*time.Millisecond {
 		t.Errorf("it waited %v", b.delays)
 	}
 }
@@ -99,13 +100,33 @@ func TestFollow_Ends(t *testing.T) {
 		"NotEvents":        {answer(200, "{}"), 1, "is it a NanoBanana service"},
 		"NonsenseInEvents": {events("event: done\nid: 1\ndata: {\n\n", end), 1, "is not what the API promises"},
 		"AlwaysAway":       {hangUp, 9, "can not be reached"},
-		"AlwaysNothing":    {events("retry: 1\n\n", end), 9, "can not be reached"},
+		"AlwaysNothing":    {events("", end), 9, "can not be reached"},
 	} {
 		b := setup(t, c.answer)
 		got, err := followed(t.Context(), b.Client)
 		if len(got) > 0 || len(b.requests()) != c.requests || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, %v after %d requests", name, got, err, len(b.requests()))
 		}
+	}
+}
+
+// A stream that lives is no failure, though it brings no event.
+func TestFollow_OutlivesTheServersRests(t *testing.T) {
+	t.Parallel()
+	var answers []http.HandlerFunc
+	var want []time.Duration
+	for range 6 {
+		answers = append(answers,
+			events("retry: 5000\n\n: connect again\n\n", end), events("retry: 0\n\n", broken), events(": alive\n\n", broken))
+		want = append(want, 5*time.Second, 100*time.Millisecond, 100*time.Millisecond)
+	}
+	b := setup(t, append(answers, events(doneEvent, end))...)
+	got, err := followed(t.Context(), b.Client)
+	if diff := cmp.Diff([]string{"done 4  0 0 succeeded"}, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if diff := cmp.Diff(want, b.delays); diff != "" {
+		t.Errorf("it waited (-want +got):\n%s", diff)
 	}
 }
 

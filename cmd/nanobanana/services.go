@@ -122,7 +122,7 @@ func (c *config) openWebhooks(ctx context.Context, db *store.DB, opts *worker.Op
 	if opts.Keyring, err = openKeyring(ctx, c, db); err != nil {
 		return err
 	}
-	opts.View = view.New(view.Options{SignImage: signer.Sign, LiveProviders: c.liveProviders()})
+	opts.View = view.New(view.Options{SignImage: signer.Sign, SignEvents: signer.SignEvents, LiveProviders: c.liveProviders()})
 	opts.Egress, opts.BaseURL = c.egressPolicy(), strings.TrimSuffix(c.BaseURL, "/")
 	if opts.BaseURL == "" {
 		opts.BaseURL = "http://" + defaultListen

@@ -82,7 +82,10 @@ func huge() *view.Generation {
 		image.Thumbhash = make([]byte, 25)
 		images = append(images, &image)
 	}
-	v := view.New(view.Options{SignImage: func(string) string { return strings.Repeat("s", 100) }})
+	v := view.New(view.Options{
+		SignImage:  func(string) string { return strings.Repeat("s", 100) },
+		SignEvents: func(string) string { return strings.Repeat("s", 100) },
+	})
 	return v.Generation("https://"+strings.Repeat("long.", 20)+"example.com", g, images, attempts)
 }
 

@@ -69,7 +69,7 @@ type Timings struct {
 type GenerationURLs struct {
 	Self   string `json:"self"`
 	Cancel string `json:"cancel"`
-	Events string `json:"events" doc:"Follows it live, as server-sent events"`
+	Events string `json:"events" doc:"Follows it live, as server-sent events, for anyone who has the URL"`
 }
 
 // A GenerationWebhook is who is told of a generation beside the webhook endpoints.
@@ -104,7 +104,7 @@ func (v *Viewer) Generation(base string, g *store.Generation, images []*store.Im
 		Metadata: g.Metadata, Tags: g.Tags, StartedAt: utc(g.StartedAt), CompletedAt: utc(g.FinishedAt),
 		DataRemoved: g.RemovedAt != nil, Timings: timingsOf(g, attempts),
 		Webhook: GenerationWebhook{URL: g.WebhookURL, Events: g.WebhookEvents},
-		URLs:    GenerationURLs{Self: self, Cancel: self + "/cancel", Events: self + "/events"},
+		URLs:    GenerationURLs{Self: self, Cancel: self + "/cancel", Events: v.eventsURL(self, g.ID)},
 	}
 	out.Priority = store.PriorityStandard
 	if g.Queue == store.QueueBatch {
@@ -142,6 +142,15 @@ func (v *Viewer) Generation(base string, g *store.Generation, images []*store.Im
 		out.Error = &e
 	}
 	return out
+}
+
+// eventsURL returns the path of a generation's stream, which anyone may follow who
+// has it.
+func (v *Viewer) eventsURL(self, id string) string {
+	if v.opts.SignEvents == nil {
+		return self + "/events"
+	}
+	return self + "/events?sig=" + v.opts.SignEvents(id)
 }
 
 // typicalTime is what the model usually takes for one image. The simulator

@@ -26,6 +26,7 @@ func ptr[T any](v T) *T { return &v }
 func newViewer() *view.Viewer {
 	return view.New(view.Options{
 		SignImage:     func(id string) string { return "signed-" + id[len(id)-1:] },
+		SignEvents:    func(id string) string { return "events-" + id[:3] },
 		LiveProviders: []string{"gemini"},
 		Now:           func() time.Time { return *after(5 * time.Second) },
 	})

@@ -17,6 +17,10 @@ type Options struct {
 	// SignImage returns the signature of an image id, fit for a URL as it is.
 	SignImage func(imageID string) string
 
+	// SignEvents returns the signature of a generation's stream of events, fit for a
+	// URL as it is. Nil: the stream's URL has none.
+	SignEvents func(generationID string) string
+
 	// LiveProviders are what live keys run on, "gemini" and "openai"; none: the
 	// simulator.
 	LiveProviders []string
