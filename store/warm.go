@@ -35,7 +35,11 @@ func keepWarm(cfg *pgxpool.Config, n int32) {
 			return nil
 		}
 		conn.PgConn().CustomData()[warmKey] = false
-		return warmUp(ctx, conn)
+		err := warmUp(ctx, conn)
+		if err != nil {
+			warm.Add(-1) // it is not closed by way of BeforeClose
+		}
+		return err
 	}
 	cfg.BeforeClose = func(conn *pgx.Conn) {
 		if _, ok := conn.PgConn().CustomData()[warmKey]; ok {
