@@ -52,17 +52,19 @@ func keepWarm(cfg *pgxpool.Config, n int32) {
 // if that has cost the connection: one without them, as before the first migration
 // or during any, is only slower at first.
 func warmUp(ctx context.Context, conn *pgx.Conn) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("warm connection: %w", err)
+	}
 	// Not for a migration that holds a table.
-	_, err := conn.Exec(ctx, `SET lock_timeout = '100ms'`)
+	_, err = tx.Exec(ctx, `SET LOCAL lock_timeout = '100ms'`)
 	for i := 0; i < warmRounds && err == nil; i++ {
-		err = rehearse(ctx, &DB{q: conn})
+		err = rehearse(ctx, &DB{tx: tx, q: tx})
 	}
-	if err == nil {
-		conn.PgConn().CustomData()[warmKey] = true
+	if rollback := tx.Rollback(ctx); rollback != nil {
+		return fmt.Errorf("warm connection: %w", errors.Join(err, rollback))
 	}
-	if _, resetErr := conn.Exec(ctx, `RESET lock_timeout`); resetErr != nil {
-		return fmt.Errorf("prepare connection: %w", errors.Join(err, resetErr))
-	}
+	conn.PgConn().CustomData()[warmKey] = err == nil
 	return nil
 }
 
