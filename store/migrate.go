@@ -44,7 +44,14 @@ func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("lock migrations: %w", err)
 	}
 	// The lock falls with the connection.
-	return patient.migrate(ctx)
+	applied, err := patient.migrate(ctx)
+	if err != nil || len(applied) == 0 {
+		return applied, err
+	}
+	if err := db.warmIdle(ctx); err != nil {
+		return applied, fmt.Errorf("migrate: %w", err)
+	}
+	return applied, nil
 }
 
 func (db *DB) migrate(ctx context.Context) ([]string, error) {

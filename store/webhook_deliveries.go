@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -112,6 +113,9 @@ func receiverSQL(endpointID string) string {
 
 var knownColumns = columns[Delivery]("d") + ", e.type AS event_type"
 
+// behindIDs comes after every id.
+const behindIDs = "~"
+
 // A DeliveryFilter selects deliveries to one endpoint. Zero fields select
 // everything.
 type DeliveryFilter struct {
@@ -130,7 +134,7 @@ func (db *DB) Deliveries(ctx context.Context, scope Scope, endpointID string, f 
 	args := deliveryArgs(scope, endpointID, "")
 	args["state"], args["types"], args["limit"] = f.State, append([]string{}, f.Types...), f.Limit
 	order, compare := "DESC", "<"
-	args["edge"] = f.After
+	args["edge"] = cmp.Or(f.After, behindIDs)
 	if f.Before != "" {
 		order, compare = "ASC", ">"
 		args["edge"] = f.Before
@@ -139,11 +143,12 @@ func (db *DB) Deliveries(ctx context.Context, scope Scope, endpointID string, f 
 	var page []*KnownDelivery
 	var batch pgx.Batch // one round trip
 	batch.Queue(`SELECT EXISTS (`+receiverSQL(endpointID)+`)`, args).QueryRow(func(row pgx.Row) error { return row.Scan(&known) })
+	// Both sides of the join have the edge, always: a merge reads both from there.
 	batch.Queue(`
 		SELECT `+knownColumns+`
 		FROM webhook_delivery AS d JOIN event AS e ON e.id = d.event_id
 		WHERE `+deliveriesTo(endpointID)+`
-			AND (@edge = '' OR d.event_id `+compare+` @edge)
+			AND d.event_id `+compare+` @edge AND e.id `+compare+` @edge
 			AND (@state = '' OR d.state = @state)
 			AND (cardinality(@types::text[]) = 0 OR e.type = ANY(@types))
 		ORDER BY d.event_id `+order+`

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -90,6 +91,18 @@ const sendingSecretsSQL = `
 			AND (expires_at IS NULL OR expires_at > now())
 		ORDER BY owner, n DESC`
 
+// A generation's images are neighbours in the primary key. Each range is looked up
+// by itself: for a join of a few the whole table would be read, since no plan knows
+// how short they are.
+var sendingImagesSQL = `
+		SELECT i.*
+		FROM unnest(@first_images::text[], @last_images::text[]) AS r (low, high), LATERAL (
+			SELECT ` + imageColumns + ` FROM image
+			WHERE id BETWEEN r.low AND r.high
+			LIMIT ` + strconv.Itoa(MaxImages) + `
+		) AS i
+		ORDER BY i.id`
+
 // Sendings reads what attempts of deliveries need, of any project, in one round
 // trip. The result has one entry per errand, nil for one that is over: its
 // delivery has ended, or another ticket is to attempt it.
@@ -105,11 +118,7 @@ func (db *DB) Sendings(ctx context.Context, errands []Errand) ([]*Sending, error
 	queueMany(&batch, sendingsSQL, args, &rows)
 	queueMany(&batch, sendingSecretsSQL, args, &secrets)
 	queueMany(&batch, `SELECT `+generationColumns+` FROM generation WHERE id = ANY(@generations)`, args, &generations)
-	// A generation's images are neighbours in the primary key.
-	queueMany(&batch, `
-		SELECT `+columns[Image]("i")+`
-		FROM unnest(@first_images::text[], @last_images::text[]) AS r (low, high) JOIN image AS i ON i.id BETWEEN r.low AND r.high
-		ORDER BY i.id`, args, &images)
+	queueMany(&batch, sendingImagesSQL, args, &images)
 	queueMany(&batch, `
 		SELECT `+columns[Attempt]("")+` FROM attempt
 		WHERE generation_id = ANY(@generations)

@@ -140,7 +140,7 @@ func (c *keysRevokeCmd) Run(ctx context.Context, cfg *config, con *console) erro
 
 // openProject opens the database and finds the named project, or the first.
 func openProject(ctx context.Context, cfg *config, id string) (*store.DB, *store.Project, error) {
-	db, err := openStore(ctx, cfg, "keys")
+	db, err := openStore(ctx, cfg, "keys", 0)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -81,7 +81,7 @@ func (d *devRun) start(ctx context.Context, addr string) error {
 	if err := d.startDatabase(ctx); err != nil {
 		return err
 	}
-	db, err := store.Open(ctx, d.cfg.DatabaseURL, store.Options{Name: "nanobanana dev"})
+	db, err := store.Open(ctx, d.cfg.DatabaseURL, store.Options{Name: "nanobanana dev", Warm: warmConnections})
 	if err != nil {
 		return err
 	}

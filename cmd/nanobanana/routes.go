@@ -83,7 +83,7 @@ type routesSeen struct {
 
 // openRoutes opens the database and reads what is known of the routes.
 func openRoutes(ctx context.Context, cfg *config) (_ *routesSeen, err error) {
-	db, err := openStore(ctx, cfg, "routes")
+	db, err := openStore(ctx, cfg, "routes", 0)
 	if err != nil {
 		return nil, err
 	}

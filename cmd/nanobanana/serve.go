@@ -24,7 +24,7 @@ type apiCmd struct {
 // Run serves until ctx ends, then drains.
 func (c *apiCmd) Run(ctx context.Context, cfg *config, con *console) error {
 	logger := cfg.logger(con.err)
-	db, err := openStore(ctx, cfg, "api")
+	db, err := openStore(ctx, cfg, "api", warmConnections)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ type workerCmd struct{}
 // Run works until ctx ends, then drains.
 func (c *workerCmd) Run(ctx context.Context, cfg *config, con *console) error {
 	logger := cfg.logger(con.err)
-	db, err := openStore(ctx, cfg, "worker")
+	db, err := openStore(ctx, cfg, "worker", warmConnections)
 	if err != nil {
 		return err
 	}

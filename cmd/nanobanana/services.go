@@ -30,12 +30,17 @@ import (
 var errNoDatabase = &exitError{status: 2, err: errors.New(
 	"DATABASE_URL is not set; set it to a Postgres URL, or run \"nanobanana dev\", which brings its own and writes its URL to dev.json")}
 
-// openStore connects to the configured database and checks its schema.
-func openStore(ctx context.Context, cfg *config, name string) (*store.DB, error) {
+// warmConnections is how many a process that serves keeps ready: as many as claims,
+// finishes and deliveries use at the same time while there is little to do.
+const warmConnections = 4
+
+// openStore connects to the configured database and checks its schema. warm is
+// that of store.Options.
+func openStore(ctx context.Context, cfg *config, name string, warm int32) (*store.DB, error) {
 	if cfg.DatabaseURL == "" {
 		return nil, errNoDatabase
 	}
-	db, err := store.Open(ctx, cfg.DatabaseURL, store.Options{Name: "nanobanana " + name})
+	db, err := store.Open(ctx, cfg.DatabaseURL, store.Options{Name: "nanobanana " + name, Warm: warm})
 	if err != nil {
 		return nil, err
 	}
