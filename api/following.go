@@ -293,6 +293,9 @@ func (f *following) tellEnd(ctx context.Context, e *store.Event) error {
 	if err != nil {
 		return err
 	}
+	if f.key == "" {
+		shown = shown.Shared()
+	}
 	if e == nil {
 		return f.out.send("done", idOfUnrecorded, shown)
 	}

@@ -81,6 +81,13 @@ func (s *server) streamEvents(c echo.Context) error {
 		prepareStream(c)
 		return c.NoContent(http.StatusOK)
 	}
+	if f.key == "" { // addresses there may be any number of
+		quit, err := s.streams.join(s.sharedHolder(f.project))
+		if err != nil {
+			return err
+		}
+		defer quit()
+	}
 	f.out = beginStream(c, s.opts.StreamPatience)
 	f.out.retry(streamRetry)
 	if err := f.out.flush(); err != nil {
@@ -108,6 +115,12 @@ func (s *server) streamAccess(c echo.Context, f *following) (holder, error) {
 	f.project = caller.ProjectID
 	f.key, err = keyOf(c.Request().Header)
 	return holder{id: caller.KeyID, name: "The key", most: s.opts.MaxKeyStreams}, err
+}
+
+// sharedHolder counts the streams of all of a project's signed URLs: a fifth of what
+// the process takes, so that others have theirs.
+func (s *server) sharedHolder(project string) holder {
+	return holder{id: "shared " + project, name: "The project", most: max(s.opts.MaxSharedStreams, s.opts.MaxStreams/5)}
 }
 
 // lastEventID is where a client was when it lost its stream. The header is the

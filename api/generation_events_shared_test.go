@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -34,7 +35,7 @@ func (b *bundle) streamURL(id string) string {
 func TestGenerationEvents_WithoutAKey(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	id := b.submit(b.live, `{"prompt":"x"}`)
+	id := b.submit(b.live, `{"prompt":"x","webhook_url":"https://hooks.example.com/in?token=s3cret","metadata":{"customer":"s3cret"},"tags":["s3cret"]}`)
 	path := b.streamURL(id)
 	f := b.visit(t.Context(), path)
 	if origin := f.header.Get("Access-Control-Allow-Origin"); f.status != 200 || origin != "*" {
@@ -44,6 +45,8 @@ func TestGenerationEvents_WithoutAKey(t *testing.T) {
 	b.make(b.claim(id), 0)
 	if end := b.wants(f, "status 2", "status 3.0", "image 3.1", "done 3"); end[3].data["id"] != id {
 		t.Errorf("done with %v", end[3].data)
+	} else if text := fmt.Sprint(end[3].data); strings.Contains(text, "s3cret") || end[3].data["usage"] != nil || end[3].data["project_id"] != "" {
+		t.Errorf("it shows what is the owner's: %v", end[3].data)
 	}
 	list, err := b.visit(t.Context(), path+"&last_event_id=3.0").rest()
 	if diff := cmp.Diff([]string{"image 3.1", "done 3"}, list); diff != "" || err != nil {
@@ -93,8 +96,8 @@ func TestGenerationEvents_SignatureAccess(t *testing.T) {
 // Streams by signed URL are counted by generation, apart from those of the key.
 func TestGenerationEvents_SharedLimits(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(o *api.Options) { o.MaxStreams, o.MaxKeyStreams, o.MaxSharedStreams = 5, 1, 2 })
-	first, second := b.submit(b.live, `{"prompt":"x"}`), b.submit(b.live, `{"prompt":"x"}`)
+	b := setup(t, func(o *api.Options) { o.MaxStreams, o.MaxKeyStreams, o.MaxSharedStreams = 20, 1, 2 })
+	first, second, third := b.submit(b.live, `{"prompt":"x"}`), b.submit(b.live, `{"prompt":"x"}`), b.submit(b.live, `{"prompt":"x"}`)
 	statuses := func(path string, n int) (list []int) {
 		for range n {
 			f := b.visit(t.Context(), path)
@@ -108,6 +111,10 @@ func TestGenerationEvents_SharedLimits(t *testing.T) {
 	}
 	if diff := cmp.Diff([]int{200, 200}, statuses(b.streamURL(second), 2)); diff != "" {
 		t.Errorf("of the second (-want +got):\n%s", diff)
+	}
+	// A fifth of the process is the most that all of a project's addresses have.
+	if a := b.do(b.live, "GET", b.streamURL(third), ""); a.code() != "concurrency_limited" || !strings.Contains(a.body, "The project has 4 streams open") {
+		t.Errorf("of the third: %d %s", a.status, a.body)
 	}
 	a := b.do(b.live, "GET", b.streamURL(first), "")
 	if a.code() != "concurrency_limited" || !strings.Contains(a.body, "The generation's URL has 2 streams open") {

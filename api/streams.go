@@ -50,7 +50,7 @@ func (s *streams) enter(h holder) (leave func(), err error) {
 	defer s.mu.Unlock()
 	switch {
 	case s.byHolder[h.id] >= h.most:
-		return nil, refuse("concurrency_limited", "%s has %d streams open, which is as many as it may; close one, or poll with GET /v1/generations/{id}?wait=60.", h.name, h.most)
+		return nil, h.refusal()
 	case s.all >= s.most:
 		return nil, refuse("concurrency_limited", "This server has as many streams open as it takes; poll with GET /v1/generations/{id}?wait=60, or ask again.")
 	}
@@ -63,13 +63,36 @@ func (s *streams) enter(h holder) (leave func(), err error) {
 	return func() { s.leave(h.id) }, nil
 }
 
+// join counts a stream that has a place for another holder, too, until quit.
+func (s *streams) join(h holder) (quit func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byHolder[h.id] >= h.most {
+		return nil, h.refusal()
+	}
+	s.byHolder[h.id]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.forget(h.id)
+	}, nil
+}
+
+func (h holder) refusal() error {
+	return refuse("concurrency_limited", "%s has %d streams open, which is as many as it may; close one, or poll with GET /v1/generations/{id}?wait=60.", h.name, h.most)
+}
+
+func (s *streams) forget(holderID string) {
+	if s.byHolder[holderID]--; s.byHolder[holderID] == 0 {
+		delete(s.byHolder, holderID)
+	}
+}
+
 func (s *streams) leave(holderID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all--
-	if s.byHolder[holderID]--; s.byHolder[holderID] == 0 {
-		delete(s.byHolder, holderID)
-	}
+	s.forget(holderID)
 	if s.all == 0 {
 		close(s.halt)
 	}

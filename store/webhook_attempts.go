@@ -39,18 +39,32 @@ type Sent struct {
 // attemptsLogged is how many attempts of a delivery are kept.
 const attemptsLogged = 20
 
+// lockAttemptsSQL waits for whoever is changing the deliveries. As a statement of
+// its own it lets the next one see what they have changed.
+const lockAttemptsSQL = `
+		SELECT count(*) FROM (
+			SELECT * FROM json_to_recordset(@sent) AS s (endpoint_id text, event_id text) ORDER BY endpoint_id, event_id
+		) AS s, LATERAL (
+			SELECT FROM webhook_delivery AS w
+			WHERE w.endpoint_id = s.endpoint_id AND w.event_id = s.event_id
+			FOR UPDATE
+		) AS d`
+
 // A success counts even when another ticket is to attempt the delivery by now; a
 // failure is then the other's to find. A ticket that has begun to run is its run's
 // to end. Each row is looked up by itself: a plan made while the table was young
 // would read it whole for long after.
 const recordAttemptsSQL = `
 		WITH sent AS (
-			SELECT * FROM json_to_recordset(@sent) AS s (
-				endpoint_id text, event_id text, ticket bigint, state text, retry_seconds float8, attempt jsonb)
+			SELECT s.*, p.id IS NOT NULL AS moved FROM json_to_recordset(@sent) AS s (
+				endpoint_id text, event_id text, ticket bigint, revision int, state text, retry_seconds float8, gone boolean, attempt jsonb)
+			LEFT JOIN webhook_endpoint AS p ON p.id = s.endpoint_id AND p.revision <> s.revision
 			ORDER BY endpoint_id, event_id
 		), due AS MATERIALIZED (
-			SELECT d.*, s.state, s.attempt,
-				CASE WHEN s.state = 'pending' THEN ` + webhookNow + ` + s.retry_seconds * interval '1 second' END AS retry_at
+			-- What an address before a change said of itself does not end the delivery.
+			SELECT d.*, CASE WHEN s.gone AND s.moved THEN 'pending' ELSE s.state END AS state, s.attempt,
+				CASE WHEN s.gone AND s.moved THEN ` + webhookNow + `
+					WHEN s.state = 'pending' THEN ` + webhookNow + ` + s.retry_seconds * interval '1 second' END AS retry_at
 			FROM sent AS s, LATERAL (
 				SELECT w.ctid AS place_on_disk, w.ticket AS ended FROM webhook_delivery AS w
 				WHERE w.endpoint_id = s.endpoint_id AND w.event_id = s.event_id AND w.state = 'pending'
@@ -111,8 +125,9 @@ var recordHealthSQL = `
 		SELECT FROM errands_announced`
 
 // RecordSent writes what came of attempts, and of two of one delivery the one that
-// succeeded: their states, when to try again, and what they say about the endpoints. An endpoint that answered 410, or has failed for DisableAfter, is
-// disabled, with an event. All of it happens or none.
+// succeeded, or else the later ticket's: their states, when to try again, and what
+// they say about the endpoints. An endpoint that answered 410, or has failed for
+// DisableAfter, is disabled, with an event. All of it happens or none.
 //
 // ahead is how far the time that deliveries go by is ahead of the database's.
 func (db *DB) RecordSent(ctx context.Context, ahead time.Duration, sent []*Sent) error {
@@ -129,6 +144,7 @@ func (db *DB) RecordSent(ctx context.Context, ahead time.Duration, sent []*Sent)
 	args["disable_after"], args["failures_apart"] = DisableAfter, failuresApart
 	args = withDeliveries(args)
 	var batch pgx.Batch
+	batch.Queue(lockAttemptsSQL, args)
 	batch.Queue(recordAttemptsSQL, args)
 	batch.Queue(recordHealthSQL, args)
 	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
@@ -137,7 +153,7 @@ func (db *DB) RecordSent(ctx context.Context, ahead time.Duration, sent []*Sent)
 	return nil
 }
 
-// oneEach leaves one attempt of each delivery: two make two tickets.
+// oneEach leaves one attempt of each delivery, the one that counts.
 func oneEach(sent []*Sent) []*Sent {
 	type delivery struct{ endpoint, event string }
 	place := make(map[delivery]int, len(sent))
@@ -149,7 +165,7 @@ func oneEach(sent []*Sent) []*Sent {
 		case !twice:
 			place[d] = len(list)
 			list = append(list, s)
-		case s.State == DeliveryDelivered:
+		case s.State == DeliveryDelivered, list[i].State != DeliveryDelivered && s.Ticket > list[i].Ticket:
 			list[i] = s
 		}
 	}

@@ -59,7 +59,7 @@ var lanesSQL = `found AS (
 var releaseSQL = `
 		WITH RECURSIVE ` + lanesSQL + `, next AS MATERIALIZED (
 			SELECT d.*, lane.busy, lane.room FROM lane, LATERAL (
-				SELECT w.ctid AS place_on_disk, endpoint_id, event_id, org_id, due_at FROM webhook_delivery AS w
+				SELECT w.ctid AS place_on_disk, endpoint_id, event_id, org_id, project_id, due_at FROM webhook_delivery AS w
 				WHERE w.endpoint_id = lane.endpoint_id AND w.project_id = lane.project_id AND w.due_at <= ` + webhookNow + `
 				ORDER BY w.due_at
 				LIMIT ` + strconv.Itoa(endpointRoom) + `
@@ -67,7 +67,7 @@ var releaseSQL = `
 			) AS d
 			WHERE NOT lane.stopped AND lane.busy < lane.room
 		), lined AS (
-			SELECT *, busy + row_number() OVER (PARTITION BY endpoint_id ORDER BY due_at, event_id) AS place FROM next
+			SELECT *, busy + row_number() OVER (PARTITION BY endpoint_id, project_id ORDER BY due_at, event_id) AS place FROM next
 		), fit AS MATERIALIZED (
 			SELECT * FROM (
 				SELECT l.*, coalesce(o.n, 0) + count(*) FILTER (WHERE place > 1) OVER (PARTITION BY l.org_id ORDER BY due_at, l.event_id, l.endpoint_id) AS taken
@@ -123,6 +123,9 @@ func (db *DB) ReleaseErrands(ctx context.Context, ahead time.Duration) (int, err
 	return released, nil
 }
 
+// Nobody writes a delivery anew and leaves ticket and state as they are: a row that
+// was locked under its ticket lies where the snapshot has it.
+//
 // takeBackSQL returns the CTEs that let the deliveries of tickets wait for the
 // watch. which selects the tickets j, and end is the statement that ends those in
 // "taken" and what is nobody's, in "stale". Nothing is waited for: whoever holds a
@@ -162,14 +165,18 @@ var overdueSQL = `
 		SELECT count(*) FROM waits`
 
 // PutBackErrands lets deliveries wait for the watch whose tickets found no place.
-// The tickets are the caller's to end.
+// The tickets are the caller's to end, so it waits for whoever holds a delivery: he
+// may yet leave it as it was.
 func (db *DB) PutBackErrands(ctx context.Context, errands []Errand) error {
 	_, err := db.q.Exec(ctx, `
 		WITH back AS MATERIALIZED (
-			SELECT d.* FROM unnest(@endpoints::text[], @events::text[], @tickets::bigint[]) AS t (endpoint_id, event_id, ticket), LATERAL (
+			SELECT d.* FROM (
+				SELECT * FROM unnest(@endpoints::text[], @events::text[], @tickets::bigint[]) AS t (endpoint_id, event_id, ticket)
+				ORDER BY endpoint_id, event_id
+			) AS t, LATERAL (
 				SELECT w.ctid AS place_on_disk FROM webhook_delivery AS w
 				WHERE w.endpoint_id = t.endpoint_id AND w.event_id = t.event_id AND w.ticket = t.ticket AND w.state = 'pending'
-				FOR UPDATE SKIP LOCKED
+				FOR UPDATE
 			) AS d
 		)
 		UPDATE webhook_delivery AS d
@@ -182,19 +189,46 @@ func (db *DB) PutBackErrands(ctx context.Context, errands []Errand) error {
 	return nil
 }
 
-// HoldErrand ends a delivery whose endpoint is disabled or deleted, or whose
-// webhook_url was taken back: it is kept for a replay, or given up. The ticket is
-// the caller's to end.
-func (db *DB) HoldErrand(ctx context.Context, e Errand, state string) error {
-	_, err := db.q.Exec(ctx, `
+// HoldErrand ends a delivery whose endpoint is disabled or deleted, and keeps it for
+// a replay, or whose webhook_url was taken back, and gives it up. It reports whether
+// it did: the endpoint may have been enabled meanwhile. The ticket is the caller's
+// to end.
+func (db *DB) HoldErrand(ctx context.Context, e Errand, state string) (bool, error) {
+	tag, err := db.q.Exec(ctx, `
 		UPDATE webhook_delivery
 		SET state = @state, ticket = NULL, next_attempt_at = NULL, ended_at = now()
-		WHERE endpoint_id = @endpoint AND event_id = @event AND ticket = @ticket AND state = 'pending'`,
+		WHERE endpoint_id = @endpoint AND event_id = @event AND ticket = @ticket AND state = 'pending'
+			AND (@state <> 'held' OR EXISTS (
+				SELECT FROM webhook_endpoint WHERE id = @endpoint AND (disabled_at IS NOT NULL OR deleted_at IS NOT NULL)))`,
 		pgx.NamedArgs{"endpoint": e.EndpointID, "event": e.EventID, "ticket": e.Ticket, "state": state})
 	if err != nil {
-		return fmt.Errorf("hold delivery of %s to %s: %w", e.EventID, e.EndpointID, err)
+		return false, fmt.Errorf("hold delivery of %s to %s: %w", e.EventID, e.EndpointID, err)
 	}
-	return nil
+	return tag.RowsAffected() > 0, nil
+}
+
+// RescueErrands lets pending deliveries wait for the watch that have neither a live
+// ticket nor wait already, which no part of the service leaves behind knowingly, and
+// returns how many there were. It reads every delivery that is younger than age.
+func (db *DB) RescueErrands(ctx context.Context, age time.Duration) (int, error) {
+	tag, err := db.q.Exec(ctx, `
+		WITH stranded AS MATERIALIZED (
+			SELECT d.endpoint_id, d.event_id, d.ticket FROM webhook_delivery AS d
+			WHERE d.created_at > now() - @age::interval AND d.state = 'pending' AND d.due_at IS NULL AND NOT EXISTS (
+					SELECT FROM `+RiverSchema+`.river_job AS j
+					WHERE j.id = d.ticket AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled'))
+			`+limitSQL+`
+		)
+		UPDATE webhook_delivery AS d
+		SET ticket = NULL, due_at = now()
+		FROM stranded AS s
+		WHERE d.endpoint_id = s.endpoint_id AND d.event_id = s.event_id AND d.state = 'pending' AND d.due_at IS NULL
+			AND d.ticket IS NOT DISTINCT FROM s.ticket`,
+		pgx.NamedArgs{"age": age})
+	if err != nil {
+		return 0, fmt.Errorf("rescue deliveries: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
 }
 
 // HurryErrands makes due what workers were to attempt at once and have left: they

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -160,11 +159,21 @@ func (c *courier) read(ctx context.Context, e store.Errand) (*store.Sending, err
 	case err != nil || s == nil:
 		return nil, err
 	case s.Stopped:
-		return nil, c.w.opts.DB.HoldErrand(ctx, e, store.DeliveryHeld)
+		return nil, c.hold(ctx, e, store.DeliveryHeld)
 	case s.URL == "":
-		return nil, c.w.opts.DB.HoldErrand(ctx, e, store.DeliveryFailed)
+		return nil, c.hold(ctx, e, store.DeliveryFailed)
 	}
 	return s, nil
+}
+
+// hold ends a delivery that can not be attempted, or lets it wait where that has
+// just changed.
+func (c *courier) hold(ctx context.Context, e store.Errand, state string) error {
+	held, err := c.w.opts.DB.HoldErrand(ctx, e, state)
+	if err == nil && !held {
+		_, err = c.backs.Do(ctx, e)
+	}
+	return err
 }
 
 // send makes the request. It returns an error if nothing can be said about the
@@ -235,11 +244,7 @@ func (c *courier) post(ctx context.Context, url string, header http.Header, body
 
 // isOurs reports whether a request failed for want of this machine's own means.
 func isOurs(err error) bool {
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
-		return !dns.IsNotFound
-	}
-	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.ENETUNREACH, syscall.ENETDOWN} {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.ENETDOWN} {
 		if errors.Is(err, errno) {
 			return true
 		}

@@ -80,5 +80,15 @@ func (w *Worker) recoverErrands(ctx context.Context, silent []store.Silence) err
 	return err
 }
 
+// rescueErrands makes good what should not be: deliveries younger than age that
+// nobody would attempt any more.
+func (w *Worker) rescueErrands(ctx context.Context, age time.Duration) error {
+	found, err := w.opts.DB.RescueErrands(ctx, age)
+	if found > 0 {
+		w.opts.Logger.Error("webhooks had no ticket and wait for one", "deliveries", found)
+	}
+	return err
+}
+
 // webhookTime is the time that webhooks go by.
 func (w *Worker) webhookTime() time.Time { return time.Now().Add(w.opts.Ahead()) }

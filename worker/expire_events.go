@@ -25,10 +25,14 @@ type expireEvents struct {
 	w *Worker
 }
 
+// scheduleTime is longer than all attempts of a delivery take.
+const scheduleTime = 4 * 24 * time.Hour
+
 func (e *expireEvents) Work(ctx context.Context, _ *river.Job[jobs.ExpireEventsArgs]) error {
 	now := time.Now()
 	return errors.Join(
 		e.expire(ctx, now.Add(-store.EventRetention)),
+		e.w.rescueErrands(ctx, scheduleTime),
 		e.w.opts.DB.ExpireWebhookSecrets(ctx, now))
 }
 

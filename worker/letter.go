@@ -28,16 +28,21 @@ func (w *Worker) eventBody(s *store.Sending) ([]byte, error) {
 }
 
 // letter is what is sent of a delivery: its body and the headers that sign it.
-func (w *Worker) letter(s *store.Sending, sealed [][]byte, at time.Time) ([]byte, http.Header, error) {
-	body, err := w.eventBody(s)
-	if err != nil {
+func (w *Worker) letter(s *store.Sending, sealed [][]byte, at time.Time) (body []byte, header http.Header, err error) {
+	// A row that is not as it should be must not stop what is delivered beside it.
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("prepare webhook: panic: %v", fault)
+		}
+	}()
+	if body, err = w.eventBody(s); err != nil {
 		return nil, nil, err
 	}
 	secrets, err := w.openSecrets(s, sealed)
 	if err != nil {
 		return nil, nil, err
 	}
-	header, err := w.opts.Keyring.Sign(s.EventID, at, body, secrets)
+	header, err = w.opts.Keyring.Sign(s.EventID, at, body, secrets)
 	return body, header, err
 }
 
