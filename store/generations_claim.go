@@ -22,6 +22,10 @@ type Claim struct {
 	// Paid lists the image index of each earlier call that was paid, or may
 	// have been: its outcome is unknown, or its picture was made.
 	Paid []int
+
+	// Told reports whether a webhook endpoint, or the generation's own, may be told
+	// of it.
+	Told bool
 }
 
 // Claimer names who claims and which calls they are about to make.
@@ -87,7 +91,10 @@ var claimSQL = `
 				SELECT image_index FROM lost WHERE generation_id = id
 				UNION ALL
 				SELECT image_index FROM attempt WHERE generation_id = id AND outcome IN ('ambiguous', 'succeeded')
-			) END AS paid
+			) END AS paid,
+			webhook_url IS NOT NULL
+				OR EXISTS (SELECT FROM webhook_endpoint AS p WHERE p.project_id = claimed.project_id AND p.deleted_at IS NULL)
+				OR EXISTS (SELECT FROM webhook_endpoint AS p WHERE p.org_id = claimed.org_id AND p.project_id IS NULL AND p.deleted_at IS NULL) AS told
 		FROM claimed LEFT JOIN told ON true LEFT JOIN begun_told ON true, errands_announced`
 
 // ClaimGenerations gives each ticket's generation a new fence and marks it

@@ -21,6 +21,7 @@ type Outcome struct {
 	Orphans      bool              `json:"orphans"`    // it may have stored blobs that have no row
 	ModelUsed    string            `json:"model_used"` // of the catalogue, where a substitute made the images
 	Unmade       bool              `json:"unmade"`     // the call that the first claim announced was never made, nor any other
+	Told         bool              `json:"-"`          // customers are told of it as far as the claim knows: what that takes is read at once
 	Images       []*NewImage       `json:"-"`
 	Attempts     []*AttemptOutcome `json:"-"`
 }
@@ -115,11 +116,32 @@ func (db *DB) FinishGenerations(ctx context.Context, by Sender, outcomes []*Outc
 		finished, err = pgx.CollectRows(rows, pgx.RowToStructByName[finishedRow])
 		return err
 	})
+	var reads sendingRows
+	if events := toldEvents(outcomes); len(events) > 0 {
+		args := errandArgs(events)
+		reads.queue(&batch, errandsOf, args)
+	}
 	batch.Queue(admitNextSQL, db.admitNextArgs(terminal(outcomes)))
 	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("finish generations: %w", err)
 	}
-	return matches(outcomes, finished), nil
+	finishes := matches(outcomes, finished)
+	for i := range finishes {
+		finishes[i].Sendings = reads.sendings(finishes[i].Errands)
+	}
+	return finishes, nil
+}
+
+// toldEvents are the ends that customers are told of, as errands without an
+// endpoint.
+func toldEvents(outcomes []*Outcome) (events []Errand) {
+	for _, o := range outcomes {
+		if o.Told && o.Status.Terminal() {
+			ids := eventIDs(o.GenerationID)
+			events = append(events, Errand{EventID: ids[len(ids)-1]})
+		}
+	}
+	return events
 }
 
 func finishArgs(outcomes []*Outcome) (pgx.NamedArgs, error) {
@@ -176,8 +198,10 @@ type Finish struct {
 	// Own reports whether the run still had the right to write. Where it had not,
 	// nothing was written.
 	Own bool
-	// Errands are the deliveries that the sender is to attempt at once.
-	Errands []Errand
+	// Errands are the deliveries that the sender is to attempt at once, and Sendings
+	// what that takes, as far as it was read: nil where it was not.
+	Errands  []Errand
+	Sendings []*Sending
 }
 
 // finishedRow is a generation that was written, once for each of its errands.

@@ -80,7 +80,7 @@ func rehearse(ctx context.Context, db *DB) error {
 	if _, err := db.ClaimGenerations(ctx, Claimer{}, []Ticket{{GenerationID: id}}); err != nil {
 		return err
 	}
-	outcome := &Outcome{GenerationID: id, Status: StatusSucceeded}
+	outcome := &Outcome{GenerationID: id, Status: StatusSucceeded, Told: true}
 	if _, err := db.FinishGenerations(ctx, Sender{}, []*Outcome{outcome}); err != nil {
 		return err
 	}

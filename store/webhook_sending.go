@@ -64,12 +64,38 @@ type sendingRow struct {
 	Failing        bool
 }
 
-const sendingsSQL = `
+// errandsNamed are the errands that were read before.
+const errandsNamed = `
+			SELECT * FROM unnest(@endpoints::text[], @events::text[], @tickets::bigint[]) AS t (endpoint_id, event_id, ticket)`
+
+// errandsOf are the errands of events that this transaction has recorded, and that
+// are to be sent at once.
+const errandsOf = `
+			SELECT p.endpoint_id, t.event_id, w.ticket
+			FROM unnest(@events::text[]) AS t (event_id),
+			LATERAL (SELECT org_id, project_id FROM event WHERE id = t.event_id OFFSET 0) AS e,
+			LATERAL (
+				SELECT id AS endpoint_id FROM webhook_endpoint AS p WHERE p.project_id = e.project_id AND p.deleted_at IS NULL
+				UNION ALL
+				SELECT id FROM webhook_endpoint AS p WHERE p.org_id = e.org_id AND p.project_id IS NULL AND p.deleted_at IS NULL
+				UNION ALL
+				SELECT '` + EndpointRequest + `'
+			) AS p,
+			LATERAL (
+				SELECT ticket FROM webhook_delivery
+				WHERE endpoint_id = p.endpoint_id AND event_id = t.event_id AND sender IS NOT NULL
+				OFFSET 0
+			) AS w`
+
+// sendingsSQL reads the deliveries that errands, a query, names.
+func sendingsSQL(errands string) string {
+	return `
 		SELECT d.endpoint_id, d.event_id, d.ticket, d.org_id, d.project_id, d.tries,
 			e.sequence, e.type, e.test, e.created_at AS event_created_at, e.data,
 			p.url, coalesce(p.revision, 0) AS revision, coalesce(p.disabled_at IS NOT NULL OR p.deleted_at IS NOT NULL, false) AS stopped,
 			coalesce(p.failing_since IS NOT NULL, false) AS failing
-		FROM unnest(@endpoints::text[], @events::text[], @tickets::bigint[]) AS t (endpoint_id, event_id, ticket)
+		FROM (` + errands + `
+		) AS t
 		CROSS JOIN LATERAL (
 			SELECT * FROM webhook_delivery AS w
 			WHERE w.endpoint_id = t.endpoint_id AND w.event_id = t.event_id AND w.ticket = t.ticket AND w.state = 'pending'
@@ -77,19 +103,20 @@ const sendingsSQL = `
 		) AS d
 		CROSS JOIN LATERAL (SELECT * FROM event WHERE id = d.event_id OFFSET 0) AS e
 		LEFT JOIN webhook_endpoint AS p ON p.id = d.endpoint_id`
+}
 
-const sendingSecretsSQL = `
+// sendingSecretsSQL reads what signs them.
+func sendingSecretsSQL(errands string) string {
+	return `
 		SELECT owner, sealed FROM webhook_secret
 		WHERE owner IN (
-				SELECT CASE t.endpoint_id WHEN '` + EndpointRequest + `' THEN d.project_id || CASE WHEN e.test THEN '` + ofTestKeys + `' ELSE '' END ELSE t.endpoint_id END
-				FROM unnest(@endpoints::text[], @events::text[]) AS t (endpoint_id, event_id), LATERAL (
-					SELECT project_id FROM webhook_delivery AS w
-					WHERE w.endpoint_id = t.endpoint_id AND w.event_id = t.event_id
-					OFFSET 0
-				) AS d, LATERAL (SELECT test FROM event WHERE id = t.event_id OFFSET 0) AS e
+				SELECT CASE t.endpoint_id WHEN '` + EndpointRequest + `' THEN e.project_id || CASE WHEN e.test THEN '` + ofTestKeys + `' ELSE '' END ELSE t.endpoint_id END
+				FROM (` + errands + `
+				) AS t, LATERAL (SELECT project_id, test FROM event WHERE id = t.event_id OFFSET 0) AS e
 			)
 			AND (expires_at IS NULL OR expires_at > now())
 		ORDER BY owner, n DESC`
+}
 
 // A generation's images are neighbours in the primary key. Each range is looked up
 // by itself: for a join of a few the whole table would be read, since no plan knows
@@ -103,33 +130,40 @@ var sendingImagesSQL = `
 		) AS i
 		ORDER BY i.id`
 
+// sendingRows are what Sendings are put together from.
+type sendingRows struct {
+	rows        []*sendingRow
+	secrets     []*secretRow
+	generations []*Generation
+	images      []*Image
+	calls       []*Attempt
+	told        []*toldRow
+}
+
+// queue adds the queries that read them, for the errands that a query names.
+func (r *sendingRows) queue(batch *pgx.Batch, errands string, args pgx.NamedArgs) {
+	queueMany(batch, sendingsSQL(errands), args, &r.rows)
+	queueMany(batch, sendingSecretsSQL(errands), args, &r.secrets)
+	queueMany(batch, `SELECT `+generationColumns+` FROM generation WHERE id = ANY(@generations)`, args, &r.generations)
+	queueMany(batch, sendingImagesSQL, args, &r.images)
+	queueMany(batch, `
+		SELECT `+columns[Attempt]("")+` FROM attempt
+		WHERE generation_id = ANY(@generations)
+		ORDER BY generation_id, n`, args, &r.calls)
+	queueMany(batch, toldSQL, args, &r.told)
+}
+
 // Sendings reads what attempts of deliveries need, of any project, in one round
 // trip. The result has one entry per errand, nil for one that is over: its
 // delivery has ended, or another ticket is to attempt it.
 func (db *DB) Sendings(ctx context.Context, errands []Errand) ([]*Sending, error) {
-	var rows []*sendingRow
-	var secrets []*secretRow
-	var generations []*Generation
-	var images []*Image
-	var calls []*Attempt
-	var told []*toldRow
-	args := errandArgs(errands)
+	var r sendingRows
 	var batch pgx.Batch
-	queueMany(&batch, sendingsSQL, args, &rows)
-	queueMany(&batch, sendingSecretsSQL, args, &secrets)
-	queueMany(&batch, `SELECT `+generationColumns+` FROM generation WHERE id = ANY(@generations)`, args, &generations)
-	queueMany(&batch, sendingImagesSQL, args, &images)
-	queueMany(&batch, `
-		SELECT `+columns[Attempt]("")+` FROM attempt
-		WHERE generation_id = ANY(@generations)
-		ORDER BY generation_id, n`, args, &calls)
-	queueMany(&batch, toldSQL, args, &told)
+	r.queue(&batch, errandsNamed, errandArgs(errands))
 	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("read deliveries: %w", err)
 	}
-	sendings := sendingsOf(errands, rows, secrets, generations, images, calls)
-	addTold(sendings, told)
-	return sendings, nil
+	return r.sendings(errands), nil
 }
 
 // toldRow is how often a generation's webhook_url was to be told of it.
@@ -190,28 +224,28 @@ func errandArgs(errands []Errand) pgx.NamedArgs {
 	}
 }
 
-// sendingsOf puts together what belongs together, in the order of the errands.
-func sendingsOf(errands []Errand, rows []*sendingRow, secrets []*secretRow, generations []*Generation, images []*Image, calls []*Attempt) []*Sending {
+// sendings puts together what belongs together, in the order of the errands.
+func (r *sendingRows) sendings(errands []Errand) []*Sending {
 	sealed := map[string][][]byte{}
-	for _, s := range secrets {
+	for _, s := range r.secrets {
 		sealed[s.Owner] = append(sealed[s.Owner], s.Sealed)
 	}
-	byID := make(map[string]*Generation, len(generations))
-	for _, g := range generations {
+	byID := make(map[string]*Generation, len(r.generations))
+	for _, g := range r.generations {
 		byID[g.ID] = g
 	}
 	imagesOf, callsOf := map[string][]*Image{}, map[string][]*Attempt{}
-	for _, i := range images {
+	for _, i := range r.images {
 		imagesOf[i.GenerationID] = append(imagesOf[i.GenerationID], i)
 	}
-	for _, c := range calls {
+	for _, c := range r.calls {
 		callsOf[c.GenerationID] = append(callsOf[c.GenerationID], c)
 	}
-	found := make(map[Errand]*Sending, len(rows))
-	for _, r := range rows {
-		s := r.sending()
+	found := make(map[Errand]*Sending, len(r.rows))
+	for _, row := range r.rows {
+		s := row.sending()
 		s.Secrets = sealed[s.SecretOwner()]
-		if id, ok := GenerationOfEvent(r.EventID); ok && byID[id] != nil && byID[id].ProjectID == r.ProjectID {
+		if id, ok := GenerationOfEvent(row.EventID); ok && byID[id] != nil && byID[id].ProjectID == row.ProjectID {
 			s.Generation, s.Images, s.Calls = byID[id], imagesOf[id], callsOf[id]
 			if s.EndpointID == EndpointRequest && s.Generation.WebhookURL != nil {
 				s.URL = *s.Generation.WebhookURL
@@ -224,6 +258,7 @@ func sendingsOf(errands []Errand, rows []*sendingRow, secrets []*secretRow, gene
 		list[i] = found[e]
 		delete(found, e) // the same errand twice is one
 	}
+	addTold(list, r.told)
 	return list
 }
 

@@ -249,3 +249,36 @@ func TestSendings_SecretsOfTheMode(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// What a finish reads for its deliveries is what would be read after it.
+func TestFinishGenerations_ReadsWhatItsDeliveriesTake(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.endpoint(t, []string{"*"}, "")
+	b.endpoint(t, []string{"generation.succeeded"}, "project_id = NULL")
+	url := "https://example.com/own"
+	g := b.queued(t, func(g *store.NewGeneration) {
+		g.WebhookURL, g.WebhookEvents = &url, []string{"generation.*"}
+	})
+	c := b.claim(t, g.ID)
+	if !c.Told {
+		t.Error("the claim does not know that customers are told")
+	}
+	o := succeeded(c)
+	o.Told = true
+	finished, err := b.FinishGenerations(t.Context(), store.Sender{Worker: "w", Net: time.Minute}, []*store.Outcome{o})
+	if err != nil || len(finished[0].Errands) != 3 {
+		t.Fatal(finished, err)
+	}
+	after, err := b.Sendings(t.Context(), finished[0].Errands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(after, finished[0].Sendings); diff != "" || after[0] == nil || len(after[0].Images) != 1 {
+		t.Error(diff)
+	}
+	quiet := setup(t)
+	if c := quiet.claim(t, quiet.queued(t, nil).ID); c.Told {
+		t.Error("nobody is to be told")
+	}
+}

@@ -91,8 +91,8 @@ func (c *courier) record(ctx context.Context, sent []*store.Sent) error {
 
 // sendAtOnce attempts what this worker has just caused to be delivered. It does
 // not wait for it. Whatever it leaves undone is the net's.
-func (c *courier) sendAtOnce(errands []store.Errand) {
-	for _, e := range errands {
+func (c *courier) sendAtOnce(finished store.Finish) {
+	for i, e := range finished.Errands {
 		select {
 		case c.turns <- struct{}{}:
 		default:
@@ -103,7 +103,7 @@ func (c *courier) sendAtOnce(errands []store.Errand) {
 			defer c.survive(e)
 			ctx, cancel := context.WithTimeout(c.ctx, netAfter)
 			defer cancel()
-			err := c.attempt(ctx, e, atOnceWait)
+			err := c.attempt(ctx, e, finished.Sendings[i], atOnceWait)
 			switch {
 			case errors.Is(err, errNoPlace):
 				c.w.opts.Logger.Debug("webhook left to its ticket", "event", e.EventID, "endpoint", e.EndpointID, "error", err)
@@ -123,11 +123,13 @@ func (c *courier) survive(e store.Errand) {
 }
 
 // attempt makes one attempt of a delivery, if it is still due, and records what
-// came of it. It waits up to patience for its turn.
-func (c *courier) attempt(ctx context.Context, e store.Errand, patience time.Duration) error {
-	s, err := c.read(ctx, e)
-	if err != nil || s == nil {
-		return err
+// came of it. s is what that takes if it was just read, or nil. It waits up to
+// patience for its turn.
+func (c *courier) attempt(ctx context.Context, e store.Errand, s *store.Sending, patience time.Duration) (err error) {
+	if s == nil || s.Stopped || s.URL == "" {
+		if s, err = c.read(ctx, e); err != nil || s == nil {
+			return err
+		}
 	}
 	leave, waited, err := c.places.enter(ctx, s, patience)
 	if err != nil {

@@ -122,7 +122,7 @@ func (w *Worker) finish(ctx context.Context, outcome *store.Outcome) (bool, erro
 			own, err = w.opts.DB.Finished(ctx, outcome)
 		}
 		if err == nil {
-			w.courier.sendAtOnce(finished.Errands)
+			w.courier.sendAtOnce(finished)
 			return own, nil
 		}
 		w.opts.Logger.Warn("finish failed, trying again", "generation", outcome.GenerationID, "error", err)
@@ -141,7 +141,7 @@ func (w *Worker) finish(ctx context.Context, outcome *store.Outcome) (bool, erro
 // the one it replaces is not to the database's liking, and never will be.
 func unwritable(o *store.Outcome) *store.Outcome {
 	failure := store.GenerationError{Code: "internal_error", Message: "the service could not record what came of this", Retryable: true}
-	return &store.Outcome{GenerationID: o.GenerationID, Fence: o.Fence, Status: store.StatusFailed, Error: &failure, Orphans: true}
+	return &store.Outcome{GenerationID: o.GenerationID, Fence: o.Fence, Status: store.StatusFailed, Error: &failure, Orphans: true, Told: o.Told}
 }
 
 // drawAll makes the images that are still missing and returns a verdict for

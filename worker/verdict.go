@@ -129,7 +129,7 @@ func upstreamFault(index int, e *providers.Error) verdict {
 // keeps the generation alive while its budget and deadline last.
 func (r *run) judge(ctx context.Context, verdicts []verdict) (*store.Outcome, time.Duration) {
 	o := &store.Outcome{
-		GenerationID: r.claim.ID, Fence: r.claim.Fence,
+		GenerationID: r.claim.ID, Fence: r.claim.Fence, Told: r.claim.Told,
 		Images: r.images, Attempts: slices.Clone(r.attempts), ImageErrors: r.claim.ImageErrors,
 	}
 	r.unmade(o)
