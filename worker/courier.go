@@ -29,7 +29,7 @@ const (
 	atOnceWait = netAfter - webhook.Timeout - 3*time.Second
 	// atOnceMost is how many are under way or wait at the same time; the rest is
 	// the net's.
-	atOnceMost = 4096
+	atOnceMost = 8192
 	// recordLinger is how long what came of attempts is collected. Nobody waits
 	// for it, and each write costs a commit.
 	recordLinger = 50 * time.Millisecond
@@ -135,14 +135,8 @@ func (c *courier) attempt(ctx context.Context, e store.Errand, s *store.Sending,
 	if err != nil {
 		return err
 	}
-	defer leave()
-	if waited { // and the endpoint may have been changed, or its secret
-		if s, err = c.read(ctx, e); err != nil || s == nil {
-			return err
-		}
-	}
-	sent, err := c.send(ctx, s)
-	if err != nil {
+	sent, err := c.sendInPlace(ctx, e, s, waited, leave)
+	if err != nil || sent == nil {
 		return err
 	}
 	c.log(s, sent)
@@ -151,6 +145,18 @@ func (c *courier) attempt(ctx context.Context, e store.Errand, s *store.Sending,
 	defer cancel()
 	_, err = c.writes.Do(ctx, sent)
 	return err
+}
+
+// sendInPlace makes the request while it has its place, and not a moment longer.
+// sent is nil if there was nothing to send any more.
+func (c *courier) sendInPlace(ctx context.Context, e store.Errand, s *store.Sending, waited bool, leave func()) (sent *store.Sent, err error) {
+	defer leave()
+	if waited { // and the endpoint may have been changed, or its secret
+		if s, err = c.read(ctx, e); err != nil || s == nil {
+			return nil, err
+		}
+	}
+	return c.send(ctx, s)
 }
 
 // read returns what an attempt needs, or nil if there is nothing to attempt: then

@@ -11,9 +11,9 @@ import (
 
 // How many attempts one process has under way at the same time.
 const (
-	laneWidth = 16  // to one endpoint
-	orgWidth  = 64  // to all of an organization's endpoints, beyond one each
-	laneQueue = 128 // wait for a place at one endpoint
+	laneWidth = 16   // to one endpoint
+	orgWidth  = 64   // to all of an organization's endpoints, beyond one each
+	orgQueue  = 1024 // wait for a place at one of an organization's endpoints
 )
 
 // errNoPlace reports that too many attempts go to the endpoint, or to its
@@ -29,6 +29,7 @@ type places struct {
 	mu    sync.Mutex
 	lanes map[string]*lane
 	orgs  map[string]int // attempts under way beyond each lane's first
+	queue map[string]int // attempts that wait, by organization
 }
 
 // A lane is an endpoint's share.
@@ -40,7 +41,7 @@ type lane struct {
 }
 
 func newPlaces() *places {
-	return &places{ending: make(chan struct{}), lanes: map[string]*lane{}, orgs: map[string]int{}}
+	return &places{ending: make(chan struct{}), lanes: map[string]*lane{}, orgs: map[string]int{}, queue: map[string]int{}}
 }
 
 // laneOf names whose places an attempt takes: the endpoint's, or those of the
@@ -53,8 +54,13 @@ func laneOf(s *store.Sending) string {
 	return s.ProjectID + " " + hostOf(s.URL)
 }
 
-// enter takes a place, and waits for it up to patience. waited is that it had to.
+// longWait is after how long what an attempt needs may have changed.
+const longWait = time.Second
+
+// enter takes a place, and waits for it up to patience. waited is that it had to for
+// long.
 func (p *places) enter(ctx context.Context, s *store.Sending, patience time.Duration) (leave func(), waited bool, err error) {
+	began := time.Now()
 	name := laneOf(s)
 	turn, err := p.ask(name, s)
 	if err != nil {
@@ -68,7 +74,7 @@ func (p *places) enter(ctx context.Context, s *store.Sending, patience time.Dura
 	defer over.Stop()
 	select {
 	case <-turn:
-		return leave, true, nil
+		return leave, time.Since(began) > longWait, nil
 	case <-over.C:
 		err = errNoPlace
 	case <-p.ending:
@@ -77,7 +83,7 @@ func (p *places) enter(ctx context.Context, s *store.Sending, patience time.Dura
 		err = ctx.Err()
 	}
 	p.giveUp(name, turn)
-	return nil, true, err
+	return nil, false, err
 }
 
 // ask takes a place if there is one, and otherwise returns the turn to wait for.
@@ -93,13 +99,14 @@ func (p *places) ask(name string, s *store.Sending) (turn chan struct{}, err err
 	case len(l.waiting) == 0 && p.fits(l):
 		p.start(l)
 		return nil, nil
-	case len(l.waiting) >= laneQueue || l.running == 0 && len(l.waiting) == 0:
+	case p.queue[l.org] >= orgQueue || l.running == 0 && len(l.waiting) == 0:
 		// Nobody of this lane would ever wake it: its organization has no place left.
 		p.forget(name, l)
 		return nil, errNoPlace
 	}
 	turn = make(chan struct{})
 	l.waiting = append(l.waiting, turn)
+	p.queue[l.org]++
 	return turn, nil
 }
 
@@ -132,6 +139,7 @@ func (p *places) leave(name string) {
 		p.start(l)
 		close(l.waiting[0])
 		l.waiting = l.waiting[1:]
+		p.dequeue(l.org)
 	}
 	p.forget(name, l)
 }
@@ -143,6 +151,7 @@ func (p *places) giveUp(name string, turn chan struct{}) {
 	for i, waiting := range l.waiting {
 		if waiting == turn {
 			l.waiting = append(l.waiting[:i:i], l.waiting[i+1:]...)
+			p.dequeue(l.org)
 			p.forget(name, l)
 			p.mu.Unlock()
 			return
@@ -150,6 +159,12 @@ func (p *places) giveUp(name string, turn chan struct{}) {
 	}
 	p.mu.Unlock()
 	p.leave(name)
+}
+
+func (p *places) dequeue(org string) {
+	if p.queue[org]--; p.queue[org] == 0 {
+		delete(p.queue, org)
+	}
 }
 
 func (p *places) forget(name string, l *lane) {

@@ -140,7 +140,7 @@ func TestPlaces_Balance(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(p.lanes) > 0 || len(p.orgs) > 0 {
-		t.Errorf("%d lanes and %d organizations are left", len(p.lanes), len(p.orgs))
+	if len(p.lanes) > 0 || len(p.orgs) > 0 || len(p.queue) > 0 {
+		t.Errorf("%d lanes, %d organizations and %d queues are left", len(p.lanes), len(p.orgs), len(p.queue))
 	}
 }

@@ -53,10 +53,29 @@ func (d *deliver) Work(ctx context.Context, job *river.Job[jobs.DeliverArgs]) er
 	return err
 }
 
-// releaseErrands lets the deliveries through that are due.
-func (w *Worker) releaseErrands(ctx context.Context) error {
-	_, err := w.opts.DB.ReleaseErrands(ctx, w.opts.Ahead())
-	return err
+// keepReleasing lets the deliveries through that are due, until ctx ends: faster
+// while there are many, so that what has piled up is not long at a receiver that
+// keeps up. Of the living workers one does it.
+func (w *Worker) keepReleasing(ctx context.Context) {
+	const many, soon = 8, 100 * time.Millisecond
+	for pause := watchEvery; ; {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+		pause = watchEvery
+		if !w.first.Load() {
+			continue
+		}
+		w.step(ctx, "release webhooks", func(ctx context.Context) error {
+			n, err := w.opts.DB.ReleaseErrands(ctx, w.opts.Ahead())
+			if n >= many {
+				pause = soon
+			}
+			return err
+		})
+	}
 }
 
 // recoverErrands hands the attempts of silent workers to the living, and those

@@ -55,10 +55,10 @@ func (w *Worker) keepWatch(ctx context.Context) {
 			return err
 		})
 		w.step(ctx, "take over webhooks", func(ctx context.Context) error { return w.recoverErrands(ctx, v.silent) })
+		w.first.Store(first || turn%anyTurns == 0)
 		if !first && turn%anyTurns != 0 {
 			continue
 		}
-		w.step(ctx, "release webhooks", w.releaseErrands)
 		if turn%admitTurns == 0 {
 			w.step(ctx, "admit", func(ctx context.Context) error { _, err := w.opts.DB.AdmitHeld(ctx); return err })
 		}

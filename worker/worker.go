@@ -125,6 +125,7 @@ type Worker struct {
 	unstored atomic.Int32             // pictures paid for that storage does not take now
 	full     atomic.Bool              // the spool directory had no room for a picture
 	stopping atomic.Bool              // work that nobody waits for is to be put off
+	first    atomic.Bool              // of the living workers: what one is enough for is its own
 	roll     roll
 	progress progress
 	pulse    pulse
@@ -246,6 +247,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.ending = end
 	w.ended.Go(func() { w.keepBeating(beating, conn) })
 	w.ended.Go(func() { w.keepWatch(beating) })
+	w.ended.Go(func() { w.keepReleasing(beating) })
 	w.ended.Go(func() { w.tellFleet(beating) })
 	w.ended.Go(func() { w.tellProgress(beating) })
 	if err := w.river.Start(context.WithoutCancel(ctx)); err != nil {
