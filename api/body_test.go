@@ -70,7 +70,7 @@ func TestHugeBodiesCostLittle(t *testing.T) {
 func TestManyFaultsAreCounted(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	a := b.do(b.live, "POST", "/v1/generations", `{"prompt":"x",`+repeat(60, `"pro\u%04xmpt":0`)+`}`)
+	a := b.do(b.live, "POST", "/v1/generations", `{"prompt":"x",`+repeat(60, `"pro\u01%02xmpt":0`)+`}`)
 	faults := a.json["errors"].([]any)
 	want := map[string]any{"param": "", "code": "invalid", "message": "and 10 more"}
 	if diff := cmp.Diff(want, faults[len(faults)-1]); diff != "" || len(faults) != 51 {

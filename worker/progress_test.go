@@ -48,10 +48,13 @@ func TestProgress_NotOfShortRunsOrOneImage(t *testing.T) {
 		{Prompt: "[[sim:slow ms=1200]] one", N: 1}, {Prompt: "[[sim:slow ms=100]] four", N: 4},
 	} {
 		id := b.submit(t, request).ID
-		b.ended(t, id)
+		g := b.ended(t, id)
 		events, err := b.db.GenerationEvents(t.Context(), b.project.ID, id, 0)
 		var got []string
 		for _, e := range events {
+			if e.Type == store.EventGenerationProgress && request.N > 1 && g.FinishedAt.Sub(*g.StartedAt) > 450*time.Millisecond {
+				continue // on a machine that is busy it was no short run
+			}
 			got = append(got, e.Type)
 		}
 		want := []string{store.EventGenerationQueued, store.EventGenerationStarted, store.EventGenerationSucceeded}
