@@ -95,17 +95,9 @@ func (s *server) listEvents(ctx context.Context, in *listEventsInput) (*listEven
 	if list.Data, err = s.viewEvents(ctx, caller.ProjectID, page); err != nil {
 		return nil, err
 	}
-	if n := len(page); n > 0 {
-		list.FirstID, list.LastID = &page[0].ID, &page[n-1].ID
-		if list.HasMore {
-			edge := page[n-1].Sequence
-			if in.Before != "" {
-				edge = page[0].Sequence
-			}
-			next := strconv.FormatInt(edge, 10)
-			list.NextCursor = &next
-		}
-	}
+	backwards := in.Before != ""
+	list.FirstID, list.LastID, _ = edgesOf(page, func(e *store.Event) string { return e.ID }, list.HasMore, backwards)
+	_, _, list.NextCursor = edgesOf(page, func(e *store.Event) string { return strconv.FormatInt(e.Sequence, 10) }, list.HasMore, backwards)
 	return &listEventsOutput{CacheControl: "private, no-cache", Body: list}, nil
 }
 
@@ -170,7 +162,7 @@ func (s *server) viewEvents(ctx context.Context, project string, list []*store.E
 	}
 	events := make([]event, len(views))
 	for i, v := range views {
-		if events[i].RawMessage, err = v.Body(view.MaxEventBytes); err != nil {
+		if events[i].RawMessage, err = v.Body(webhook.MaxBody); err != nil {
 			return nil, err
 		}
 	}

@@ -278,15 +278,7 @@ func (s *server) listGenerations(ctx context.Context, in *listGenerationsInput) 
 	if list.Data, err = s.viewGenerations(ctx, project, page); err != nil {
 		return nil, err
 	}
-	if n := len(page); n > 0 {
-		list.FirstID, list.LastID = &page[0].ID, &page[n-1].ID
-	}
-	if list.HasMore {
-		list.NextCursor = list.LastID
-		if in.Before != "" {
-			list.NextCursor = list.FirstID
-		}
-	}
+	list.FirstID, list.LastID, list.NextCursor = edgesOf(page, func(g *store.Generation) string { return g.ID }, list.HasMore, in.Before != "")
 	return &listGenerationsOutput{CacheControl: "private, no-cache", Body: list}, nil
 }
 

@@ -19,6 +19,22 @@ func cutPage[T any](page []T, limit int, backwards bool) (cut []T, more bool) {
 	return page[:limit], true
 }
 
+// edgesOf returns the first and the last id of a page that was cut, and the one that
+// leads to the next page, if there is more.
+func edgesOf[T any](page []T, id func(T) string, more, backwards bool) (first, last, next *string) {
+	if len(page) == 0 {
+		return nil, nil, nil
+	}
+	from, to := id(page[0]), id(page[len(page)-1])
+	switch {
+	case more && backwards:
+		next = &from
+	case more:
+		next = &to
+	}
+	return &from, &to, next
+}
+
 // search runs a query that may have to look at more than there is time for. It tells
 // one that takes too long from a database that does not answer: asking again helps
 // only with the latter. advice, if not empty, says how to narrow the query.

@@ -129,15 +129,7 @@ func (s *server) listDeliveries(ctx context.Context, in *listDeliveriesInput) (*
 	for _, d := range page {
 		list.Data = append(list.Data, viewDelivery(d))
 	}
-	if n := len(page); n > 0 {
-		list.FirstID, list.LastID = &page[0].EventID, &page[n-1].EventID
-	}
-	if list.HasMore {
-		list.NextCursor = list.LastID
-		if in.Before != "" {
-			list.NextCursor = list.FirstID
-		}
-	}
+	list.FirstID, list.LastID, list.NextCursor = edgesOf(page, func(d *store.KnownDelivery) string { return d.EventID }, list.HasMore, in.Before != "")
 	return &listDeliveriesOutput{CacheControl: "private, no-cache", Body: list}, nil
 }
 

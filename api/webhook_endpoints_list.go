@@ -61,15 +61,7 @@ func (s *server) listWebhookEndpoints(ctx context.Context, in *listWebhookEndpoi
 	if list.Data, err = s.viewWebhookEndpoints(ctx, scope.OrgID, page); err != nil {
 		return nil, err
 	}
-	if n := len(page); n > 0 {
-		list.FirstID, list.LastID = &page[0].ID, &page[n-1].ID
-	}
-	if list.HasMore {
-		list.NextCursor = list.LastID
-		if in.Before != "" {
-			list.NextCursor = list.FirstID
-		}
-	}
+	list.FirstID, list.LastID, list.NextCursor = edgesOf(page, func(e *store.WebhookEndpoint) string { return e.ID }, list.HasMore, in.Before != "")
 	return &listWebhookEndpointsOutput{CacheControl: "private, no-cache", Body: list}, nil
 }
 

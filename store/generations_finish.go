@@ -126,10 +126,21 @@ func (db *DB) FinishGenerations(ctx context.Context, by Sender, outcomes []*Outc
 		return nil, fmt.Errorf("finish generations: %w", err)
 	}
 	finishes := matches(outcomes, finished)
-	for i := range finishes {
-		finishes[i].Sendings = reads.sendings(finishes[i].Errands)
-	}
+	reads.share(finishes)
 	return finishes, nil
+}
+
+// share gives each finish what its errands take.
+func (r *sendingRows) share(finishes []Finish) {
+	var all []Errand
+	for _, f := range finishes {
+		all = append(all, f.Errands...)
+	}
+	sendings := r.sendings(all)
+	for i := range finishes {
+		n := len(finishes[i].Errands)
+		finishes[i].Sendings, sendings = sendings[:n:n], sendings[n:]
+	}
 }
 
 // toldEvents are the ends that customers are told of, as errands without an

@@ -110,11 +110,9 @@ func (db *DB) ReleaseErrands(ctx context.Context, ahead time.Duration) (int, err
 	args := pgx.NamedArgs(withDeliveries(map[string]any{
 		"ahead": ahead, "room": endpointRoom, "failing_room": failingRoom, "org_room": orgRoom,
 	}))
-	if _, err := db.q.Exec(ctx, overdueSQL, args); err != nil {
-		return 0, fmt.Errorf("take in overdue deliveries: %w", err)
-	}
 	released := 0
-	var batch pgx.Batch
+	var batch pgx.Batch // one transaction, one round trip
+	batch.Queue(overdueSQL, args)
 	batch.Queue(holdLanesSQL, args)
 	batch.Queue(releaseSQL, args).QueryRow(func(row pgx.Row) error { return row.Scan(&released) })
 	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
@@ -123,13 +121,12 @@ func (db *DB) ReleaseErrands(ctx context.Context, ahead time.Duration) (int, err
 	return released, nil
 }
 
-// Nobody writes a delivery anew and leaves ticket and state as they are: a row that
-// was locked under its ticket lies where the snapshot has it.
-//
 // takeBackSQL returns the CTEs that let the deliveries of tickets wait for the
 // watch. which selects the tickets j, and end is the statement that ends those in
 // "taken" and what is nobody's, in "stale". Nothing is waited for: whoever holds a
-// delivery or a ticket is about to end it.
+// delivery or a ticket is about to end it. Nobody writes a delivery anew and leaves
+// ticket and state as they are: one that was locked under its ticket lies where the
+// snapshot has it.
 func takeBackSQL(which, end string) string {
 	const of = `
 				WHERE w.endpoint_id = c.endpoint_id AND w.event_id = c.event_id AND w.ticket = c.id AND w.state = 'pending'`

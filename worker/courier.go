@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/nanobanana/nanobanana/jobs/egress"
-	"github.com/nanobanana/nanobanana/jobs/view"
 	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -239,7 +238,7 @@ func (c *courier) post(ctx context.Context, url string, header http.Header, body
 	// It is sent as no header, but lets net/http repeat the request by itself when
 	// the server closes a kept connection just then.
 	req.Header["Idempotency-Key"] = []string{}
-	req.Header.Set("User-Agent", "NanoBanana-Webhooks/"+view.APIVersion)
+	req.Header.Set("User-Agent", "NanoBanana-Webhooks/"+webhook.APIVersion)
 	res, err := c.client.Do(req)
 	if err != nil {
 		return fail(err)

@@ -100,7 +100,8 @@ func (p *places) ask(name string, s *store.Sending) (turn chan struct{}, err err
 		p.start(l)
 		return nil, nil
 	case p.queue[l.org] >= orgQueue || l.running == 0 && len(l.waiting) == 0:
-		// Nobody of this lane would ever wake it: its organization has no place left.
+		// Too many wait; or nobody of this lane would ever wake this one, since its
+		// organization has no place left.
 		p.forget(name, l)
 		return nil, errNoPlace
 	}

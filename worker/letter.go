@@ -24,7 +24,7 @@ func (w *Worker) eventBody(s *store.Sending) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return event.Body(view.MaxEventBytes)
+	return event.Body(webhook.MaxBody)
 }
 
 // letter is what is sent of a delivery: its body and the headers that sign it.

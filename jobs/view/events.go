@@ -5,15 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
-)
 
-const (
-	// APIVersion names the form of events.
-	APIVersion = "2026-11-01"
-
-	// MaxEventBytes bounds the JSON of an event that is sent: Standard Webhooks 1.0.0
-	// wants payloads below 20 kB.
-	MaxEventBytes = 20_000
+	"github.com/nanobanana/nanobanana/jobs/webhook"
 )
 
 // An Event says what happened: the body of a webhook.
@@ -41,14 +34,14 @@ type EventGeneration struct {
 // NewEvent returns an event of a moment, with what all events have in common
 // filled in: object, api_version, created_at and timestamp.
 func NewEvent(at time.Time, e Event) *Event {
-	e.Object, e.APIVersion = "event", APIVersion
+	e.Object, e.APIVersion = "event", webhook.APIVersion
 	e.CreatedAt, e.Timestamp = at.Unix(), at.UTC()
 	return &e
 }
 
 // Body returns the event as JSON of fewer than maxBytes bytes. To that end it
 // shortens data that is a *Generation as far as needed, and says so in
-// data.truncated; with MaxEventBytes it always can. Other data that is too long is
+// data.truncated; with webhook.MaxBody it always can. Other data that is too long is
 // an error.
 func (e *Event) Body(maxBytes int) ([]byte, error) {
 	body, err := encode(e)

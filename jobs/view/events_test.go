@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nanobanana/nanobanana/jobs/view"
+	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -20,7 +21,7 @@ func event(data any) *view.Event {
 
 func TestEvent_Body(t *testing.T) {
 	t.Parallel()
-	body, err := event(map[string]string{"a": "<b>"}).Body(view.MaxEventBytes)
+	body, err := event(map[string]string{"a": "<b>"}).Body(webhook.MaxBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func TestEvent_Body(t *testing.T) {
 func TestEvent_BodyIsTheGeneration(t *testing.T) {
 	t.Parallel()
 	shown := newViewer().Generation(sampleArgs())
-	body, err := event(shown).Body(view.MaxEventBytes)
+	body, err := event(shown).Body(webhook.MaxBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,12 +192,12 @@ type received struct {
 // decode sends an event and reads its data.
 func decode(t *testing.T, e *view.Event) *received {
 	t.Helper()
-	body, err := e.Body(view.MaxEventBytes)
+	body, err := e.Body(webhook.MaxBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(body) >= view.MaxEventBytes || !utf8.Valid(body) {
-		t.Fatalf("%d bytes of UTF-8, fewer than %d were wanted: %s", len(body), view.MaxEventBytes, body)
+	if len(body) >= webhook.MaxBody || !utf8.Valid(body) {
+		t.Fatalf("%d bytes of UTF-8, fewer than %d were wanted: %s", len(body), webhook.MaxBody, body)
 	}
 	var whole struct{ Data json.RawMessage }
 	got := &received{t: t}

@@ -5,19 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-)
 
-// The types of event that this service sends.
-const (
-	GenerationQueued    = "generation.queued"
-	GenerationStarted   = "generation.started"
-	GenerationProgress  = "generation.progress"
-	GenerationSucceeded = "generation.succeeded"
-	GenerationFailed    = "generation.failed"
-	GenerationCanceled  = "generation.canceled"
-	GenerationExpired   = "generation.expired"
-	EndpointDisabled    = "webhook_endpoint.disabled"
-	TestPing            = "test.ping"
+	"github.com/nanobanana/nanobanana/store"
 )
 
 // MaxFilter is the most entries a filter may have.
@@ -31,22 +20,22 @@ type EventType struct {
 // EventTypes returns every type of event that this service sends.
 func EventTypes() []EventType {
 	return []EventType{
-		{GenerationQueued, "A generation was accepted; it waits for its turn."},
-		{GenerationStarted, "A worker began a generation."},
-		{GenerationProgress, "A generation of several images (n > 1) is another fifth or more of the way: up to four times, at most once in half a second."},
-		{GenerationSucceeded, "A generation ended with its images."},
-		{GenerationFailed, "A generation ended without images; its error says why."},
-		{GenerationCanceled, "A generation was canceled before it ended."},
-		{GenerationExpired, "A generation's deadline passed before it began."},
-		{EndpointDisabled, "A webhook endpoint was disabled, since it answered 410 or failed for 5 days."},
-		{TestPing, "A test that was asked for."},
+		{store.EventGenerationQueued, "A generation was accepted; it waits for its turn."},
+		{store.EventGenerationStarted, "A worker began a generation."},
+		{store.EventGenerationProgress, "A generation of several images (n > 1) is another fifth or more of the way: up to four times, at most once in half a second."},
+		{store.EventGenerationSucceeded, "A generation ended with its images."},
+		{store.EventGenerationFailed, "A generation ended without images; its error says why."},
+		{store.EventGenerationCanceled, "A generation was canceled before it ended."},
+		{store.EventGenerationExpired, "A generation's deadline passed before it began."},
+		{store.EventEndpointDisabled, "A webhook endpoint was disabled, since it answered 410 or failed for 5 days."},
+		{store.EventTestPing, "A test that was asked for."},
 	}
 }
 
 // DefaultEvents returns the filter where none was chosen: the four types that a
 // generation can end with.
 func DefaultEvents() []string {
-	return []string{GenerationSucceeded, GenerationFailed, GenerationCanceled, GenerationExpired}
+	return []string{store.EventGenerationSucceeded, store.EventGenerationFailed, store.EventGenerationCanceled, store.EventGenerationExpired}
 }
 
 // Patterns returns the entries of a filter that match a type, the widest first:

@@ -32,12 +32,6 @@ func (k *Keyring) JWKS() JWKS {
 	return set
 }
 
-// PublicKey returns the signing key's public half as Standard Webhooks writes
-// it: "whpk_" and base64.
-func (k *Keyring) PublicKey() string {
-	return "whpk_" + base64.StdEncoding.EncodeToString(k.keys[0].private.Public().(ed25519.PublicKey))
-}
-
 func newJWK(public ed25519.PublicKey) JWK {
 	x := base64.RawURLEncoding.EncodeToString(public)
 	// RFC 8037, section 2: the members that a thumbprint covers are crv, kty

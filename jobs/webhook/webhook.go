@@ -21,10 +21,6 @@ const (
 	// answer's head. The specification recommends 15 to 30 s.
 	Timeout = 15 * time.Second
 
-	// DisableAfter is how long every attempt at an endpoint must have failed
-	// before it is disabled.
-	DisableAfter = 5 * 24 * time.Hour
-
 	// FirstBytes is how much of an answer's body is kept, in bytes.
 	FirstBytes = 1024
 )
