@@ -12,21 +12,18 @@ import (
 )
 
 const (
-	// expireSpan is how much time one step of expireEvents goes on by.
-	expireSpan = time.Hour
 	// expireSize is how many events one of its transactions forgets.
 	expireSize = 4000
+	// scheduleTime is longer than all attempts of a delivery take.
+	scheduleTime = 4 * 24 * time.Hour
 )
 
 // expireEvents forgets events, deliveries and webhook secrets past their time, the
-// oldest events first.
+// oldest events first, and finds deliveries that nobody would attempt any more.
 type expireEvents struct {
 	river.WorkerDefaults[jobs.ExpireEventsArgs]
 	w *Worker
 }
-
-// scheduleTime is longer than all attempts of a delivery take.
-const scheduleTime = 4 * 24 * time.Hour
 
 func (e *expireEvents) Work(ctx context.Context, _ *river.Job[jobs.ExpireEventsArgs]) error {
 	now := time.Now()
@@ -38,22 +35,9 @@ func (e *expireEvents) Work(ctx context.Context, _ *river.Job[jobs.ExpireEventsA
 
 // expire forgets what is older than before.
 func (e *expireEvents) expire(ctx context.Context, before time.Time) error {
-	from, err := e.w.opts.DB.OldestEvent(ctx, before)
-	if err != nil || from.IsZero() {
-		return err
-	}
-	for from.Before(before) {
-		to := from.Add(expireSpan)
-		if to.After(before) {
-			to = before
-		}
-		n, err := e.w.opts.DB.ExpireEvents(ctx, from, to, expireSize)
-		if err != nil {
+	for {
+		if n, err := e.w.opts.DB.ExpireEvents(ctx, before, expireSize); err != nil || n < expireSize {
 			return err
 		}
-		if n < expireSize {
-			from = to
-		}
 	}
-	return nil
 }

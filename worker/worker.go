@@ -40,8 +40,8 @@ const (
 	rescueAfter = jobTimeout + finishPatience + time.Minute
 )
 
-// Options configure a Worker. DB, QueueDB, Blobs,
-// Simulator, Keyring and View are required.
+// Options configure a Worker. DB, QueueDB, Blobs, Simulator, Keyring and View are
+// required.
 type Options struct {
 	DB      *store.DB // the application's connections
 	QueueDB *store.DB // River's own connections to the same database
