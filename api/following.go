@@ -221,7 +221,7 @@ func (f *following) look(ctx context.Context) (now sight, err error) {
 // there will be nothing more. ctx bounds it.
 func (f *following) catchUp(ctx context.Context) (over bool, err error) {
 	if f.key != "" {
-		if _, err := f.s.opts.Keys.Authenticate(ctx, f.key); err != nil {
+		if _, err := f.s.authenticateCredential(ctx, f.key); err != nil {
 			return false, err
 		}
 	}

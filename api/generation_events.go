@@ -104,7 +104,7 @@ func (s *server) streamAccess(c echo.Context, f *following) (holder, error) {
 		c.Response().Header().Set("Access-Control-Allow-Origin", "*") // the URL alone grants it
 		return holder{id: f.id, name: "The generation's URL", most: s.opts.MaxSharedStreams}, nil
 	}
-	err := s.authenticate(c)
+	err := s.admitRequest(c, inProject(auth.ScopeGenerationsRead))
 	if errors.Is(err, auth.ErrMissing) && sig != "" {
 		err = store.ErrNotFound
 	}
@@ -114,7 +114,7 @@ func (s *server) streamAccess(c echo.Context, f *following) (holder, error) {
 	caller := auth.FromContext(c.Request().Context())
 	f.project = caller.ProjectID
 	f.key, err = keyOf(c.Request().Header)
-	return holder{id: caller.KeyID, name: "The key", most: s.opts.MaxKeyStreams}, err
+	return holder{id: caller.ActorID(), name: "The key", most: s.opts.MaxKeyStreams}, err
 }
 
 // sharedHolder counts the streams of all of a project's signed URLs: a fifth of what

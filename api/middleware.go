@@ -11,11 +11,8 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
 	"github.com/labstack/echo/v4"
 
-	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -26,6 +23,7 @@ type request struct {
 	id        string
 	http      *http.Request
 	keyID     string
+	accountID string
 	projectID string
 	queue     *jobs.Queue // judges what is asked of it
 	cause     error       // why it failed, if that is ours to mend
@@ -72,8 +70,10 @@ func (s *server) logRequest(next echo.HandlerFunc) echo.HandlerFunc {
 			slog.Float64("ms", float64(time.Since(began).Microseconds())/1000),
 			slog.Int64("bytes", c.Response().Size),
 		}
-		if r.keyID != "" {
-			attrs = append(attrs, slog.String("key", r.keyID), slog.String("project", r.projectID))
+		for _, who := range []struct{ name, id string }{{"key", r.keyID}, {"account", r.accountID}, {"project", r.projectID}} {
+			if who.id != "" {
+				attrs = append(attrs, slog.String(who.name, who.id))
+			}
 		}
 		if theirs := c.Request().Header.Get("X-Request-Id"); isPlainID(theirs) {
 			attrs = append(attrs, slog.String("client_request", theirs))
@@ -162,30 +162,4 @@ func (b *body) Read(p []byte) (int, error) {
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err
-}
-
-// requireKey lets an operation run only for a caller with a valid key.
-func (s *server) requireKey(ctx huma.Context, next func(huma.Context)) {
-	c := humaecho.Unwrap(ctx)
-	if err := s.authenticate(c); err != nil {
-		s.writeError(err, c)
-		return
-	}
-	next(ctx)
-}
-
-// authenticate puts the request's caller into its context.
-func (s *server) authenticate(c echo.Context) error {
-	key, err := keyOf(c.Request().Header)
-	if err != nil {
-		return err
-	}
-	caller, err := s.opts.Keys.Authenticate(c.Request().Context(), key)
-	if err != nil {
-		return err
-	}
-	r := requestOf(c.Request().Context())
-	r.keyID, r.projectID = caller.KeyID, caller.ProjectID
-	c.SetRequest(c.Request().WithContext(auth.NewContext(c.Request().Context(), caller)))
-	return nil
 }

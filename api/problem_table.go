@@ -33,6 +33,8 @@ const (
 	typeIdempotency = "idempotency_error"
 	typeRateLimit   = "rate_limit_error"
 	typeAPI         = "api_error"
+	typePermission  = "permission_error"
+	typeQuota       = "insufficient_quota"
 )
 
 const sendKey = "send a key as \"Authorization: Bearer nb_live_...\""
@@ -43,14 +45,31 @@ var problemKinds = []problemKind{
 	{Code: "invalid_json", Status: 400, Title: "Invalid JSON", Type: typeRequest, Detail: "The body is not valid JSON."},
 	{Code: "invalid_request", Status: 400, Title: "Invalid request", Type: typeRequest, Detail: "The request is not valid."},
 	{Code: "invalid_cursor", Status: 400, Title: "Invalid cursor", Type: typeRequest, Detail: "after and before take what first_id, last_id or next_cursor of an earlier page say."},
+	{Code: "organization_required", Status: 400, Title: "Organization required", Type: typeRequest, Detail: "Say which organization in the header NanoBanana-Organization."},
+	{Code: "project_required", Status: 400, Title: "Project required", Type: typeRequest, Detail: "Say which project in the header NanoBanana-Project."},
 	{Code: "missing_api_key", Status: 401, Title: "Missing API key", Type: typeAuth, Detail: "No API key was sent; " + sendKey + "."},
 	{Code: "invalid_api_key", Status: 401, Title: "Invalid API key", Type: typeAuth, Detail: "The API key is not valid; " + sendKey + "."},
 	{Code: "key_expired", Status: 401, Title: "API key expired", Type: typeAuth, Detail: "The API key has expired; make a new one."},
 	{Code: "key_revoked", Status: 401, Title: "API key revoked", Type: typeAuth, Detail: "The API key has been revoked; make a new one."},
+	{Code: "invalid_token", Status: 401, Title: "Invalid access token", Type: typeAuth, Detail: "The access token is not valid; sign in again with POST /v1/auth/login."},
+	{Code: "token_expired", Status: 401, Title: "Access token expired", Type: typeAuth, Detail: "The access token has expired; get another with POST /v1/auth/refresh."},
+	{Code: "invalid_credentials", Status: 401, Title: "Invalid credentials", Type: typeAuth, Detail: "The e-mail address or the password is wrong."},
+	{Code: "session_ended", Status: 401, Title: "Session ended", Type: typeAuth, Detail: "The session has ended; sign in again with POST /v1/auth/login."},
+	{Code: "quota_exceeded", Status: 402, Title: "Quota exceeded", Type: typeQuota, Detail: "The monthly limit is reached."},
+	{Code: "permission_denied", Status: 403, Title: "Permission denied", Type: typePermission, Detail: "The caller may not do this."},
+	{Code: "scope_missing", Status: 403, Title: "Scope missing", Type: typePermission, Detail: "The API key was not granted what this needs."},
+	{Code: "ip_not_allowed", Status: 403, Title: "Address not allowed", Type: typePermission, Detail: "The API key may not be used from this address."},
+	{Code: "csrf_failed", Status: 403, Title: "Cross-site request refused", Type: typePermission, Detail: "Send the value of the cookie nb_csrf in the header X-CSRF-Token."},
+	{Code: "email_unverified", Status: 403, Title: "E-mail address unverified", Type: typePermission, Detail: "Follow the link that was mailed to this address first."},
+	{Code: "account_suspended", Status: 403, Title: "Account suspended", Type: typePermission, Detail: "The account is suspended; write to whoever runs this service."},
+	{Code: "organization_suspended", Status: 403, Title: "Organization suspended", Type: typePermission, Detail: "The organization is suspended; write to whoever runs this service."},
 	{Code: "not_found", Status: 404, Title: "Not found", Type: typeRequest, Detail: "Nothing with this id belongs to the key's project."},
 	{Code: "method_not_allowed", Status: 405, Title: "Method not allowed", Type: typeRequest, Detail: "The route takes other methods; see the header Allow."},
 	{Code: "request_timeout", Status: 408, Title: "Request timeout", Type: typeRequest, Retryable: true, Detail: "The body did not arrive in time."},
 	{Code: "idempotency_in_flight", Status: 409, Title: "Request in flight", Type: typeConflict, Retryable: true, RetryAfter: time.Second, Detail: "A request with this Idempotency-Key is being accepted; ask again."},
+	{Code: "already_exists", Status: 409, Title: "Already exists", Type: typeConflict, Detail: "There is one of that name already."},
+	{Code: "last_owner", Status: 409, Title: "Last owner", Type: typeConflict, Detail: "An organization needs an owner; make someone else one first, or delete the organization."},
+	{Code: "limit_reached", Status: 409, Title: "Limit reached", Type: typeConflict, Detail: "There are as many as there may be."},
 	{Code: "webhook_endpoint_disabled", Status: 409, Title: "Webhook endpoint disabled", Type: typeConflict, Detail: "The webhook endpoint is disabled; enable it with POST /v1/webhook_endpoints/{id}/enable."},
 	{Code: "webhook_endpoint_limit", Status: 409, Title: "Too many webhook endpoints", Type: typeConflict, Detail: fmt.Sprintf("The project has %d webhook endpoints of the mode of this key, live or test, which is the most; delete one that is not needed.", store.MaxWebhookEndpoints)},
 	{Code: "webhook_secret_limit", Status: 409, Title: "Too many webhook secrets", Type: typeConflict, Detail: fmt.Sprintf("%d secrets sign already, which is the most; wait until one of them expires, or rotate with \"overlap_seconds\": 0 to end them now.", store.MaxWebhookSecrets)},
@@ -58,6 +77,7 @@ var problemKinds = []problemKind{
 	{Code: "webhook_endpoint_deleted", Status: 409, Title: "Webhook endpoint deleted", Type: typeConflict, Detail: "What the events were for is deleted, the webhook endpoint or the generation's webhook_url; GET /v1/events has the events for as long as they are kept."},
 	{Code: "image_expired", Status: 410, Title: "Image expired", Type: typeRequest, Detail: "The image's retention is over."},
 	{Code: "data_removed", Status: 410, Title: "Data removed", Type: typeRequest, Detail: "The image was deleted with its generation."},
+	{Code: "link_invalid", Status: 410, Title: "Link invalid", Type: typeRequest, Detail: "The link has been used, or its time is over; ask for another."},
 	{Code: "payload_too_large", Status: 413, Title: "Payload too large", Type: typeRequest, Detail: "The body is larger than this route accepts."},
 	{Code: "unsupported_media_type", Status: 415, Title: "Unsupported media type", Type: typeRequest, Detail: "Send the body as \"Content-Type: application/json\"."},
 	{Code: "range_not_satisfiable", Status: 416, Title: "Range not satisfiable", Type: typeRequest, Detail: "The image has no such part; Content-Range tells its length."},
@@ -65,6 +85,7 @@ var problemKinds = []problemKind{
 	{Code: "idempotency_key_reused", Status: 422, Title: "Idempotency key reused", Type: typeIdempotency, Detail: "This Idempotency-Key was used for a different request; use a new key for a new request."},
 	{Code: jobs.CodeWebhookURL, Status: 422, Title: "Webhook URL forbidden", Type: typeRequest, Detail: "Nothing can be sent to this URL; errors says why."},
 	{Code: "query_too_slow", Status: 422, Title: "Query too slow", Type: typeRequest, Detail: "The list takes too long to find; narrow it with created_after, created_before or status."},
+	{Code: "rate_limited", Status: 429, Title: "Rate limited", Type: typeRateLimit, Retryable: true, Detail: "Too many requests; Retry-After says when there may be another."},
 	{Code: "concurrency_limited", Status: 429, Title: "Concurrency limited", Type: typeRateLimit, Retryable: true, RetryAfter: 5 * time.Second, Detail: "Too many such requests are open at the same time; end one or ask again."},
 	{Code: "client_closed_request", Status: 499, Title: "Client closed request", Type: typeRequest, Retryable: true, Detail: "The caller went away."},
 	{Code: "service_unavailable", Status: 503, Title: "Service unavailable", Type: typeAPI, Retryable: true, RetryAfter: 2 * time.Second, Detail: "The service can not reach its database just now; ask again."},
@@ -88,6 +109,9 @@ var sentinels = []struct {
 	{auth.ErrMissing, "missing_api_key"},
 	{auth.ErrExpired, "key_expired"},
 	{auth.ErrRevoked, "key_revoked"},
+	{auth.ErrInvalidToken, "invalid_token"},
+	{auth.ErrTokenExpired, "token_expired"},
+	{auth.ErrSuspended, "organization_suspended"},
 	{store.ErrNotFound, "not_found"},
 	{jobs.ErrIdempotencyKeyReused, "idempotency_key_reused"},
 	{jobs.ErrIdempotencyInFlight, "idempotency_in_flight"},

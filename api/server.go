@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -76,6 +77,9 @@ type Options struct {
 	// StreamPatience is how long a stream waits for a reader that takes nothing;
 	// default 10 s.
 	StreamPatience time.Duration
+
+	// TrustedProxies are the operator's own, whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
 
 	// Drain, when closed, ends every wait early with the state as it is and makes
 	// the process report that it takes no more requests.

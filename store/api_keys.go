@@ -24,6 +24,7 @@ type APIKey struct {
 	Hash          []byte // HMAC-SHA256(pepper, key)
 	PepperVersion int16
 	Last4         string
+	Scopes        []string // and patterns of them
 	CreatedAt     time.Time
 	ExpiresAt     *time.Time
 	RevokedAt     *time.Time

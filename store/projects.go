@@ -81,3 +81,39 @@ func (db *DB) CreateFirstProject(ctx context.Context, plan string, retentionDays
 	}
 	return project, nil
 }
+
+// ErrAmbiguous reports that several rows match where one was meant.
+var ErrAmbiguous = errors.New("ambiguous")
+
+// A Reach is what someone who works in a project has to be told of it.
+type Reach struct {
+	ProjectID        string
+	ProjectRateLimit *int
+	Plan             string
+	OrgRateLimit     *int
+	OrgSuspendedAt   *time.Time
+}
+
+// ProjectReach returns a project of an organization that is not archived; an empty
+// id is the only one there is. It fails with ErrNotFound or ErrAmbiguous.
+func (db *DB) ProjectReach(ctx context.Context, orgID, id string) (*Reach, error) {
+	found, err := many[Reach](ctx, db, `
+		SELECT project.id AS project_id, project.rate_limit AS project_rate_limit,
+			org.plan, org.rate_limit AS org_rate_limit, org.suspended_at AS org_suspended_at
+		FROM project JOIN org ON org.id = project.org_id
+		WHERE project.org_id = @org_id AND project.id = coalesce(nullif(@id, ''), project.id)
+			AND project.archived_at IS NULL AND org.deleted_at IS NULL
+		LIMIT 2`,
+		pgx.NamedArgs{"org_id": orgID, "id": id})
+	switch {
+	case err != nil:
+	case len(found) == 0 && id != "":
+		err = ErrNotFound
+	case len(found) != 1:
+		err = ErrAmbiguous
+	}
+	if err != nil {
+		return nil, fmt.Errorf("project %s of %s: %w", id, orgID, err)
+	}
+	return found[0], nil
+}

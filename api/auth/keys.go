@@ -157,7 +157,9 @@ func (k *Keys) query(ctx context.Context, key string, hash [sha256.Size]byte) (*
 	case err != nil:
 		return nil, err
 	default:
-		e.who = Caller{KeyID: row.ID, OrgID: row.OrgID, ProjectID: row.ProjectID, Test: row.Kind == store.KeyTest}
+		e.who = Caller{
+			Kind: KindKey, KeyID: row.ID, OrgID: row.OrgID, ProjectID: row.ProjectID, Test: row.Kind == store.KeyTest, Grants: row.Scopes,
+		}
 	}
 	k.cache.put(hash, e, epoch)
 	return e, nil

@@ -75,7 +75,9 @@ func TestAuthenticate_TellsWhoCalls(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := &auth.Caller{KeyID: row.ID, OrgID: b.project.OrgID, ProjectID: b.project.ID, Test: test}
+		want := &auth.Caller{
+			Kind: auth.KindKey, KeyID: row.ID, OrgID: b.project.OrgID, ProjectID: b.project.ID, Test: test, Grants: auth.Grants{"*"},
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s key (-want +got):\n%s", kind, diff)
 		}

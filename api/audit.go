@@ -1,0 +1,58 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// A change is an administrative one, for the audit log. Before and After are shown
+// as JSON, without secrets; nil where there is nothing.
+type change struct {
+	Action        string // "key.create", "membership.update"
+	Kind          string // of the target: "key", "membership"
+	ID            string // of the target
+	OrgID         string // default: the caller's
+	ProjectID     string
+	Before, After any
+}
+
+// record writes a change to the audit log, in the transaction that makes it.
+func (s *server) record(ctx context.Context, tx *store.DB, c change) error {
+	r := requestOf(ctx)
+	entry := store.AuditEntry{
+		ActorKind: store.ActorService, ActorID: "-", RequestID: r.id, UserAgent: shorten(r.http.UserAgent(), maxMessage),
+		IP: s.clientAddress(r.http).String(), Action: c.Action, TargetKind: c.Kind, TargetID: c.ID,
+		Before: auditJSON(c.Before), After: auditJSON(c.After),
+	}
+	if caller := auth.FromContext(ctx); caller != nil {
+		entry.ActorID = caller.ActorID()
+		entry.ActorKind = map[string]string{
+			auth.KindKey: store.ActorKey, auth.KindMaster: store.ActorKey,
+			auth.KindAccount: store.ActorAccount, auth.KindToken: store.ActorToken,
+		}[caller.Kind]
+		if c.OrgID == "" {
+			c.OrgID = caller.OrgID
+		}
+	}
+	if c.OrgID != "" {
+		entry.OrgID = &c.OrgID
+	}
+	if c.ProjectID != "" {
+		entry.ProjectID = &c.ProjectID
+	}
+	return tx.RecordAudit(ctx, entry)
+}
+
+func auditJSON(v any) json.RawMessage {
+	if v == nil {
+		return nil
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // views always encode
+	}
+	return text
+}

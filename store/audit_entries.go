@@ -1,0 +1,57 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Who makes administrative changes.
+const (
+	ActorAccount = "account" // a person who has signed in
+	ActorKey     = "key"     // a master key
+	ActorToken   = "token"   // a bearer of a foreign token
+	ActorCommand = "command" // an operator at the command line
+	ActorService = "service" // the service itself, or whoever has not signed in yet
+)
+
+// An AuditEntry is an administrative change: who made it, from where, and what was
+// before and after. It is never changed.
+type AuditEntry struct {
+	ID         string
+	OrgID      *string // nil: of the service as a whole
+	ProjectID  *string
+	At         time.Time
+	ActorKind  string
+	ActorID    string
+	IP         string
+	UserAgent  string
+	RequestID  string
+	Action     string // "key.create"
+	TargetKind string // "key"
+	TargetID   string
+	Before     json.RawMessage // nil: there was nothing
+	After      json.RawMessage // nil: there is nothing any more
+}
+
+// RecordAudit writes an entry; ID and At are set by it. It belongs into the
+// transaction of the change.
+func (db *DB) RecordAudit(ctx context.Context, e AuditEntry) error {
+	_, err := db.q.Exec(ctx, `
+		INSERT INTO audit_entry (
+			id, org_id, project_id, actor_kind, actor_id, ip, user_agent, request_id, action, target_kind, target_id, before, after)
+		VALUES (
+			@id, @org_id, @project_id, @actor_kind, @actor_id, @ip, @user_agent, @request_id, @action, @target_kind, @target_id, @before, @after)`,
+		pgx.NamedArgs{
+			"id": NewID("aud"), "org_id": e.OrgID, "project_id": e.ProjectID, "actor_kind": e.ActorKind, "actor_id": e.ActorID,
+			"ip": e.IP, "user_agent": e.UserAgent, "request_id": e.RequestID, "action": e.Action,
+			"target_kind": e.TargetKind, "target_id": e.TargetID, "before": e.Before, "after": e.After,
+		})
+	if err != nil {
+		return fmt.Errorf("record %s of %s: %w", e.Action, e.TargetID, err)
+	}
+	return nil
+}
