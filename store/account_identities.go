@@ -57,17 +57,3 @@ func (db *DB) LinkIdentity(ctx context.Context, issuer, subject, accountID strin
 	}
 	return nil
 }
-
-// OrgSuspended reports whether an organization is suspended, or ErrNotFound if there
-// is none.
-func (db *DB) OrgSuspended(ctx context.Context, orgID string) (bool, error) {
-	type standing struct{ Suspended bool }
-	found, err := one[standing](ctx, db, `
-		SELECT suspended_at IS NOT NULL AS suspended FROM org
-		WHERE id = @id AND deleted_at IS NULL`,
-		pgx.NamedArgs{"id": orgID})
-	if err != nil {
-		return false, fmt.Errorf("standing of organization %s: %w", orgID, err)
-	}
-	return found.Suspended, nil
-}

@@ -55,13 +55,13 @@ func (i *Issuers) Authenticate(ctx context.Context, token string) (*Caller, erro
 	if problem != "" {
 		return nil, &TokenError{ErrForbidden, problem}
 	}
-	suspended, err := i.db.OrgSuspended(ctx, org)
+	found, err := i.db.Org(ctx, org)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, &TokenError{ErrForbidden, fmt.Sprintf("the organization that the issuer %s stands for does not exist here", one.Name)}
 	case err != nil:
 		return nil, err
-	case suspended:
+	case found.SuspendedAt != nil:
 		return nil, ErrSuspended
 	}
 	role := one.roleOf(claims)
