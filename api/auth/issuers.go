@@ -62,6 +62,7 @@ type issuer struct {
 
 // A discovered is what an issuer tells of itself (OpenID Connect Discovery 1.0).
 type discovered struct {
+	provider *oidc.Provider
 	endpoint oauth2.Endpoint
 	jwks     string
 	saysIss  bool // its answers to a sign-in name it (RFC 9207)
@@ -127,7 +128,7 @@ func (i *issuer) discover(ctx context.Context) (*discovered, time.Duration, erro
 	if err := provider.Claims(&said); err != nil {
 		return nil, 0, errors.New("its discovery document can not be read")
 	}
-	d := &discovered{endpoint: provider.Endpoint(), jwks: said.JWKS, saysIss: said.SaysIss}
+	d := &discovered{provider: provider, endpoint: provider.Endpoint(), jwks: said.JWKS, saysIss: said.SaysIss}
 	for name, address := range map[string]string{
 		"authorization_endpoint": d.endpoint.AuthURL, "token_endpoint": d.endpoint.TokenURL, "jwks_uri": d.jwks,
 	} {

@@ -115,6 +115,9 @@ func (i *Issuers) Finish(ctx context.Context, provider string, query url.Values,
 	if err != nil {
 		return nil, err
 	}
+	if err := one.complete(ctx, d, token, claims); err != nil {
+		return nil, err
+	}
 	return one.identify(f, claims)
 }
 
@@ -217,6 +220,37 @@ func (i *Issuers) verifyID(ctx context.Context, one *issuer, f *flow, token *oau
 		return nil, bad("it was made for another application")
 	}
 	return claims, nil
+}
+
+// complete asks the issuer for what the ID token does not say: many leave out of it
+// whatever they tell elsewhere (OpenID Connect Core 1.0, section 5.4). What it then
+// says of someone else is not used (section 5.3.2).
+func (i *issuer) complete(ctx context.Context, d *discovered, token *oauth2.Token, claims map[string]any) error {
+	needed := []string{"email"}
+	if i.Join {
+		needed = append(needed, i.OrganizationClaim, i.RoleClaim)
+	}
+	lacks := slices.ContainsFunc(needed, func(name string) bool { return name != "" && claims[name] == nil })
+	if !lacks || d.provider.UserInfoEndpoint() == "" || checkEndpoint(d.provider.UserInfoEndpoint()) != nil {
+		return nil
+	}
+	info, err := d.provider.UserInfo(oidc.ClientContext(ctx, i.client), oauth2.StaticTokenSource(token))
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	if err != nil {
+		return i.away(errors.New("its userinfo endpoint fails")) // the error holds its whole body
+	}
+	more := map[string]any{}
+	if info.Subject != claims["sub"] || info.Claims(&more) != nil {
+		return nil
+	}
+	for name, value := range more {
+		if _, said := claims[name]; !said {
+			claims[name] = value
+		}
+	}
+	return nil
 }
 
 // identify reads who it is from the claims.

@@ -26,6 +26,7 @@ type signOnTest struct {
 	issuers  *auth.Issuers
 	clock    *clock
 	rewrite  func(body string) string // of the token endpoint's answers
+	userinfo string                   // in place of its own, if not empty
 }
 
 func setupSignOn(t *testing.T, adjust func(*auth.Provider)) *signOnTest {
@@ -61,9 +62,14 @@ func setupSignOn(t *testing.T, adjust func(*auth.Provider)) *signOnTest {
 	return s
 }
 
-// rewriting lets a test change what the token endpoint says.
+// rewriting lets a test change what the provider says.
 func (s *signOnTest) rewriting(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == mockoidc.UserinfoEndpoint && s.userinfo != "" {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(s.userinfo))
+			return
+		}
 		if r.URL.Path != mockoidc.TokenEndpoint || s.rewrite == nil {
 			next.ServeHTTP(w, r)
 			return
@@ -325,6 +331,40 @@ func TestFinish_TakesWhatIsSignedAnew(t *testing.T) {
 		if err != nil || !who.Verified {
 			t.Errorf("%s: %+v, %v", name, who, err)
 		}
+	}
+}
+
+// What the ID token leaves out is asked for, and believed of the same person alone.
+func TestFinish_AsksForWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		userinfo, email string
+		verified, away  bool
+	}{
+		"Same":     {`{"sub":"1234567890","email":"jane@example.com","email_verified":true}`, "jane@example.com", true, false},
+		"Other":    {`{"sub":"1","email":"eve@example.com","email_verified":true}`, "", false, false},
+		"Nobody":   {`{"email":"eve@example.com","email_verified":true}`, "", false, false},
+		"Nonsense": {`<html>`, "", false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setupSignOn(t, func(p *auth.Provider) { p.Scopes = []string{"openid"} })
+			s.userinfo = c.userinfo
+			begun := s.begin(t)
+			who, err := s.issuers.Finish(t.Context(), "corp", s.visit(t, begun), begun.Sealed)
+			if c.away {
+				if !errors.Is(err, auth.ErrIssuerAway) {
+					t.Errorf("%+v, %v, want ErrIssuerAway", who, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if who.Email != c.email || who.Verified != c.verified || who.Subject != "1234567890" {
+				t.Errorf("%+v", who)
+			}
+		})
 	}
 }
 

@@ -74,7 +74,7 @@ func CheckProviders(providers []Provider) error {
 			bad("there are two of this name")
 		}
 		if issuers[p.Issuer] {
-			bad("there are two of the issuer %s", p.Issuer)
+			bad("there are two of its issuer")
 		}
 		names[p.Name], issuers[p.Issuer] = true, true
 		if problem := checkIssuerURL(p.Issuer); problem != "" {

@@ -43,7 +43,7 @@ func TestCheckProviders_TellsEveryFaultAtOnce(t *testing.T) {
 		`provider "a": default_role "king" is none of admin, member, billing, read_only`,
 		`provider "b": organizations needs organization_claim, the name of the claim that tells which`,
 		`provider "b": organizations: "Acme" is no id of an organization, such as org_...`,
-		`provider "c": there are two of the issuer https://b.example`,
+		`provider "c": there are two of its issuer`,
 		`provider "c": organization_claim needs organizations, which says the organization of each value`,
 	}
 	if diff := cmp.Diff(strings.Join(want, "\n"), err.Error()); diff != "" {
