@@ -71,6 +71,7 @@ var problemKinds = []problemKind{
 	{Code: "last_owner", Status: 409, Title: "Last owner", Type: typeConflict, Detail: "An organization needs an owner; make someone else one first, or delete the organization."},
 	{Code: "key_ended", Status: 409, Title: "API key ended", Type: typeConflict, Detail: "The API key is revoked, has expired or has been replaced, which is for good; make a new one with POST /v1/keys."},
 	{Code: "limit_reached", Status: 409, Title: "Limit reached", Type: typeConflict, Detail: "There are as many as there may be."},
+	{Code: "project_archived", Status: 409, Title: "Project archived", Type: typeConflict, Detail: "The project is archived, for good; make another."},
 	{Code: "webhook_endpoint_disabled", Status: 409, Title: "Webhook endpoint disabled", Type: typeConflict, Detail: "The webhook endpoint is disabled; enable it with POST /v1/webhook_endpoints/{id}/enable."},
 	{Code: "webhook_endpoint_limit", Status: 409, Title: "Too many webhook endpoints", Type: typeConflict, Detail: fmt.Sprintf("The project has %d webhook endpoints of the mode of this key, live or test, which is the most; delete one that is not needed.", store.MaxWebhookEndpoints)},
 	{Code: "webhook_secret_limit", Status: 409, Title: "Too many webhook secrets", Type: typeConflict, Detail: fmt.Sprintf("%d secrets sign already, which is the most; wait until one of them expires, or rotate with \"overlap_seconds\": 0 to end them now.", store.MaxWebhookSecrets)},
