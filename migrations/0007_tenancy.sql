@@ -84,6 +84,7 @@ CREATE TABLE invitation (
     revoked_at  timestamptz
 );
 CREATE UNIQUE INDEX invitation_open ON invitation (org_id, email_key) WHERE accepted_at IS NULL AND revoked_at IS NULL;
+CREATE INDEX invitation_org ON invitation (org_id, id);
 
 ALTER TABLE project
     ADD COLUMN slug           text,   -- NULL: made before there were any
@@ -116,6 +117,7 @@ CREATE TABLE api_key_usage (
     api_key_id text COLLATE "C" NOT NULL,
     month      date NOT NULL,
     used       int NOT NULL,
+    granted    int NOT NULL, -- of these, by the latest submission
     PRIMARY KEY (api_key_id, month)
 ) WITH (fillfactor = 50);
 
