@@ -199,7 +199,9 @@ BEGIN
         passes := true;
         next := first;
         WHILE takes[next] = takes[first] LOOP -- NULL past the end
-            filled[next] := greatest(0, least(empty[places[next]] - moment, periods[next]));
+            -- Fuller than full it is if its period, or the clock, has been changed.
+            empty[places[next]] := least(empty[places[next]], moment + periods[next]);
+            filled[next] := greatest(0, empty[places[next]] - moment);
             passes := passes AND filled[next] + costs[next] <= periods[next];
             next := next + 1;
         END LOOP;

@@ -282,10 +282,21 @@ func TestTake_ChangedLimitsCountAtOnce(t *testing.T) {
 		if r := take(t, one, hourly("org_1/org", 20)); r.Allowed {
 			t.Error("a full bucket is full whatever its limit is")
 		}
-		day := limit.Bucket{Key: "org_1/long", Limit: 1, Period: 24 * time.Hour}
-		take(t, one, day)
-		if r := take(t, two, hourly("org_1/long", 1)); r.Allowed || r.States[0].RetryAfter > time.Hour {
-			t.Errorf("a day's bucket made an hour's: %+v, want it empty within the hour", r)
+	})
+}
+
+func TestTake_AShorterPeriodCountsAtOnce(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, one, two limit.Limiter, pass func(time.Duration)) {
+		take(t, one, limit.Bucket{Key: "org_1/org", Limit: 1, Period: 24 * time.Hour})
+		short := limit.Bucket{Key: "org_1/org", Limit: 1, Period: 50 * time.Millisecond}
+		if r := take(t, two, short); r.Allowed || r.States[0].RetryAfter > short.Period {
+			t.Fatalf("a day's bucket is made shorter: %+v, want it empty within 50 ms", r)
+		}
+		for began := time.Now(); !take(t, two, short).Allowed; pass(time.Millisecond) {
+			if time.Since(began) > 20*time.Second {
+				t.Fatal("it never passes")
+			}
 		}
 	})
 }

@@ -42,7 +42,11 @@ func (m *Memory) Take(_ context.Context, buckets []Bucket) (Result, error) {
 	now := m.opts.Now()
 	filled := make([]time.Duration, len(buckets))
 	for i, b := range buckets {
-		filled[i] = max(0, min(m.full[b.Key].Sub(now), b.Period))
+		filled[i] = max(0, m.full[b.Key].Sub(now))
+		if filled[i] > b.Period { // it, or the clock, has been changed
+			filled[i] = b.Period
+			m.full[b.Key] = now.Add(b.Period)
+		}
 	}
 	r := resultOf(buckets, filled)
 	if r.Allowed {

@@ -30,7 +30,11 @@ local filled, passes = {}, true
 for i, key in ipairs(KEYS) do
 	local empty = tonumber(redis.call('GET', key) or 0)
 	local period, cost = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
-	filled[i] = math.max(0, math.min(empty - moment, period))
+	if empty - moment > period then -- its period, or the clock, has been changed
+		empty = moment + period
+		redis.call('SET', key, string.format('%.0f', empty), 'PX', string.format('%.0f', math.ceil(period / 1000)))
+	end
+	filled[i] = math.max(0, empty - moment)
 	passes = passes and filled[i] + cost <= period
 end
 if passes then
