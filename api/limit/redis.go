@@ -51,12 +51,19 @@ return filled`
 func OpenRedis(rawURL string) (*Redis, error) {
 	opts, err := redisOptions(rawURL)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open Redis: %w", err)
 	}
 	// Whoever waits for it could have asked the database instead.
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = 500*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond, time.Second
-	opts.ContextTimeoutEnabled, opts.MaxRetries = true, 1
+	opts.ContextTimeoutEnabled, opts.MaxRetries, opts.DialerRetries = true, 1, 1
 	return &Redis{client: redis.NewUniversalClient(opts), script: redis.NewScript(takeScript)}, nil
+}
+
+// CheckRedisURL returns why OpenRedis would not take a URL, or nil. It never repeats
+// the URL's password.
+func CheckRedisURL(rawURL string) error {
+	_, err := redisOptions(rawURL)
+	return err
 }
 
 func redisOptions(rawURL string) (*redis.UniversalOptions, error) {
@@ -69,17 +76,17 @@ func redisOptions(rawURL string) (*redis.UniversalOptions, error) {
 	if parsed.Query().Has("addr") {
 		cluster, err := redis.ParseClusterURL(rawURL)
 		if err != nil {
-			return nil, fmt.Errorf("read Redis URL: %w", withoutURL(err))
+			return nil, withoutURL(err)
 		}
 		u.Addrs, u.Username, u.Password, u.IsClusterMode, config = cluster.Addrs, cluster.Username, cluster.Password, true, cluster.TLSConfig
 	} else {
 		single, err := redis.ParseURL(rawURL)
 		if err != nil {
-			return nil, fmt.Errorf("read Redis URL: %w", withoutURL(err))
+			return nil, withoutURL(err)
 		}
 		u.Addrs, u.Username, u.Password, u.DB, config = []string{single.Addr}, single.Username, single.Password, single.DB, single.TLSConfig
 		if single.Network == "unix" {
-			return nil, errors.New("read Redis URL: sockets of this machine are not supported")
+			return nil, errors.New("a socket of this machine is not supported")
 		}
 	}
 	u.TLSConfig = config
