@@ -139,7 +139,9 @@ func problemFor(r *http.Request, err error) *problem {
 	var routing *echo.HTTPError
 	switch {
 	case errors.As(err, &refused):
-		return newProblem(refused.code, refused.detail, refused.faults)
+		p := newProblem(refused.code, refused.detail, refused.faults)
+		p.after = refused.after
+		return p
 	case errors.As(err, &invalid):
 		return validationProblem(jobFaults(invalid.Faults))
 	case errors.As(err, &quota):

@@ -21,6 +21,9 @@ var (
 	ErrIdempotencyInFlight = errors.New("a request with this idempotency key is being accepted")
 )
 
+// RouteGenerations is what the idempotency keys of generations are kept under.
+const RouteGenerations = "generations"
+
 // A Submission is a request by an authenticated caller.
 type Submission struct {
 	OrgID     string
@@ -112,7 +115,7 @@ func (q *Queue) idempotencyKey(s Submission, row *store.NewGeneration, now time.
 	return &store.IdempotencyKey{
 		ProjectID:    s.ProjectID,
 		Test:         s.Test,
-		Route:        "generations",
+		Route:        RouteGenerations,
 		Key:          s.IdempotencyKey,
 		OrgID:        s.OrgID,
 		Fingerprint:  s.Request.fingerprint(),
