@@ -22,7 +22,7 @@ func (b *bundle) master(project *store.Project) string {
 	return key
 }
 
-// must201 makes a key over HTTP and returns the answer's body.
+// createKey makes a key over HTTP and returns the answer's body.
 func (b *bundle) createKey(key, body string, headers ...string) map[string]any {
 	b.Helper()
 	a := b.do(key, "POST", "/v1/keys", body, headers...)
