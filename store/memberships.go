@@ -43,6 +43,21 @@ const membershipSQL = `
 		FROM membership AS m JOIN account AS a ON a.id = m.account_id
 		WHERE m.org_id = @org_id`
 
+// LockAccount returns an account that has not been erased, and keeps it from being so
+// until the transaction ends; or ErrNotFound. Whoever needs LockOrg as well asks for
+// it afterwards.
+func (db *DB) LockAccount(ctx context.Context, id string) (*Account, error) {
+	a, err := one[Account](ctx, db, `
+		SELECT `+columns[Account]("")+` FROM account
+		WHERE id = @id AND erased_at IS NULL
+		FOR NO KEY UPDATE`,
+		pgx.NamedArgs{"id": id})
+	if err != nil {
+		return nil, fmt.Errorf("account %s: %w", id, err)
+	}
+	return a, nil
+}
+
 // InsertMembership makes an account a member of an organization. It fails with
 // ErrMember if it is one.
 func (db *DB) InsertMembership(ctx context.Context, orgID, accountID, role string) error {

@@ -54,7 +54,7 @@ func (db *DB) insertOrg(ctx context.Context, o Org) (*Org, error) {
 // twice at once. It must run in a transaction.
 func (db *DB) CreateOwnedOrg(ctx context.Context, o Org, accountID string) (*Org, error) {
 	// Two at the same time would both find room for one.
-	if _, err := db.q.Exec(ctx, `SELECT FROM account WHERE id = @id FOR NO KEY UPDATE`, pgx.NamedArgs{"id": accountID}); err != nil {
+	if _, err := db.LockAccount(ctx, accountID); err != nil {
 		return nil, fmt.Errorf("create organization %s: %w", o.Name, err)
 	}
 	owned, err := db.number(ctx, `
