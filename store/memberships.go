@@ -40,7 +40,12 @@ type Membership struct {
 
 const membershipSQL = `
 		SELECT m.org_id, m.account_id, a.email, a.name, a.verified_at, m.role, m.created_at
-		FROM membership AS m JOIN account AS a ON a.id = m.account_id
+		FROM membership AS m
+		CROSS JOIN LATERAL (
+			SELECT email, name, verified_at FROM account
+			WHERE id = m.account_id
+			LIMIT 1
+		) AS a
 		WHERE m.org_id = @org_id`
 
 // LockAccount returns an account that has not been erased, and keeps it from being so
