@@ -13,10 +13,9 @@ import (
 // people is a front door that people sign in to.
 type people struct {
 	*bundle
-	sessions *auth.Sessions
-	org      string       // of project
-	master   string       // a master key of org
-	later    atomic.Int64 // how far the clock is ahead
+	org    string       // of project
+	master string       // a master key of org
+	later  atomic.Int64 // how far the clock is ahead
 }
 
 // A person has signed in.
@@ -29,8 +28,6 @@ func setupPeople(t testing.TB) *people {
 	t.Helper()
 	p := &people{}
 	p.bundle = setup(t, func(o *api.Options) {
-		p.sessions = auth.NewSessions(auth.SessionsOptions{DB: o.DB, DatabaseSecret: "database secret"})
-		o.Sessions = p.sessions
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(p.later.Load())) }
 	})
 	p.org = p.project.OrgID
