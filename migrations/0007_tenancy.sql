@@ -85,6 +85,7 @@ CREATE TABLE invitation (
     revoked_at  timestamptz
 );
 CREATE UNIQUE INDEX invitation_open ON invitation (org_id, email_key) WHERE accepted_at IS NULL AND revoked_at IS NULL;
+CREATE INDEX invitation_org ON invitation (org_id, id);
 
 ALTER TABLE project
     ADD COLUMN slug           text,   -- NULL: made before there were any
