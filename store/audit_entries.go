@@ -41,10 +41,7 @@ type AuditEntry struct {
 const prefixAudit = "aud"
 
 // ValidAuditEntryID reports whether id could be an entry's.
-func ValidAuditEntryID(id string) bool {
-	_, err := decodeID(id, prefixAudit+"_")
-	return err == nil
-}
+func ValidAuditEntryID(id string) bool { return validID(id, prefixAudit) }
 
 // RecordAudit writes an entry; ID and At are set by it. It belongs into the
 // transaction of the change.

@@ -30,10 +30,8 @@ type AuditFilter struct {
 	Target        string // id
 	CreatedAfter  *time.Time
 	CreatedBefore *time.Time
-	After         string // start behind the entry with this id, in the order asked
-	Before        string // end before the entry with this id, in the order asked
-	Ascending     bool   // oldest first; default newest first
-	Limit         int
+
+	Page // in the order of their places, which is that of time but for what happens at once
 
 	// Mask shows operators as no more than that, and finds them by no other name:
 	// for readers who do not run the service.

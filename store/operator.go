@@ -18,17 +18,9 @@ const (
 	StateDeleted    = "deleted" // organizations only
 )
 
-// An OperatorPage is a part of a list that operators see, sorted by id.
-type OperatorPage struct {
-	After     string // start behind this id, in the order asked
-	Before    string // end before this id, in the order asked
-	Ascending bool   // oldest first; default newest first
-	Limit     int
-}
-
 // operatorPage runs a query, which ends with a WHERE, for one page of what it
 // selects.
-func operatorPage[T any](ctx context.Context, db *DB, query, id string, p OperatorPage, args pgx.NamedArgs) ([]*T, error) {
+func operatorPage[T any](ctx context.Context, db *DB, query, id string, p Page, args pgx.NamedArgs) ([]*T, error) {
 	args["low"], args["high"], args["limit"] = p.After, p.Before, p.Limit
 	if !p.Ascending {
 		args["low"], args["high"] = p.Before, p.After
@@ -64,7 +56,7 @@ type OperatorAccount struct {
 
 // An AccountFilter selects accounts. Zero fields select everything.
 type AccountFilter struct {
-	OperatorPage
+	Page
 
 	Email    string // the beginning of the address, in any case
 	ID       string
@@ -85,7 +77,7 @@ func (db *DB) OperatorAccounts(ctx context.Context, f AccountFilter) ([]*Operato
 					WHEN 'unverified' THEN erased_at IS NULL AND suspended_at IS NULL AND verified_at IS NULL
 					WHEN 'active' THEN erased_at IS NULL AND suspended_at IS NULL AND verified_at IS NOT NULL
 					ELSE true
-				END`, "id", f.OperatorPage,
+				END`, "id", f.Page,
 		pgx.NamedArgs{
 			"email": f.Email, "beginning": beginning(strings.ToLower(strings.TrimSpace(f.Email))),
 			"id": f.ID, "operator": f.Operator, "state": f.State,

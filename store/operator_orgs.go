@@ -9,21 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// An OperatorOrg is an organization as operators see it.
-type OperatorOrg struct {
-	ID            string
-	Name          string
-	Plan          string
-	RateLimit     *int // generations an hour in place of the plan's; 0: any number
-	RetentionDays *int // nil keeps images for good
-	CreatedAt     time.Time
-	SuspendedAt   *time.Time
-	DeletedAt     *time.Time
-}
-
 // An OrgFilter selects organizations. Zero fields select everything.
 type OrgFilter struct {
-	OperatorPage
+	Page
 
 	Name  string // its beginning, in any case
 	ID    string
@@ -32,9 +20,9 @@ type OrgFilter struct {
 }
 
 // OperatorOrgs returns the page of all organizations that a filter selects.
-func (db *DB) OperatorOrgs(ctx context.Context, f OrgFilter) ([]*OperatorOrg, error) {
-	page, err := operatorPage[OperatorOrg](ctx, db, `
-			SELECT `+columns[OperatorOrg]("")+` FROM org
+func (db *DB) OperatorOrgs(ctx context.Context, f OrgFilter) ([]*Org, error) {
+	page, err := operatorPage[Org](ctx, db, `
+			SELECT `+columns[Org]("")+` FROM org
 			WHERE (@name = '' OR lower(name) LIKE lower(@beginning))
 				AND (@id = '' OR id = @id)
 				AND (@plan = '' OR plan = @plan)
@@ -43,7 +31,7 @@ func (db *DB) OperatorOrgs(ctx context.Context, f OrgFilter) ([]*OperatorOrg, er
 					WHEN 'suspended' THEN deleted_at IS NULL AND suspended_at IS NOT NULL
 					WHEN 'active' THEN deleted_at IS NULL AND suspended_at IS NULL
 					ELSE true
-				END`, "id", f.OperatorPage,
+				END`, "id", f.Page,
 		pgx.NamedArgs{
 			"name": f.Name, "beginning": beginning(strings.TrimSpace(f.Name)), "id": f.ID, "plan": f.Plan, "state": f.State,
 		})
@@ -55,9 +43,9 @@ func (db *DB) OperatorOrgs(ctx context.Context, f OrgFilter) ([]*OperatorOrg, er
 
 // OperatorOrg returns any organization, or ErrNotFound. In a transaction it keeps
 // others from changing it.
-func (db *DB) OperatorOrg(ctx context.Context, id string) (*OperatorOrg, error) {
-	org, err := one[OperatorOrg](ctx, db, `
-		SELECT `+columns[OperatorOrg]("")+` FROM org
+func (db *DB) OperatorOrg(ctx context.Context, id string) (*Org, error) {
+	org, err := one[Org](ctx, db, `
+		SELECT `+columns[Org]("")+` FROM org
 		WHERE id = @id `+db.forUpdate(),
 		pgx.NamedArgs{"id": id})
 	if err != nil {
@@ -69,7 +57,7 @@ func (db *DB) OperatorOrg(ctx context.Context, id string) (*OperatorOrg, error) 
 // OverrideOrg gives an organization that is not deleted the Plan, RateLimit and
 // RetentionDays of org, and returns it, or ErrNotFound. Every process forgets what it
 // knows of the organization's keys when the transaction commits.
-func (db *DB) OverrideOrg(ctx context.Context, org OperatorOrg) (*OperatorOrg, error) {
+func (db *DB) OverrideOrg(ctx context.Context, org Org) (*Org, error) {
 	return db.changeOrg(ctx, "override", `plan = @plan, rate_limit = @rate_limit, retention_days = @retention_days`, org.ID,
 		pgx.NamedArgs{"plan": org.Plan, "rate_limit": org.RateLimit, "retention_days": org.RetentionDays})
 }
@@ -78,18 +66,18 @@ func (db *DB) OverrideOrg(ctx context.Context, org OperatorOrg) (*OperatorOrg, e
 // it, or ErrNotFound. Suspending twice keeps the first time. Every process forgets
 // what it knows of the organization's keys when the transaction commits. What has
 // been accepted goes on to its end.
-func (db *DB) SuspendOrg(ctx context.Context, id string, suspended bool) (*OperatorOrg, error) {
+func (db *DB) SuspendOrg(ctx context.Context, id string, suspended bool) (*Org, error) {
 	return db.changeOrg(ctx, "suspend", `suspended_at = CASE WHEN @suspended THEN coalesce(suspended_at, now()) END`, id,
 		pgx.NamedArgs{"suspended": suspended})
 }
 
-func (db *DB) changeOrg(ctx context.Context, what, set, id string, args pgx.NamedArgs) (*OperatorOrg, error) {
+func (db *DB) changeOrg(ctx context.Context, what, set, id string, args pgx.NamedArgs) (*Org, error) {
 	args["id"] = id
-	org, err := one[OperatorOrg](ctx, db, `
+	org, err := one[Org](ctx, db, `
 		UPDATE org
 		SET `+set+`
 		WHERE id = @id AND deleted_at IS NULL
-		RETURNING `+columns[OperatorOrg](""), args)
+		RETURNING `+columns[Org](""), args)
 	if err == nil {
 		err = db.ForgetKeys(ctx, id)
 	}
