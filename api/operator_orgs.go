@@ -84,6 +84,9 @@ type adminOrgOutput struct {
 }
 
 func (s *server) adminGetOrg(ctx context.Context, in *adminOrgInput) (*adminOrgOutput, error) {
+	if !store.ValidOrgID(in.OrgID) {
+		return nil, noAdminOrg(in.OrgID, store.ErrNotFound)
+	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	org, err := s.db.OperatorOrg(ctx, in.OrgID)
@@ -181,6 +184,9 @@ func (s *server) setOrgSuspended(ctx context.Context, in *adminSuspendOrgInput, 
 // changeAdminOrg changes an organization and writes that to the log, which the
 // organization reads too.
 func (s *server) changeAdminOrg(ctx context.Context, id, action, reason string, apply func(context.Context, *store.DB, store.Org) (*store.Org, error)) (*adminOrgOutput, error) {
+	if !store.ValidOrgID(id) {
+		return nil, noAdminOrg(id, store.ErrNotFound)
+	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	var shown adminOrg

@@ -61,7 +61,7 @@ type adminListUsersInput struct {
 }
 
 func (s *server) adminListUsers(ctx context.Context, in *adminListUsersInput) (*pageOutput[adminUser], error) {
-	selected, err := in.page("an account", validAccountID)
+	selected, err := in.page("an account", store.ValidAccountID)
 	if err != nil {
 		return nil, err
 	}
@@ -83,9 +83,6 @@ func (s *server) adminListUsers(ctx context.Context, in *adminListUsersInput) (*
 
 const tooSlow = "The list takes too long to find; give more of the beginning that is searched for, or leave out what else narrows it."
 
-// validAccountID reports whether id looks like an account's.
-func validAccountID(id string) bool { return strings.HasPrefix(id, "usr_") }
-
 type adminUserInput struct {
 	ID string `path:"id" example:"usr_06f0r3k8cg7q1v2m4n6p8s9tb0"`
 }
@@ -96,6 +93,9 @@ type adminUserOutput struct {
 }
 
 func (s *server) adminGetUser(ctx context.Context, in *adminUserInput) (*adminUserOutput, error) {
+	if !store.ValidAccountID(in.ID) {
+		return nil, noAdminUser(in.ID, store.ErrNotFound)
+	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	account, err := s.db.OperatorAccount(ctx, in.ID)
@@ -144,6 +144,9 @@ func (s *server) setUserSuspended(ctx context.Context, id, reason string, suspen
 	reason, err := checkReason(reason)
 	if err != nil {
 		return nil, err
+	}
+	if !store.ValidAccountID(id) {
+		return nil, noAdminUser(id, store.ErrNotFound)
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()

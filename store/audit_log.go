@@ -101,15 +101,16 @@ func (r *AuditRecord) mask() {
 // sure to see.
 func (db *DB) auditPlaces(ctx context.Context, f AuditFilter) (pgx.NamedArgs, error) {
 	type places struct{ Horizon, After, Before *int64 }
-	found, err := one[places](ctx, db, `
+	rows, err := planned[places](ctx, db, `
 		SELECT audit_entry_horizon() AS horizon,
 			(SELECT sequence FROM audit_entry WHERE id = @after AND (@org_id = '' OR org_id = @org_id)) AS after,
 			(SELECT sequence FROM audit_entry WHERE id = @before AND (@org_id = '' OR org_id = @org_id)) AS before`,
 		pgx.NamedArgs{"after": f.After, "before": f.Before, "org_id": f.OrgID})
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case f.After != "" && found.After == nil, f.Before != "" && found.Before == nil:
+	}
+	found := rows[0]
+	if f.After != "" && found.After == nil || f.Before != "" && found.Before == nil {
 		return nil, fmt.Errorf("cursor: %w", ErrNotFound)
 	}
 	low, high := int64(0), *found.Horizon

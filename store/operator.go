@@ -79,7 +79,7 @@ func (db *DB) OperatorAccounts(ctx context.Context, f AccountFilter) ([]*Operato
 					ELSE true
 				END`, "id", f.Page,
 		pgx.NamedArgs{
-			"email": f.Email, "beginning": beginning(strings.ToLower(strings.TrimSpace(f.Email))),
+			"email": f.Email, "beginning": beginning(EmailKey(f.Email)),
 			"id": f.ID, "operator": f.Operator, "state": f.State,
 		})
 	if err != nil {
@@ -112,14 +112,9 @@ func (db *DB) forUpdate() string {
 
 // SuspendAccount suspends an account that is not erased, which ends its sessions, or
 // ends that, and returns the account, or ErrNotFound. Suspending twice keeps the first
-// time.
+// time. It belongs into a transaction.
 func (db *DB) SuspendAccount(ctx context.Context, id string, suspended bool) (*OperatorAccount, error) {
 	account, err := one[OperatorAccount](ctx, db, `
-		WITH ended AS (
-			UPDATE session
-			SET ended_at = now(), ended_reason = 'suspended'
-			WHERE account_id = @id AND ended_at IS NULL AND @suspended
-		)
 		UPDATE account
 		SET suspended_at = CASE WHEN @suspended THEN coalesce(suspended_at, now()) END
 		WHERE id = @id AND erased_at IS NULL
@@ -128,7 +123,10 @@ func (db *DB) SuspendAccount(ctx context.Context, id string, suspended bool) (*O
 	if err != nil {
 		return nil, fmt.Errorf("suspend account %s: %w", id, err)
 	}
-	return account, nil
+	if suspended {
+		_, err = db.EndSessions(ctx, id, "", EndSuspended)
+	}
+	return account, err
 }
 
 // SetOperator makes the owner of a verified address an operator, or no longer one. It
@@ -151,7 +149,7 @@ func (db *DB) SetOperator(ctx context.Context, email string, operator bool) (acc
 		FROM before
 		WHERE a.id = before.id
 		RETURNING `+columns[OperatorAccount]("a")+`, before.operator <> @operator AS changed`,
-		pgx.NamedArgs{"email": strings.ToLower(strings.TrimSpace(email)), "operator": operator})
+		pgx.NamedArgs{"email": EmailKey(email), "operator": operator})
 	if err != nil {
 		return nil, false, fmt.Errorf("set operator %s: %w", email, err)
 	}
