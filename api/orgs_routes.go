@@ -12,6 +12,7 @@ func (s *server) orgRoutes(api huma.API) {
 	register(s, api, asAccount, "POST /v1/orgs", "createOrg", "Make an organization, whose owner you are", 201, s.createOrg)
 	register(s, api, inOrg(auth.ScopeOrgRead), "GET /v1/orgs/{org_id}", "getOrg", "See an organization", 200, s.getOrg)
 	register(s, api, inOrg(auth.ScopeOrgWrite), "PATCH /v1/orgs/{org_id}", "updateOrg", "Rename an organization", 200, s.updateOrg)
+	register(s, api, inOrg(auth.ScopeOrgDelete), "DELETE /v1/orgs/{org_id}", "deleteOrg", "Delete an organization and all that it has", 202, s.deleteOrg)
 
 	register(s, api, inOrg(auth.ScopeMembersRead), "GET /v1/orgs/{org_id}/members", "listMembers", "List who belongs to an organization", 200, s.listMembers)
 	register(s, api, inOrg(auth.ScopeMembersWrite), "PATCH /v1/orgs/{org_id}/members/{account_id}", "updateMember", "Give a member another role", 200, s.updateMember)
