@@ -17,8 +17,8 @@ import (
 	"github.com/nanobanana/nanobanana/store"
 )
 
-// exportPage is how many entries of an export are in memory at the same time.
-const exportPage = 200
+// auditExportPage is how many entries of an export are in memory at the same time.
+const auditExportPage = 200
 
 // Forms of an export.
 const (
@@ -38,7 +38,7 @@ type exportAuditLogInput struct {
 func (s *server) exportAuditLog(ctx context.Context, in *exportAuditLogInput) (*huma.StreamResponse, error) {
 	filter := in.filter()
 	filter.OrgID, filter.Mask = auth.FromContext(ctx).OrgID, true
-	filter.Ascending, filter.Limit = true, exportPage
+	filter.Ascending, filter.Limit = true, auditExportPage
 	rows, err := s.readAuditLog(ctx, filter)
 	if err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func (s *server) writeExport(ctx context.Context, hctx huma.Context, form string
 				return err
 			}
 		}
-		if err := out.flush(); err != nil || len(rows) < exportPage {
+		if err := out.flush(); err != nil || len(rows) < auditExportPage {
 			return err
 		}
 		filter.After = rows[len(rows)-1].ID

@@ -142,6 +142,7 @@ CREATE TABLE audit_entry (
     after       jsonb
 );
 CREATE INDEX audit_entry_org ON audit_entry (org_id, sequence);
+CREATE INDEX audit_entry_actor ON audit_entry (actor_id, id);
 
 -- Who follows the log from one entry to the next misses one that was begun earlier
 -- and is committed later. So each writer holds, to its end, a shared lock whose key

@@ -167,3 +167,23 @@ func (db *DB) AddOwner(ctx context.Context, orgID, accountID string) error {
 	}
 	return nil
 }
+
+// RevokeOwnedKeys ends every key of the organizations that an account owns, on every
+// process.
+func (db *DB) RevokeOwnedKeys(ctx context.Context, accountID string) error {
+	_, err := db.q.Exec(ctx, `
+		WITH revoked AS (
+			UPDATE api_key
+			SET revoked_at = now()
+			WHERE revoked_at IS NULL AND org_id IN (
+				SELECT org_id FROM membership
+				WHERE account_id = @account_id AND role = 'owner')
+			RETURNING id
+		)
+		SELECT pg_notify(@channel, id) FROM revoked`,
+		pgx.NamedArgs{"account_id": accountID, "channel": channelKey})
+	if err != nil {
+		return fmt.Errorf("revoke keys of %s: %w", accountID, err)
+	}
+	return nil
+}

@@ -30,11 +30,12 @@ type Mail struct {
 func NewMailID() string { return NewID("mail") }
 
 // InsertMail records a mail to be sent, from its ID, Kind, Recipient, AccountID,
-// OrgID, Data and Sealed.
+// OrgID, Data and Sealed. One to nobody, which is made so that making one tells
+// nothing, counts as sent.
 func (db *DB) InsertMail(ctx context.Context, m Mail) error {
 	_, err := db.q.Exec(ctx, `
-		INSERT INTO mail (id, kind, recipient, account_id, org_id, data, sealed)
-		VALUES (@id, @kind, @recipient, @account_id, @org_id, @data, @sealed)`,
+		INSERT INTO mail (id, kind, recipient, account_id, org_id, data, sealed, sent_at)
+		VALUES (@id, @kind, @recipient, @account_id, @org_id, @data, @sealed, CASE WHEN @recipient = '' THEN now() END)`,
 		pgx.NamedArgs{
 			"id": m.ID, "kind": m.Kind, "recipient": m.Recipient, "account_id": m.AccountID, "org_id": m.OrgID,
 			"data": m.Data, "sealed": m.Sealed,

@@ -227,3 +227,15 @@ func (db *DB) Sessions(ctx context.Context, accountID string, f SessionFilter) (
 	}
 	return page, nil
 }
+
+// SessionIsRecent reports whether a session of an account began within a time.
+func (db *DB) SessionIsRecent(ctx context.Context, accountID, id string, within time.Duration) (bool, error) {
+	found, err := many[struct{ ID string }](ctx, db, `
+		SELECT id FROM session
+		WHERE id = @id AND account_id = @account_id AND created_at > now() - @within::interval`,
+		pgx.NamedArgs{"id": id, "account_id": accountID, "within": within})
+	if err != nil {
+		return false, fmt.Errorf("age of session %s: %w", id, err)
+	}
+	return len(found) == 1, nil
+}
