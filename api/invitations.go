@@ -165,7 +165,7 @@ func invitationError(err error) error {
 
 type listInvitationsInput struct {
 	OrgID string `path:"org_id" example:"org_06f0r3k8cg7q1v2m4n6p8s9tb0"`
-	pageInput
+	PageInput
 }
 
 func (s *server) listInvitations(ctx context.Context, in *listInvitationsInput) (*pageOutput[invitation], error) {
@@ -180,7 +180,7 @@ func (s *server) listInvitations(ctx context.Context, in *listInvitationsInput) 
 	if err != nil {
 		return nil, err
 	}
-	return pageOf(&in.pageInput, rows, func(inv *store.Invitation) string { return inv.ID }, viewInvitation), nil
+	return pageOf(&in.PageInput, rows, func(inv *store.Invitation) string { return inv.ID }, viewInvitation), nil
 }
 
 type invitationInput struct {
