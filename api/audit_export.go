@@ -29,7 +29,7 @@ const (
 type exportAuditLogInput struct {
 	OrgID  string `path:"org_id" example:"org_06f0r3k8cg7q1v2m4n6p8s9tb0"`
 	Format string `query:"format" enum:"jsonl,csv" default:"jsonl" doc:"jsonl: an entry a line, as the list has it; csv: a table with a header, in which a cell that a spreadsheet would take for a formula begins with an apostrophe"`
-	auditFilterInput
+	AuditFilterInput
 }
 
 // exportAuditLog streams all entries that are selected, oldest first. It reads them

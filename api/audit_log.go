@@ -74,8 +74,8 @@ func known(text string) *string {
 	return &text
 }
 
-// auditFilterInput selects entries.
-type auditFilterInput struct {
+// AuditFilterInput selects entries. Its capital is for Huma, as that of PageInput.
+type AuditFilterInput struct {
 	Action        string    `query:"action" maxLength:"100" doc:"An action, or its beginning: key. for all that was done to keys" example:"key."`
 	Actor         string    `query:"actor" maxLength:"500" doc:"The id of who did it"`
 	Target        string    `query:"target" maxLength:"500" doc:"The id of what it was done to"`
@@ -83,7 +83,7 @@ type auditFilterInput struct {
 	CreatedBefore time.Time `query:"created_before"`
 }
 
-func (in *auditFilterInput) filter() store.AuditFilter {
+func (in *AuditFilterInput) filter() store.AuditFilter {
 	f := store.AuditFilter{Action: in.Action, Actor: in.Actor, Target: in.Target}
 	if !in.CreatedAfter.IsZero() {
 		f.CreatedAfter = &in.CreatedAfter
@@ -96,29 +96,29 @@ func (in *auditFilterInput) filter() store.AuditFilter {
 
 type listAuditLogInput struct {
 	OrgID string `path:"org_id" example:"org_06f0r3k8cg7q1v2m4n6p8s9tb0"`
-	auditFilterInput
-	pageInput
+	AuditFilterInput
+	PageInput
 }
 
 func (s *server) listAuditLog(ctx context.Context, in *listAuditLogInput) (*pageOutput[auditEntry], error) {
 	filter := in.filter()
 	filter.OrgID, filter.Mask = auth.FromContext(ctx).OrgID, true
-	return s.auditPage(ctx, filter, &in.pageInput)
+	return s.auditPage(ctx, filter, &in.PageInput)
 }
 
 type listAdminAuditLogInput struct {
 	OrgID string `query:"org_id" maxLength:"100" doc:"Only what concerns this organization"`
-	auditFilterInput
-	pageInput
+	AuditFilterInput
+	PageInput
 }
 
 func (s *server) listAdminAuditLog(ctx context.Context, in *listAdminAuditLogInput) (*pageOutput[auditEntry], error) {
 	filter := in.filter()
 	filter.OrgID = in.OrgID
-	return s.auditPage(ctx, filter, &in.pageInput)
+	return s.auditPage(ctx, filter, &in.PageInput)
 }
 
-func (s *server) auditPage(ctx context.Context, filter store.AuditFilter, in *pageInput) (*pageOutput[auditEntry], error) {
+func (s *server) auditPage(ctx context.Context, filter store.AuditFilter, in *PageInput) (*pageOutput[auditEntry], error) {
 	selected, err := in.page("an audit entry", store.ValidAuditEntryID)
 	if err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 
 type adminListKeysInput struct {
 	OrgID string `query:"org_id" maxLength:"100" doc:"Only those of this organization"`
-	pageInput
+	PageInput
 }
 
 func (s *server) adminListKeys(ctx context.Context, in *adminListKeysInput) (*pageOutput[apiKey], error) {
@@ -24,5 +24,5 @@ func (s *server) adminListKeys(ctx context.Context, in *adminListKeysInput) (*pa
 	if err != nil {
 		return nil, err
 	}
-	return pageOf(&in.pageInput, rows, func(k *store.APIKey) string { return k.ID }, viewKey), nil
+	return pageOf(&in.PageInput, rows, func(k *store.APIKey) string { return k.ID }, viewKey), nil
 }

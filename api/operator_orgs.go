@@ -55,7 +55,7 @@ type adminListOrgsInput struct {
 	ID     string `query:"id" maxLength:"100"`
 	Plan   string `query:"plan" maxLength:"100"`
 	Status string `query:"status" enum:"active,suspended,deleted"`
-	pageInput
+	PageInput
 }
 
 func (s *server) adminListOrgs(ctx context.Context, in *adminListOrgsInput) (*pageOutput[adminOrg], error) {
@@ -71,7 +71,7 @@ func (s *server) adminListOrgs(ctx context.Context, in *adminListOrgsInput) (*pa
 	if err != nil {
 		return nil, err
 	}
-	return pageOf(&in.pageInput, rows, func(o *store.Org) string { return o.ID }, viewAdminOrg), nil
+	return pageOf(&in.PageInput, rows, func(o *store.Org) string { return o.ID }, viewAdminOrg), nil
 }
 
 type adminOrgInput struct {

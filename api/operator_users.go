@@ -57,7 +57,7 @@ type adminListUsersInput struct {
 	ID       string `query:"id" maxLength:"100"`
 	Status   string `query:"status" enum:"active,unverified,suspended,erased"`
 	Operator string `query:"operator" enum:"true,false"`
-	pageInput
+	PageInput
 }
 
 func (s *server) adminListUsers(ctx context.Context, in *adminListUsersInput) (*pageOutput[adminUser], error) {
@@ -78,7 +78,7 @@ func (s *server) adminListUsers(ctx context.Context, in *adminListUsersInput) (*
 	if err != nil {
 		return nil, err
 	}
-	return pageOf(&in.pageInput, rows, func(a *store.OperatorAccount) string { return a.ID }, viewAdminUser), nil
+	return pageOf(&in.PageInput, rows, func(a *store.OperatorAccount) string { return a.ID }, viewAdminUser), nil
 }
 
 const tooSlow = "The list takes too long to find; give more of the beginning that is searched for, or leave out what else narrows it."
