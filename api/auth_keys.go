@@ -12,7 +12,7 @@ import (
 
 // accessKeySet is a JWK Set (RFC 7517, section 5).
 type accessKeySet struct {
-	Keys []auth.JWK `json:"keys" nullable:"false"`
+	Keys []auth.AccessKey `json:"keys" nullable:"false"`
 }
 
 // accessKeys publishes the keys that access tokens are signed with. The next one is in

@@ -37,8 +37,8 @@ func IsToken(credential string) bool {
 	return !strings.HasPrefix(credential, keyPrefix) && strings.Count(credential, ".") == 2
 }
 
-// JWK is a public key that access tokens are signed with (RFC 8037).
-type JWK struct {
+// AccessKey is a public key that access tokens are signed with (RFC 8037).
+type AccessKey struct {
 	KeyType   string `json:"kty" enum:"OKP"`
 	Curve     string `json:"crv" enum:"Ed25519"`
 	X         string `json:"x"`
@@ -105,10 +105,10 @@ func (a *accessTokens) verifying() []*signingKey {
 }
 
 // jwks are the public halves of them.
-func (a *accessTokens) jwks() []JWK {
-	var list []JWK
+func (a *accessTokens) jwks() []AccessKey {
+	var list []AccessKey
 	for _, k := range a.verifying() {
-		list = append(list, JWK{
+		list = append(list, AccessKey{
 			KeyType: "OKP", Curve: "Ed25519", X: base64.RawURLEncoding.EncodeToString(k.public), KeyID: k.id, Use: "sig", Algorithm: "EdDSA",
 		})
 	}

@@ -99,7 +99,7 @@ func (s *Sessions) Owns(token string) bool { return s.access.own(token) }
 
 // JWKS are the public keys of access tokens: of the present period, the previous and
 // the next.
-func (s *Sessions) JWKS() []JWK { return s.access.jwks() }
+func (s *Sessions) JWKS() []AccessKey { return s.access.jwks() }
 
 // Authenticate returns whom an access token speaks for, as its session, account and
 // memberships are now. A refusal wraps ErrInvalidToken, ErrTokenExpired,
