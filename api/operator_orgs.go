@@ -137,6 +137,9 @@ func (in *adminUpdateOrgInput) Resolve(huma.Context) []error {
 
 func (s *server) adminUpdateOrg(ctx context.Context, in *adminUpdateOrgInput) (*adminOrgOutput, error) {
 	asked := &in.Body
+	if asked.Plan == nil && !asked.RateLimit.sent && !asked.RetentionDays.sent {
+		return s.adminGetOrg(ctx, &adminOrgInput{OrgID: in.OrgID})
+	}
 	reason := ""
 	if asked.Reason != "" {
 		var err error
