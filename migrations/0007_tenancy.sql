@@ -15,7 +15,7 @@ CREATE TABLE account (
 -- Until it is verified anyone may claim an address, so that registering tells nobody
 -- who has an account.
 CREATE UNIQUE INDEX account_email ON account (email_key) WHERE verified_at IS NOT NULL AND erased_at IS NULL;
-CREATE INDEX account_claims ON account (email_key, id);
+CREATE INDEX account_claims ON account (email_key text_pattern_ops, id); -- also by the beginning of an address
 
 -- Who an issuer of single sign-on says that someone is.
 CREATE TABLE account_identity (
@@ -60,6 +60,7 @@ ALTER TABLE org
     ADD COLUMN suspended_at timestamptz,
     ADD COLUMN deleted_at   timestamptz,
     ADD COLUMN rate_limit   int CHECK (rate_limit >= 0); -- generations an hour in place of the plan's; 0: any number
+CREATE INDEX org_name ON org (lower(name) text_pattern_ops, id);
 
 CREATE TABLE membership (
     org_id     text COLLATE "C" NOT NULL REFERENCES org (id),
@@ -124,11 +125,13 @@ CREATE TABLE api_key_usage (
 -- Every administrative change, written with it.
 CREATE TABLE audit_entry (
     id          text COLLATE "C" PRIMARY KEY,
+    sequence    bigint NOT NULL UNIQUE,   -- its place in the log
     org_id      text COLLATE "C", -- NULL: of the service
     project_id  text COLLATE "C",
     at          timestamptz NOT NULL DEFAULT now(),
     actor_kind  text NOT NULL CHECK (actor_kind IN ('account', 'key', 'token', 'command', 'service')),
     actor_id    text NOT NULL,
+    operator    boolean NOT NULL DEFAULT false, -- made by who runs the service, whom organizations do not see
     ip          text NOT NULL,
     user_agent  text NOT NULL,
     request_id  text NOT NULL,
@@ -138,8 +141,41 @@ CREATE TABLE audit_entry (
     before      jsonb,
     after       jsonb
 );
-CREATE INDEX audit_entry_org ON audit_entry (org_id, id);
+CREATE INDEX audit_entry_org ON audit_entry (org_id, sequence);
 CREATE INDEX audit_entry_actor ON audit_entry (actor_id, id);
+
+-- Who follows the log from one entry to the next misses one that was begun earlier
+-- and is committed later. So each writer holds, to its end, a shared lock whose key
+-- is the last place that was taken before its own, and nobody is shown what comes
+-- behind the least such key. Writers do not wait for each other.
+CREATE SEQUENCE audit_entry_sequence;
+
+CREATE FUNCTION audit_entry_place() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    taken bigint;
+BEGIN
+    SELECT last_value INTO taken FROM audit_entry_sequence;
+    PERFORM pg_advisory_xact_lock_shared(x'6175640000000000'::bigint + taken); -- "aud", and 40 bits for the place
+    NEW.sequence := nextval('audit_entry_sequence');
+    RETURN NEW;
+END $$;
+CREATE TRIGGER audit_entry_placed BEFORE INSERT ON audit_entry
+    FOR EACH ROW EXECUTE FUNCTION audit_entry_place();
+
+-- The place up to which no entry is missing from what a later statement sees. The
+-- last place is read before the locks: who takes a lock after that gets a later one.
+CREATE FUNCTION audit_entry_horizon() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    last bigint;
+    held bigint;
+BEGIN
+    SELECT last_value INTO last FROM audit_entry_sequence;
+    SELECT min(place) INTO held
+    FROM pg_locks, LATERAL (SELECT (classid::bigint << 32 | objid::bigint) - x'6175640000000000'::bigint AS place) AS key
+    WHERE locktype = 'advisory' AND objsubid = 1 AND place BETWEEN 0 AND x'ffffffffff'::bigint
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+    RETURN least(last, held);
+END $$;
 
 CREATE FUNCTION audit_entry_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
