@@ -20,7 +20,7 @@ func TestTakeRateLimits_OneAfterTheOtherInOneStatement(t *testing.T) {
 		{line("a", 20*time.Minute)},
 		{line("b", 50*time.Minute), line("a", 20*time.Minute)},
 		{line("b", 20*time.Minute), line("a", 20*time.Minute)}, // b is too full
-		{line("a", 20*time.Minute)},
+		{line("a", 20*time.Minute)}, // counts with the first
 		{line("c", 2*time.Hour)}, // never
 		{line("a", time.Minute)},
 	})
@@ -28,7 +28,23 @@ func TestTakeRateLimits_OneAfterTheOtherInOneStatement(t *testing.T) {
 		t.Fatal(err)
 	}
 	const m = time.Minute
-	if diff := cmp.Diff([][]time.Duration{{0}, {0, 20 * m}, {50 * m, 40 * m}, {40 * m}, {0}, {60 * m}}, got); diff != "" {
+	if diff := cmp.Diff([][]time.Duration{{0}, {0, 40 * m}, {50 * m, 60 * m}, {20 * m}, {0}, {60 * m}}, got); diff != "" {
+		t.Errorf("how full they were (-want +got):\n%s", diff)
+	}
+}
+
+func TestTakeRateLimits_EqualTakesPassAsFarAsThereIsRoom(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	take := []store.RateTake{{Bucket: "wide", Period: time.Hour, Cost: 10 * time.Minute}, {Bucket: "narrow", Period: time.Hour, Cost: 25 * time.Minute}}
+	other := []store.RateTake{{Bucket: "wide", Period: time.Hour, Cost: 10 * time.Minute}}
+	got, err := db.TakeRateLimits(t.Context(), [][]store.RateTake{take, take, other, take, other})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const m = time.Minute
+	want := [][]time.Duration{{0, 0}, {10 * m, 25 * m}, {20 * m}, {30 * m, 50 * m}, {30 * m}}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("how full they were (-want +got):\n%s", diff)
 	}
 }
