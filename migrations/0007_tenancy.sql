@@ -211,17 +211,17 @@ CREATE UNLOGGED TABLE rate_limit (
 -- Takes from buckets, one take after the other: from all of its buckets, or from none
 -- if one of them is too full. buckets are all that occur, each once and in order, so
 -- that two transactions wait for each other in one direction only. A line is one
--- bucket of one take: whose (takes, ascending), which (its place in buckets), and in
--- microseconds the period and what the take costs. Returns how full each line's bucket
--- was before its take.
-CREATE FUNCTION take_rate_limits(buckets text[], takes int[], places int[], periods bigint[], costs bigint[])
+-- bucket of a group of equal takes: which group (ascending), how many takes (counts),
+-- which bucket (its place), and in microseconds the period and what each take costs.
+-- Returns how full each line's bucket was before its group.
+CREATE FUNCTION take_rate_limits(buckets text[], groups int[], counts int[], places int[], periods bigint[], costs bigint[])
 RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
     was    bigint[];
     empty  bigint[];
     filled bigint[];
     moment bigint;
-    passes boolean;
+    passes bigint;
     first  int := 1;
     next   int;
 BEGIN
@@ -234,19 +234,19 @@ BEGIN
     FROM unnest(buckets) WITH ORDINALITY AS b (bucket, place);
     empty := was;
     moment := extract(epoch FROM clock_timestamp()) * 1000000; -- it may have waited
-    WHILE first <= cardinality(takes) LOOP
-        passes := true;
+    WHILE first <= cardinality(groups) LOOP
+        passes := counts[first];
         next := first;
-        WHILE takes[next] = takes[first] LOOP -- NULL past the end
+        WHILE groups[next] = groups[first] LOOP -- NULL past the end
             -- Fuller than full it is if its period, or the clock, has been changed.
             empty[places[next]] := least(empty[places[next]], moment + periods[next]);
             filled[next] := greatest(0, empty[places[next]] - moment);
-            passes := passes AND filled[next] + costs[next] <= periods[next];
+            passes := least(passes, (periods[next] - filled[next]) / costs[next]);
             next := next + 1;
         END LOOP;
-        IF passes THEN
+        IF passes > 0 THEN
             FOR line IN first .. next - 1 LOOP
-                empty[places[line]] := moment + filled[line] + costs[line];
+                empty[places[line]] := moment + filled[line] + passes * costs[line];
             END LOOP;
         END IF;
         first := next;
