@@ -81,6 +81,10 @@ type Options struct {
 	// TrustedProxies are the operator's own, whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 
+	// DevMail serves every mail with its links at DevMailPath to anyone who can reach
+	// the process: for whoever develops the service, on their own machine.
+	DevMail bool
+
 	// Drain, when closed, ends every wait early with the state as it is and makes
 	// the process report that it takes no more requests.
 	Drain <-chan struct{}

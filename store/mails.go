@@ -68,7 +68,7 @@ func (db *DB) InsertMail(ctx context.Context, m Mail) error {
 
 // A MailClaim says when a mail that can not be claimed may be.
 type MailClaim struct {
-	*Mail         // nil if it is sent, failed or gone, or another's for now
+	*Mail               // nil if it is sent, failed or gone, or another's for now
 	Wait  time.Duration // then: how long it is another's; 0: for good
 }
 

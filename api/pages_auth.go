@@ -1,0 +1,74 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/nanobanana/nanobanana/jobs/mail"
+)
+
+// verifyPage asks whoever opened the link of a mail to press a button.
+func (s *server) verifyPage(c echo.Context) error {
+	return s.linkPage(c, "verify", verifyAsk(c.QueryParam("token")))
+}
+
+func verifyAsk(token string) page {
+	return page{
+		Title: "Confirm your e-mail address", Form: mail.VerifyPath, Token: token,
+		Text: []string{"Press the button to show that the mail with this link reached you."},
+	}
+}
+
+// resetPage asks for a new password.
+func (s *server) resetPage(c echo.Context) error {
+	return s.linkPage(c, "reset", resetAsk(c.QueryParam("token")))
+}
+
+func resetAsk(token string) page {
+	return page{
+		Title: "Choose a new password", Form: mail.ResetPath, Token: token,
+		Text: []string{"You are signed out everywhere once it is set."},
+	}
+}
+
+// invitationPage says how to accept an invitation.
+func (s *server) invitationPage(c echo.Context) error {
+	return s.linkPage(c, "message", page{
+		Title: "You are invited", Token: c.QueryParam("token"),
+		Text: []string{
+			"Sign in with the address that the invitation was sent to, or sign up with it and confirm it. Then accept the invitation with your access token:",
+		},
+		Example: "curl -X POST " + s.base(c.Request()) + "/v1/invitations/accept \\\n" +
+			"  -H \"Authorization: Bearer $ACCESS_TOKEN\" \\\n" +
+			"  -H 'Content-Type: application/json' \\\n" +
+			"  -d '{\"token\":\"" + plainToken(c.QueryParam("token")) + "\"}'",
+	})
+}
+
+// linkPage shows a page of a link, unless its token was lost on the way.
+func (s *server) linkPage(c echo.Context, name string, p page) error {
+	if plainToken(p.Token) == "" {
+		return s.show(c, http.StatusBadRequest, "message", page{
+			Title: p.Title, Fault: "The link is not whole. Copy all of it from the mail, or ask for another one.",
+		})
+	}
+	return s.show(c, http.StatusOK, name, p)
+}
+
+// plainToken returns a token that has the form of ours, or nothing: it is shown where
+// people copy from.
+func plainToken(token string) string {
+	for _, b := range []byte(token) {
+		if (b < '0' || b > '9') && (b < 'A' || b > 'Z') && (b < 'a' || b > 'z') && b != '-' && b != '_' {
+			return ""
+		}
+	}
+	if len(token) > maxLinkToken {
+		return ""
+	}
+	return token
+}
+
+// maxLinkToken is more characters than a token of a link has.
+const maxLinkToken = 128
