@@ -26,12 +26,12 @@ func (b *bundle) farewell(f *follower) (last string) {
 func TestGenerationEvents_EndWhenTheKeyIsRevoked(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *api.Options) { o.StreamPace = 10 * time.Millisecond })
-	key, row, err := b.keys.Create(t.Context(), b.project, "test", store.KeyLive, nil)
+	key, row, err := b.keys.Create(t.Context(), nil, auth.NewKey{OrgID: b.project.OrgID, ProjectID: b.project.ID, Name: "test", Kind: store.KeyLive})
 	b.must(err)
 	id := b.submit(b.live, `{"prompt":"x"}`)
 	theirs, ours := b.open(key, id), b.open(b.live, id)
 	b.until(theirs, "status 1")
-	revoked, err := b.db.RevokeAPIKey(t.Context(), b.project.ID, row.ID)
+	revoked, err := b.db.RevokeAPIKey(t.Context(), b.project.OrgID, row.ID)
 	b.must(err)
 	want := "the API key has been revoked on " + revoked.RevokedAt.UTC().Format(time.RFC3339)
 	if last := b.farewell(theirs); last != want {
@@ -54,7 +54,7 @@ func TestGenerationEvents_EndWhenTheKeyExpires(t *testing.T) {
 		o.Keys = auth.NewKeys(auth.Options{DB: o.DB, DatabaseSecret: "database secret", Now: now})
 	})
 	expiry := time.Now().Add(time.Hour)
-	key, _, err := b.keys.Create(t.Context(), b.project, "test", store.KeyLive, &expiry)
+	key, _, err := b.keys.Create(t.Context(), nil, auth.NewKey{OrgID: b.project.OrgID, ProjectID: b.project.ID, Name: "test", Kind: store.KeyLive, ExpiresAt: &expiry})
 	b.must(err)
 	f := b.open(key, b.submit(b.live, `{"prompt":"x"}`))
 	b.until(f, "status 1")

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nanobanana/nanobanana/api"
+	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -173,9 +174,9 @@ func TestAuthentication(t *testing.T) {
 			t.Errorf("%s: WWW-Authenticate %q", name, a.header.Get("WWW-Authenticate"))
 		}
 	}
-	key, row, err := b.keys.Create(t.Context(), b.project, "n", store.KeyLive, nil)
+	key, row, err := b.keys.Create(t.Context(), nil, auth.NewKey{OrgID: b.project.OrgID, ProjectID: b.project.ID, Name: "n", Kind: store.KeyLive})
 	b.must(err)
-	_, err = b.db.RevokeAPIKey(t.Context(), b.project.ID, row.ID)
+	_, err = b.db.RevokeAPIKey(t.Context(), b.project.OrgID, row.ID)
 	b.must(err)
 	if a := b.do(key, "GET", "/v1/models", ""); a.code() != "key_revoked" {
 		t.Errorf("a revoked key: %d %s", a.status, a.body)

@@ -55,7 +55,7 @@ func setup(t testing.TB, adjust func(*api.Options)) *bundle {
 	b.keyring = webhook.NewKeyring("", "database secret")
 	queue, err := jobs.NewQueue(jobs.Options{DB: b.db, LiveSimulated: false})
 	b.must(err)
-	live := store.NewLive(store.LiveOptions{URL: storetest.URL(b.db), OnKeys: b.keys.Invalidate})
+	live := store.NewLive(store.LiveOptions{URL: storetest.URL(b.db), OnKeys: b.keys.Invalidate, OnPulse: b.keys.Pulse})
 	ctx, stop := context.WithCancel(context.Background())
 	listening := sync.WaitGroup{}
 	listening.Go(func() { live.Run(ctx) })
@@ -103,7 +103,7 @@ func (b *bundle) newProject(name string) (*store.Project, string) {
 
 func (b *bundle) newKey(project *store.Project, kind string) string {
 	b.Helper()
-	key, _, err := b.keys.Create(b.Context(), project, "test", kind, nil)
+	key, _, err := b.keys.Create(b.Context(), nil, auth.NewKey{OrgID: project.OrgID, ProjectID: project.ID, Name: "test", Kind: kind})
 	b.must(err)
 	return key
 }

@@ -116,6 +116,7 @@ CREATE TABLE api_key_usage (
     api_key_id text COLLATE "C" NOT NULL,
     month      date NOT NULL,
     used       int NOT NULL,
+    granted    int NOT NULL, -- of these, by the latest submission
     PRIMARY KEY (api_key_id, month)
 ) WITH (fillfactor = 50);
 

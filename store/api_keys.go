@@ -10,37 +10,69 @@ import (
 
 // Kinds of API key.
 const (
-	KeyLive = "live" // runs on the configured providers
-	KeyTest = "test" // runs on the simulator, free
+	KeyLive   = "live"   // runs on the configured providers
+	KeyTest   = "test"   // runs on the simulator, free
+	KeyMaster = "master" // administers its organization
 )
 
-// An APIKey lets its bearer act for one project. The key itself is not kept.
+// An APIKey lets its bearer act for one project, or administer an organization. The
+// key itself is not kept.
 type APIKey struct {
 	ID            string
 	OrgID         string
-	ProjectID     string
+	ProjectID     *string // nil of a master key
 	Name          string
 	Kind          string
 	Hash          []byte // HMAC-SHA256(pepper, key)
 	PepperVersion int16
 	Last4         string
 	Scopes        []string // and patterns of them
+	IPAllowlist   []string // addresses and CIDR ranges it may be used from; nil: any
+	MonthlyLimit  *int     // generations a calendar month (UTC)
+	RateLimit     *int     // generations an hour
+	Operator      bool     // administers the service
 	CreatedAt     time.Time
+	CreatedBy     *string // an account or a key; nil: the command line
 	ExpiresAt     *time.Time
 	RevokedAt     *time.Time
+	ReplacedBy    *string // the key that rotation made
+	LastUsedAt    *time.Time
+	WarnedAt      *time.Time // that it will expire
 }
 
-// CreateAPIKey records a key from its OrgID, ProjectID, Name, Kind, Hash,
-// PepperVersion, Last4 and ExpiresAt.
+// NewAPIKeyID returns an id for a key.
+func NewAPIKeyID() string { return NewID(prefixAPIKey[:len(prefixAPIKey)-1]) }
+
+// ValidAPIKeyID reports whether id could be a key's.
+func ValidAPIKeyID(id string) bool {
+	_, err := decodeID(id, prefixAPIKey)
+	return err == nil
+}
+
+const prefixAPIKey = "key_"
+
+// CreateAPIKey records a key, with what of it is decided by who makes it. An empty
+// ID is chosen here; nil Scopes are all.
 func (db *DB) CreateAPIKey(ctx context.Context, key APIKey) (*APIKey, error) {
+	if key.ID == "" {
+		key.ID = NewAPIKeyID()
+	}
+	if key.Scopes == nil {
+		key.Scopes = []string{"*"}
+	}
 	created, err := one[APIKey](ctx, db, `
-		INSERT INTO api_key (id, org_id, project_id, name, kind, hash, pepper_version, last4, expires_at)
-		VALUES (@id, @org_id, @project_id, @name, @kind, @hash, @pepper_version, @last4, @expires_at)
+		INSERT INTO api_key (
+			id, org_id, project_id, name, kind, hash, pepper_version, last4, scopes, ip_allowlist, monthly_limit, rate_limit,
+			operator, created_by, expires_at)
+		VALUES (
+			@id, @org_id, @project_id, @name, @kind, @hash, @pepper_version, @last4, @scopes, @ip_allowlist, @monthly_limit, @rate_limit,
+			@operator, @created_by, @expires_at)
 		RETURNING `+columns[APIKey](""),
 		pgx.NamedArgs{
-			"id": NewID("key"), "org_id": key.OrgID, "project_id": key.ProjectID, "name": key.Name,
-			"kind": key.Kind, "hash": key.Hash, "pepper_version": key.PepperVersion,
-			"last4": key.Last4, "expires_at": key.ExpiresAt,
+			"id": key.ID, "org_id": key.OrgID, "project_id": key.ProjectID, "name": key.Name,
+			"kind": key.Kind, "hash": key.Hash, "pepper_version": key.PepperVersion, "last4": key.Last4,
+			"scopes": key.Scopes, "ip_allowlist": key.IPAllowlist, "monthly_limit": key.MonthlyLimit, "rate_limit": key.RateLimit,
+			"operator": key.Operator, "created_by": key.CreatedBy, "expires_at": key.ExpiresAt,
 		})
 	if err != nil {
 		return nil, fmt.Errorf("create API key %s: %w", key.Name, err)
@@ -48,48 +80,108 @@ func (db *DB) CreateAPIKey(ctx context.Context, key APIKey) (*APIKey, error) {
 	return created, nil
 }
 
-// APIKeyByHash returns the key with any of the hashes, or ErrNotFound. Expired
-// and revoked keys are returned too: callers are told why they are refused.
-func (db *DB) APIKeyByHash(ctx context.Context, hashes [][]byte) (*APIKey, error) {
-	key, err := one[APIKey](ctx, db, `
-		SELECT `+columns[APIKey]("")+` FROM api_key
-		WHERE hash = ANY(@hashes)`,
-		pgx.NamedArgs{"hashes": hashes})
+// An APIKeyBearer is whom a key speaks for: the key, and what of its organization
+// and project decides about it.
+type APIKeyBearer struct {
+	APIKey
+	Plan              string // of the organization
+	OrgRateLimit      *int
+	OrgSuspendedAt    *time.Time
+	OrgDeletedAt      *time.Time
+	ProjectRateLimit  *int
+	ProjectArchivedAt *time.Time
+}
+
+// APIKeyByHash returns whom the key with any of the hashes speaks for, or
+// ErrNotFound. Expired and revoked keys are returned too, and those of who may do
+// nothing: callers are told why they are refused.
+func (db *DB) APIKeyByHash(ctx context.Context, hashes [][]byte) (*APIKeyBearer, error) {
+	key, err := one[APIKeyBearer](ctx, db, apiKeyByHashSQL, pgx.NamedArgs{"hashes": hashes})
 	if err != nil {
 		return nil, fmt.Errorf("look up API key: %w", err)
 	}
 	return key, nil
 }
 
-// APIKeys returns a project's keys, oldest first.
-func (db *DB) APIKeys(ctx context.Context, projectID string) ([]*APIKey, error) {
-	keys, err := many[APIKey](ctx, db, `
-		SELECT `+columns[APIKey]("")+` FROM api_key
-		WHERE project_id = @project_id
-		ORDER BY id`,
-		pgx.NamedArgs{"project_id": projectID})
-	if err != nil {
-		return nil, fmt.Errorf("list API keys of %s: %w", projectID, err)
-	}
-	return keys, nil
+// Look-ups one by one, each of which has an index: a join would read young tables
+// whole.
+var apiKeyByHashSQL = `
+		SELECT ` + columns[APIKey]("k") + `,
+			o.plan, o.rate_limit AS org_rate_limit, o.suspended_at AS org_suspended_at, o.deleted_at AS org_deleted_at,
+			p.rate_limit AS project_rate_limit, p.archived_at AS project_archived_at
+		FROM unnest(@hashes::bytea[]) AS mine (hash),
+			LATERAL (SELECT * FROM api_key AS a WHERE a.hash = mine.hash OFFSET 0) AS k,
+			LATERAL (SELECT * FROM org WHERE org.id = k.org_id OFFSET 0) AS o
+			LEFT JOIN LATERAL (SELECT * FROM project WHERE project.id = k.project_id OFFSET 0) AS p ON true`
+
+// An APIKeyFilter selects keys of an organization. Zero fields select everything.
+type APIKeyFilter struct {
+	ProjectID string
+	Kind      string
+	Active    *bool  // those that are neither revoked nor expired, or the others
+	After     string // start behind this id, in the order asked
+	Before    string // end before this id, in the order asked
+	Ascending bool   // oldest first; default newest first
+	Limit     int    // 0: no limit
 }
 
-// RevokeAPIKey ends a key of a project and tells every process, or returns
-// ErrNotFound. Revoking twice keeps the first time.
-func (db *DB) RevokeAPIKey(ctx context.Context, projectID, id string) (*APIKey, error) {
-	key, err := one[APIKey](ctx, db, `
-		WITH revoked AS (
-			UPDATE api_key
-			SET revoked_at = coalesce(revoked_at, now())
-			WHERE project_id = @project_id AND id = @id
-			RETURNING `+columns[APIKey]("")+`
-		), told AS (
-			SELECT pg_notify(@channel, id) FROM revoked
-		)
-		SELECT revoked.* FROM revoked, told`,
-		pgx.NamedArgs{"project_id": projectID, "id": id, "channel": channelKey})
+// APIKeys returns the page of an organization's keys that a filter selects.
+func (db *DB) APIKeys(ctx context.Context, orgID string, f APIKeyFilter) ([]*APIKey, error) {
+	low, high := f.After, f.Before
+	if !f.Ascending {
+		low, high = f.Before, f.After
+	}
+	inner, outer := "ASC", "ASC"
+	if !f.Ascending {
+		outer = "DESC"
+	}
+	// With an edge at the end, the page is the one that ends there.
+	if f.Ascending == (f.Before != "") {
+		inner = "DESC"
+	}
+	page, err := many[APIKey](ctx, db, `
+		SELECT * FROM (
+			SELECT `+columns[APIKey]("")+` FROM api_key
+			WHERE org_id = @org_id AND id > @low AND (@high = '' OR id < @high)
+				AND (@project_id = '' OR project_id = @project_id)
+				AND (@kind = '' OR kind = @kind)
+				AND (@active::boolean IS NULL OR @active = `+apiKeyLives+`)
+			ORDER BY id `+inner+`
+			LIMIT nullif(@limit, 0)
+		) AS page
+		ORDER BY id `+outer,
+		pgx.NamedArgs{
+			"org_id": orgID, "low": low, "high": high, "project_id": f.ProjectID, "kind": f.Kind, "active": f.Active, "limit": f.Limit,
+		})
 	if err != nil {
-		return nil, fmt.Errorf("revoke API key %s: %w", id, err)
+		return nil, fmt.Errorf("list API keys of %s: %w", orgID, err)
+	}
+	return page, nil
+}
+
+// apiKeyLives tells whether a key still opens something.
+const apiKeyLives = `(revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))`
+
+// APIKey returns a key of an organization, or ErrNotFound.
+func (db *DB) APIKey(ctx context.Context, orgID, id string) (*APIKey, error) {
+	key, err := one[APIKey](ctx, db, `
+		SELECT `+columns[APIKey]("")+` FROM api_key
+		WHERE org_id = @org_id AND id = @id`,
+		pgx.NamedArgs{"org_id": orgID, "id": id})
+	if err != nil {
+		return nil, fmt.Errorf("API key %s: %w", id, err)
+	}
+	return key, nil
+}
+
+// AnyAPIKey returns a key of whatever organization, for operators, or ErrNotFound.
+func (db *DB) AnyAPIKey(ctx context.Context, id string) (*APIKey, error) {
+	key, err := one[APIKey](ctx, db, `
+		SELECT `+columns[APIKey]("")+` FROM api_key
+		WHERE id = @id`,
+		pgx.NamedArgs{"id": id})
+	if err != nil {
+		return nil, fmt.Errorf("API key %s: %w", id, err)
 	}
 	return key, nil
 }

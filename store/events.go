@@ -19,6 +19,8 @@ const (
 	EventGenerationCanceled  = "generation.canceled"
 	EventGenerationExpired   = "generation.expired"
 	EventEndpointDisabled    = "webhook_endpoint.disabled"
+	EventKeyExpiring         = "key.expiring"
+	EventKeyRevoked          = "key.revoked"
 	EventTestPing            = "test.ping"
 )
 

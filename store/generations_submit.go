@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -31,7 +32,12 @@ type NewGeneration struct {
 	WebhookURL    *string  `json:"webhook_url"`
 	WebhookEvents []string `json:"webhook_events"`
 
+	// KeyMonthly is how many generations the key may ask for in a calendar month
+	// (UTC); nil: any number.
+	KeyMonthly *int `json:"key_monthly,omitempty"`
+
 	// Set by InsertGenerations.
+	Refused    bool   `json:"-"` // by KeyMonthly: it was not recorded
 	Held       bool   `json:"-"` // it waits for its organization's turn
 	RiverJobID *int64 `json:"-"` // its ticket; nil while it is held
 }
@@ -57,7 +63,8 @@ func (n *NewGeneration) Row() *Generation {
 // InsertGenerations records queued generations in one statement, and queues a run
 // of each as far as its organization's cap allows; the others are held until
 // earlier ones have ended. An organization that has held ones gets the new ones
-// held too: who comes first runs first. It sets Held and RiverJobID.
+// held too: who comes first runs first. Those beyond the monthly limit of their key are
+// not recorded. It sets Refused, Held and RiverJobID.
 func (db *DB) InsertGenerations(ctx context.Context, rows []*NewGeneration) error {
 	_, err := db.SubmitGenerations(ctx, nil, rows)
 	return err
@@ -65,7 +72,8 @@ func (db *DB) InsertGenerations(ctx context.Context, rows []*NewGeneration) erro
 
 // SubmitGenerations takes the keys as ClaimIdempotencyKeys does and inserts the
 // generations as InsertGenerations does, but for those whose key someone holds
-// already: it returns these keys, as they are held. All of it happens or none.
+// already: it returns these keys, as they are held. All of it happens or none. The
+// key of a generation that is refused is not taken.
 //
 // It takes one round trip with no BEGIN before and no COMMIT after it. Submissions
 // of one organization wait for each other at its row of admission, and a process
@@ -81,10 +89,17 @@ func (db *DB) SubmitGenerations(ctx context.Context, keys []*IdempotencyKey, row
 	if len(keys) > 0 {
 		claimKeys(&batch, args["keys"].(string), &held)
 	}
-	batch.Queue(insertGenerationsSQL, pgx.NamedArgs(withDeliveries(db.admissionArgs(args)))).Query(func(rows pgx.Rows) error {
+	sql, limited := insertGenerationsSQL, haveMonthly(rows)
+	if limited {
+		sql = insertLimitedSQL
+	}
+	batch.Queue(sql, pgx.NamedArgs(withDeliveries(db.admissionArgs(args)))).Query(func(rows pgx.Rows) error {
 		placed, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[placedGeneration])
 		return err
 	})
+	if limited && len(keys) > 0 {
+		batch.Queue(freeRefusedKeysSQL, pgx.NamedArgs{"keys": args["keys"]})
+	}
 	err = db.q.SendBatch(ctx, &batch).Close()
 	if isLockTimeout(err) && len(keys) > 0 && len(held) == 0 {
 		err = ErrKeyBusy
@@ -92,8 +107,12 @@ func (db *DB) SubmitGenerations(ctx context.Context, keys []*IdempotencyKey, row
 	if err != nil {
 		return nil, fmt.Errorf("submit generations: %w", err)
 	}
+	others := othersKeys(keys, held)
 	place(rows, placed)
-	return othersKeys(keys, held), nil
+	if limited {
+		markRefused(rows, keys, others, placed)
+	}
+	return others, nil
 }
 
 // place tells generations what their insertion made of them.
@@ -108,12 +127,36 @@ func place(rows []*NewGeneration, placed []*placedGeneration) {
 	}
 }
 
+// markRefused tells the generations that were neither placed nor made before that
+// their key's limit is reached.
+func markRefused(rows []*NewGeneration, keys, others []*IdempotencyKey, placed []*placedGeneration) {
+	decided := make(map[string]bool, len(rows))
+	for _, p := range placed {
+		decided[p.ID] = true
+	}
+	for _, k := range keys {
+		decided[k.GenerationID] = decided[k.GenerationID] || slices.ContainsFunc(others, k.meets)
+	}
+	for _, row := range rows {
+		row.Refused = !decided[row.ID]
+	}
+}
+
 type placedGeneration struct {
 	ID     string
 	Ticket *int64
 }
 
-var insertGenerationsSQL = `
+// What all submissions run, and what those with a monthly limit among them do.
+var (
+	insertGenerationsSQL = insertGenerations("", "")
+	insertLimitedSQL     = insertGenerations(takeUsage, " AND id NOT IN (SELECT id FROM refused)")
+)
+
+// insertGenerations returns the statement. limits are CTEs that come before all that
+// is locked, and accepted is a condition on generations that may read them.
+func insertGenerations(limits, accepted string) string {
+	return `
 		WITH taken AS MATERIALIZED (
 			-- A look-up for each: a join would read a young table whole.
 			SELECT generation_id
@@ -121,7 +164,7 @@ var insertGenerationsSQL = `
 			WHERE generation_id <> (
 				SELECT generation_id FROM idempotency_key AS k
 				WHERE (k.project_id, k.test, k.route, k.key) = (mine.project_id, mine.test, mine.route, mine.key))
-		), new AS MATERIALIZED (
+		), ` + limits + `new AS MATERIALIZED (
 			SELECT *, row_number() OVER (PARTITION BY org_id, queue ORDER BY id) AS place
 			FROM (
 				SELECT id, org_id, project_id, api_key_id, kind, test, simulated, model, model_used,
@@ -129,7 +172,7 @@ var insertGenerationsSQL = `
 					webhook_url, webhook_events
 				FROM json_populate_recordset(NULL::generation, @rows)
 			) AS r
-			WHERE id NOT IN (SELECT generation_id FROM taken)
+			WHERE id NOT IN (SELECT generation_id FROM taken)` + accepted + `
 		), fleet AS MATERIALIZED (` + fleetSQL + `
 		), wanted AS MATERIALIZED (
 			SELECT w.org_id, w.queue, w.n, ` + capSQL + ` AS cap
@@ -168,3 +211,4 @@ var insertGenerationsSQL = `
 		), ` + recordEvents(generationEvents("inserted", "'"+EventGenerationQueued+"'", "'"+stepQueued+"'"), "counted") + `, announced AS (` + announceTickets("ticket") + `
 		)
 		SELECT inserted.id, inserted.river_job_id AS ticket FROM inserted, announced, errands_announced`
+}

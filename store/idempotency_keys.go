@@ -13,7 +13,8 @@ import (
 )
 
 // An IdempotencyKey binds a client's key to what it made first: a generation, or
-// on the route "webhook_endpoints" an endpoint. Keys of one project never meet
+// on another route what is made there: an endpoint, an API key of the organization
+// that stands for the project. Keys of one project never meet
 // another's, nor a test key's a live key's.
 type IdempotencyKey struct {
 	ProjectID    string    `json:"project_id"`
@@ -22,8 +23,13 @@ type IdempotencyKey struct {
 	Key          string    `json:"key"`
 	OrgID        string    `json:"org_id"`
 	Fingerprint  Bytes     `json:"fingerprint"`   // SHA-256 of the request
-	GenerationID string    `json:"generation_id"` // or the endpoint's
+	GenerationID string    `json:"generation_id"` // or that of what else it made
 	ExpiresAt    time.Time `json:"expires_at"`
+}
+
+// meets reports whether the two are one key, whoever holds it.
+func (k *IdempotencyKey) meets(other *IdempotencyKey) bool {
+	return k.ProjectID == other.ProjectID && k.Test == other.Test && k.Route == other.Route && k.Key == other.Key
 }
 
 // Bytes is a bytea that travels in JSON in Postgres' hexadecimal form.

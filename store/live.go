@@ -17,7 +17,7 @@ import (
 const (
 	channelGeneration = "nanobanana_generation" // these generations have ended
 	channelEvent      = "nanobanana_event"      // of these generations, which have not ended, there are new events
-	channelKey        = "nanobanana_key"        // these API keys have changed
+	channelKey        = "nanobanana_key"        // these API keys have changed, or all of these organizations and projects
 )
 
 // Live tells this process's waiters what other processes did. It holds one
@@ -27,6 +27,7 @@ type Live struct {
 	url    string
 	logger *slog.Logger
 	onKeys func(ids []string)
+	pulse  func()
 	quiet  time.Duration
 
 	mu      sync.Mutex
@@ -38,13 +39,18 @@ type LiveOptions struct {
 	URL    string
 	Logger *slog.Logger
 
-	// OnKeys is called with the ids of changed API keys, and with nil when some
-	// may have changed unseen.
+	// OnKeys is called with the ids of API keys that have changed, or of
+	// organizations and projects whose keys all have, and with nil when some may
+	// have changed unseen.
 	OnKeys func(ids []string)
 
-	// Quiet is how long nothing may come before the database is asked whether it
-	// is still there, and how long it may take to answer; default 3 s. A host
-	// that is gone without a word is noticed within twice that.
+	// OnPulse is called whenever the database has just shown that it would tell
+	// what changes: every half a second, as long as all is well.
+	OnPulse func()
+
+	// Quiet is how long the database may take to answer whether it is still there;
+	// default 3 s. It is asked after a silence of that long, or of half a second:
+	// a host that is gone without a word is noticed within twice that.
 	Quiet time.Duration
 }
 
@@ -53,6 +59,9 @@ func NewLive(opts LiveOptions) *Live {
 	if opts.OnKeys == nil {
 		opts.OnKeys = func([]string) {}
 	}
+	if opts.OnPulse == nil {
+		opts.OnPulse = func() {}
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -60,7 +69,7 @@ func NewLive(opts LiveOptions) *Live {
 		opts.Quiet = 3 * time.Second
 	}
 	return &Live{
-		url: opts.URL, logger: opts.Logger, onKeys: opts.OnKeys, quiet: opts.Quiet,
+		url: opts.URL, logger: opts.Logger, onKeys: opts.OnKeys, pulse: opts.OnPulse, quiet: opts.Quiet,
 		waiters: map[string]map[chan struct{}]bool{},
 	}
 }
@@ -124,6 +133,7 @@ func (l *Live) listen(ctx context.Context) error {
 	// What happened while nobody listened is not told again.
 	l.wakeAll()
 	l.onKeys(nil)
+	l.pulse()
 	for {
 		n, err := l.next(ctx, conn)
 		if err != nil {
@@ -159,11 +169,15 @@ func (l *Live) connect(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
+// pulseInterval is the silence after which the database is asked whether it is still
+// there.
+const pulseInterval = 500 * time.Millisecond
+
 // next waits for a notification. It makes sure now and then that one could come:
 // to a listener, a database that is gone looks like one that has nothing to say.
 func (l *Live) next(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
 	for {
-		quiet, cancel := context.WithTimeout(ctx, l.quiet)
+		quiet, cancel := context.WithTimeout(ctx, min(l.quiet, pulseInterval))
 		n, err := conn.WaitForNotification(quiet)
 		cancel()
 		if err == nil || ctx.Err() != nil || !pgconn.Timeout(err) {
@@ -175,6 +189,7 @@ func (l *Live) next(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, 
 		if err != nil {
 			return nil, fmt.Errorf("no sign of life: %w", err)
 		}
+		l.pulse()
 	}
 }
 

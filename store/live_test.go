@@ -48,11 +48,11 @@ func TestLive_WakesWaitersOfTheEnded(t *testing.T) {
 		t.Error("a waiter of another generation was woken")
 	default:
 	}
-	key, err := b.CreateAPIKey(t.Context(), store.APIKey{OrgID: b.project.OrgID, ProjectID: b.project.ID, Name: "k", Kind: "live", Hash: []byte("h"), Last4: "abcd"})
+	key, err := b.CreateAPIKey(t.Context(), store.APIKey{OrgID: b.project.OrgID, ProjectID: &b.project.ID, Name: "k", Kind: "live", Hash: []byte("h"), Last4: "abcd"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.RevokeAPIKey(t.Context(), b.project.ID, key.ID); err != nil {
+	if _, err := b.RevokeAPIKey(t.Context(), b.project.OrgID, key.ID); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{key.ID}, <-keys); diff != "" {

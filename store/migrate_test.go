@@ -121,7 +121,7 @@ func TestRows_AreReadFromWiderTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &bundle{DB: db, project: project}
-	key, err := db.CreateAPIKey(t.Context(), store.APIKey{OrgID: project.OrgID, ProjectID: project.ID, Name: "k", Kind: "live", Hash: []byte("h"), Last4: "abcd"})
+	key, err := db.CreateAPIKey(t.Context(), store.APIKey{OrgID: project.OrgID, ProjectID: &project.ID, Name: "k", Kind: "live", Hash: []byte("h"), Last4: "abcd"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,8 +138,8 @@ func TestRows_AreReadFromWiderTables(t *testing.T) {
 	_, errPurges := db.DuePurges(t.Context(), nil, 5)
 	_, errProject := db.Project(t.Context(), project.ID)
 	_, errKey := db.APIKeyByHash(t.Context(), [][]byte{[]byte("h")})
-	_, errKeys := db.APIKeys(t.Context(), project.ID)
-	_, errRevoke := db.RevokeAPIKey(t.Context(), project.ID, key.ID)
+	_, errKeys := db.APIKeys(t.Context(), project.OrgID, store.APIKeyFilter{})
+	_, errRevoke := db.RevokeAPIKey(t.Context(), project.OrgID, key.ID)
 	_, _, errCancel := db.CancelGeneration(t.Context(), project.ID, b.queued(t, nil).ID)
 	err = errors.Join(errGeneration, errList, errImages, errAttempts, errExpired, errPurges, errProject, errKey, errKeys, errRevoke, errCancel)
 	if err != nil {

@@ -19,21 +19,29 @@ type cache struct {
 	// remembered after it.
 	epoch *atomic.Uint64
 
+	// pulse is when invalidations would have come, the latest time that is known.
+	pulse             *atomic.Int64 // Unix time in nanoseconds
+	deafTTL, pulseTTL time.Duration
+
 	mu      *sync.RWMutex
 	known   map[[sha256.Size]byte]*entry
 	unknown map[[sha256.Size]byte]*entry // apart, so that guessing displaces no real key
 }
 
-// entry is what the database said about a key. It is never changed.
+// entry is what the database said about a key.
 type entry struct {
-	row   *store.APIKey // nil: unknown
+	row   *store.APIKeyBearer // nil: unknown
 	who   Caller
+	read  time.Time // it was so
 	until time.Time
+
+	used atomic.Int64 // the minute it was used last; the only thing that changes
 }
 
-func newCache(size int) cache {
+func newCache(opts Options) cache {
 	return cache{
-		size: size, epoch: &atomic.Uint64{}, mu: &sync.RWMutex{},
+		size: opts.CacheSize, epoch: &atomic.Uint64{}, mu: &sync.RWMutex{},
+		pulse: &atomic.Int64{}, deafTTL: opts.DeafTTL, pulseTTL: opts.PulseTTL,
 		known: map[[sha256.Size]byte]*entry{}, unknown: map[[sha256.Size]byte]*entry{},
 	}
 }
@@ -45,7 +53,12 @@ func (c *cache) get(hash [sha256.Size]byte, now time.Time) (*entry, bool) {
 	if e == nil {
 		e = c.unknown[hash]
 	}
-	return e, e != nil && now.Before(e.until)
+	return e, e != nil && now.Before(e.until) && (c.hears(now) || now.Sub(e.read) < c.deafTTL)
+}
+
+// hears reports whether an invalidation would have come.
+func (c *cache) hears(now time.Time) bool {
+	return now.Sub(time.Unix(0, c.pulse.Load())) < c.pulseTTL
 }
 
 // put remembers an entry that was read at an epoch.
@@ -80,21 +93,38 @@ func (c *cache) forget(ids []string) {
 		return
 	}
 	for hash, e := range c.known {
-		if slices.Contains(ids, e.row.ID) {
+		if e.concerns(ids) {
 			delete(c.known, hash)
 		}
 	}
 }
 
+// concerns reports whether any of the ids is the key's, its organization's or its
+// project's.
+func (e *entry) concerns(ids []string) bool {
+	return slices.ContainsFunc(ids, func(id string) bool {
+		return id == e.who.KeyID || id == e.who.OrgID || id == e.who.ProjectID
+	})
+}
+
 // caller judges an entry at the time given.
 func (e *entry) caller(now time.Time) (*Caller, error) {
-	switch {
-	case e.row == nil:
+	on := func(why error, at *time.Time) error {
+		return fmt.Errorf("%w on %s", why, at.UTC().Format(time.RFC3339))
+	}
+	switch row := e.row; {
+	case row == nil:
 		return nil, ErrUnknown
-	case e.row.RevokedAt != nil:
-		return nil, fmt.Errorf("%w on %s", ErrRevoked, e.row.RevokedAt.UTC().Format(time.RFC3339))
-	case e.row.ExpiresAt != nil && !now.Before(*e.row.ExpiresAt):
-		return nil, fmt.Errorf("%w on %s", ErrExpired, e.row.ExpiresAt.UTC().Format(time.RFC3339))
+	case row.RevokedAt != nil:
+		return nil, on(ErrRevoked, row.RevokedAt)
+	case row.ExpiresAt != nil && !now.Before(*row.ExpiresAt):
+		return nil, on(ErrExpired, row.ExpiresAt)
+	case row.OrgDeletedAt != nil:
+		return nil, on(ErrRevoked, row.OrgDeletedAt)
+	case row.ProjectArchivedAt != nil:
+		return nil, on(ErrRevoked, row.ProjectArchivedAt)
+	case row.OrgSuspendedAt != nil:
+		return nil, ErrSuspended
 	}
 	return &e.who, nil
 }

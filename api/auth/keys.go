@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -40,12 +41,20 @@ type Options struct {
 	// message can do.
 	TTL time.Duration
 
+	// DeafTTL is the same while nothing shows that revocations would be told: from
+	// PulseTTL after the latest Pulse on. Default 1 s, and 1.5 s.
+	DeafTTL  time.Duration
+	PulseTTL time.Duration
+
 	// UnknownTTL is how long an unknown key is refused without asking again;
 	// default 2 s.
 	UnknownTTL time.Duration
 
 	// CacheSize is the most keys remembered; default 10,000.
 	CacheSize int
+
+	// Logger is told that the last use of keys could not be recorded; default none.
+	Logger *slog.Logger
 }
 
 // Keys makes API keys and recognizes them. It is safe for concurrent use.
@@ -54,9 +63,11 @@ type Keys struct {
 	peppers []*pepper // the first makes new hashes
 	cache   cache
 	flights singleflight.Group
+	uses    uses
 }
 
-// NewKeys returns Keys. Wire its Invalidate to store.LiveOptions.OnKeys.
+// NewKeys returns Keys. Wire its Invalidate and Pulse to store.LiveOptions.OnKeys and
+// OnPulse, and let Run run.
 func NewKeys(opts Options) *Keys {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -64,13 +75,22 @@ func NewKeys(opts Options) *Keys {
 	if opts.TTL == 0 {
 		opts.TTL = time.Minute
 	}
+	if opts.DeafTTL == 0 {
+		opts.DeafTTL = time.Second
+	}
+	if opts.PulseTTL == 0 {
+		opts.PulseTTL = 1500 * time.Millisecond
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
 	if opts.UnknownTTL == 0 {
 		opts.UnknownTTL = 2 * time.Second
 	}
 	if opts.CacheSize == 0 {
 		opts.CacheSize = 10_000
 	}
-	k := &Keys{opts: opts, cache: newCache(opts.CacheSize)}
+	k := &Keys{opts: opts, cache: newCache(opts), uses: uses{latest: map[string]time.Time{}}}
 	const label = "nanobanana api key pepper"
 	if opts.Secret != "" {
 		k.peppers = append(k.peppers, newPepper(opts.Secret, label, pepperOfOperator))
@@ -79,28 +99,9 @@ func NewKeys(opts Options) *Keys {
 	return k
 }
 
-// Create makes a key of a kind, store.KeyLive or store.KeyTest, for a project.
-// The secret is the key itself: it is returned here and kept nowhere. A nil
-// expiresAt never comes.
-func (k *Keys) Create(ctx context.Context, project *store.Project, name, kind string, expiresAt *time.Time) (secret string, row *store.APIKey, err error) {
-	if kind != store.KeyLive && kind != store.KeyTest {
-		return "", nil, fmt.Errorf("create API key: kind %q is neither %s nor %s", kind, store.KeyLive, store.KeyTest)
-	}
-	secret = newKey(kind)
-	hash := k.peppers[0].hash(secret)
-	row, err = k.opts.DB.CreateAPIKey(ctx, store.APIKey{
-		OrgID: project.OrgID, ProjectID: project.ID, Name: name, Kind: kind,
-		Hash: hash[:], PepperVersion: k.peppers[0].version, Last4: secret[len(secret)-4:], ExpiresAt: expiresAt,
-	})
-	if err != nil {
-		return "", nil, err
-	}
-	return secret, row, nil
-}
-
 // Authenticate returns whom a key speaks for. A refusal wraps ErrMissing,
-// ErrMalformed, ErrUnknown, ErrExpired or ErrRevoked; any other error means
-// that the database could not tell. The caller must not change the result.
+// ErrMalformed, ErrUnknown, ErrExpired, ErrRevoked or ErrSuspended; any other error
+// means that the database could not tell. The caller must not change the result.
 func (k *Keys) Authenticate(ctx context.Context, key string) (*Caller, error) {
 	if key == "" {
 		return nil, ErrMissing
@@ -109,18 +110,28 @@ func (k *Keys) Authenticate(ctx context.Context, key string) (*Caller, error) {
 		return nil, err
 	}
 	hash := k.peppers[0].hash(key)
-	e, ok := k.cache.get(hash, k.opts.Now())
+	now := k.opts.Now()
+	e, ok := k.cache.get(hash, now)
 	if !ok {
 		var err error
 		if e, err = k.lookUp(ctx, key, hash); err != nil {
 			return nil, err
 		}
+		now = k.opts.Now()
 	}
-	return e.caller(k.opts.Now())
+	caller, err := e.caller(now)
+	if err == nil {
+		k.uses.note(e, now)
+	}
+	return caller, err
 }
 
-// Invalidate forgets what is remembered of the keys with these ids; nil is all.
+// Invalidate forgets what is remembered of the keys with these ids, and of all keys
+// of the organizations and projects with these ids; nil is all.
 func (k *Keys) Invalidate(ids []string) { k.cache.forget(ids) }
+
+// Pulse says that whoever calls Invalidate would do so now.
+func (k *Keys) Pulse() { k.cache.pulse.Store(k.opts.Now().UnixNano()) }
 
 // lookUp asks the database about a key. Concurrent callers share one query.
 func (k *Keys) lookUp(ctx context.Context, key string, hash [sha256.Size]byte) (*entry, error) {
@@ -148,19 +159,40 @@ func (k *Keys) query(ctx context.Context, key string, hash [sha256.Size]byte) (*
 		hashes = append(hashes, other[:])
 	}
 	epoch := k.cache.epoch.Load()
+	asked := k.opts.Now()
 	row, err := k.opts.DB.APIKeyByHash(ctx, hashes)
-	now := k.opts.Now()
-	e := &entry{row: row, until: now.Add(k.opts.TTL)}
+	e := &entry{row: row, read: asked, until: asked.Add(k.opts.TTL)}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		e = &entry{until: now.Add(k.opts.UnknownTTL)}
+		e = &entry{read: asked, until: k.opts.Now().Add(k.opts.UnknownTTL)}
 	case err != nil:
 		return nil, err
 	default:
-		e.who = Caller{
-			Kind: KindKey, KeyID: row.ID, OrgID: row.OrgID, ProjectID: row.ProjectID, Test: row.Kind == store.KeyTest, Grants: row.Scopes,
+		if e.who, err = bearer(row); err != nil {
+			return nil, err
 		}
 	}
 	k.cache.put(hash, e, epoch)
 	return e, nil
+}
+
+// bearer is whom a key speaks for.
+func bearer(row *store.APIKeyBearer) (Caller, error) {
+	allow, err := ParseAllowed(row.IPAllowlist)
+	if err != nil {
+		return Caller{}, fmt.Errorf("allow-list of %s: %w", row.ID, err)
+	}
+	c := Caller{
+		Kind: KindKey, KeyID: row.ID, OrgID: row.OrgID, Test: row.Kind == store.KeyTest, Grants: row.Scopes, Allow: allow,
+		Limits: Limits{
+			Plan: row.Plan, OrgRate: row.OrgRateLimit, ProjectRate: row.ProjectRateLimit, KeyRate: row.RateLimit, KeyMonthly: row.MonthlyLimit,
+		},
+	}
+	if row.ProjectID != nil {
+		c.ProjectID = *row.ProjectID
+	}
+	if row.Kind == store.KeyMaster {
+		c.Kind, c.Grants, c.Operator = KindMaster, MasterGrants(), row.Operator
+	}
+	return c, nil
 }

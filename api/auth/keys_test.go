@@ -59,7 +59,7 @@ func (b *bundle) newKeys(secret string) *auth.Keys {
 
 func (b *bundle) create(t testing.TB, kind string, expiresAt *time.Time) (string, *store.APIKey) {
 	t.Helper()
-	secret, row, err := b.keys.Create(t.Context(), b.project, "name", kind, expiresAt)
+	secret, row, err := b.keys.Create(t.Context(), nil, auth.NewKey{OrgID: b.project.OrgID, ProjectID: b.project.ID, Name: "name", Kind: kind, ExpiresAt: expiresAt})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +77,7 @@ func TestAuthenticate_TellsWhoCalls(t *testing.T) {
 		}
 		want := &auth.Caller{
 			Kind: auth.KindKey, KeyID: row.ID, OrgID: b.project.OrgID, ProjectID: b.project.ID, Test: test, Grants: auth.Grants{"*"},
+			Limits: auth.Limits{Plan: "free"},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s key (-want +got):\n%s", kind, diff)
@@ -93,7 +94,7 @@ func TestAuthenticate_Refuses(t *testing.T) {
 	soon := b.clock.Now().Add(10 * time.Second)
 	expiring, _ := b.create(t, store.KeyLive, &soon)
 	revoked, row := b.create(t, store.KeyLive, nil)
-	foreign, _, err := auth.NewKeys(auth.Options{DB: b.db, DatabaseSecret: "of another database"}).Create(t.Context(), b.project, "n", store.KeyLive, nil)
+	foreign, _, err := auth.NewKeys(auth.Options{DB: b.db, DatabaseSecret: "of another database"}).Create(t.Context(), nil, auth.NewKey{OrgID: b.project.OrgID, ProjectID: b.project.ID, Name: "n", Kind: store.KeyLive})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func TestAuthenticate_Refuses(t *testing.T) {
 		t.Fatalf("a key before its end: %v", err)
 	}
 	b.clock.advance(11 * time.Second) // well within the time that keys are believed
-	if _, err := b.db.RevokeAPIKey(t.Context(), b.project.ID, row.ID); err != nil {
+	if _, err := b.db.RevokeAPIKey(t.Context(), b.project.OrgID, row.ID); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -121,10 +122,23 @@ func TestAuthenticate_Refuses(t *testing.T) {
 	}
 }
 
-func TestCreate_RefusesUnknownKind(t *testing.T) {
+func TestCreate_RefusesWhatNobodyMeans(t *testing.T) {
 	t.Parallel()
-	if _, _, err := auth.NewKeys(auth.Options{}).Create(t.Context(), &store.Project{}, "n", "master", nil); err == nil {
-		t.Error("a key of kind master was made")
+	one := 1
+	for name, n := range map[string]auth.NewKey{
+		"Kind":            {OrgID: "org_1", ProjectID: "proj_1", Kind: "other"},
+		"NoProject":       {OrgID: "org_1", Kind: store.KeyLive},
+		"OperatorProject": {OrgID: "org_1", ProjectID: "proj_1", Kind: store.KeyLive, Operator: true},
+		"MasterProject":   {OrgID: "org_1", ProjectID: "proj_1", Kind: store.KeyMaster},
+		"MasterScopes":    {OrgID: "org_1", Kind: store.KeyMaster, Scopes: []string{"*"}},
+		"MasterMonthly":   {OrgID: "org_1", Kind: store.KeyMaster, MonthlyLimit: &one},
+		"MasterRate":      {OrgID: "org_1", Kind: store.KeyMaster, RateLimit: &one},
+		"Scope":           {OrgID: "org_1", ProjectID: "proj_1", Kind: store.KeyTest, Scopes: []string{"generations:read", "org:read"}},
+		"Address":         {OrgID: "org_1", Kind: store.KeyMaster, IPAllowlist: []string{"10.0.0.0/8", "10.0.0"}},
+	} {
+		if _, _, err := auth.NewKeys(auth.Options{}).Create(t.Context(), nil, n); err == nil {
+			t.Errorf("%s: a key was made", name)
+		}
 	}
 }
 
@@ -158,13 +172,15 @@ func TestAuthenticate_BelievesAKeyForItsTTL(t *testing.T) {
 		}
 	}
 	expect("at first", nil)
-	if _, err := b.db.RevokeAPIKey(t.Context(), b.project.ID, row.ID); err != nil {
+	if _, err := b.db.RevokeAPIKey(t.Context(), b.project.OrgID, row.ID); err != nil {
 		t.Fatal(err)
 	}
 	expect("revoked untold", nil)
 	b.clock.advance(59 * time.Second)
+	b.keys.Pulse()
 	expect("within the TTL", nil)
 	b.clock.advance(2 * time.Second)
+	b.keys.Pulse()
 	expect("after the TTL", auth.ErrRevoked)
 }
 
@@ -179,7 +195,7 @@ func TestInvalidate_ForgetsTheNamedKeysOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := b.db.RevokeAPIKey(t.Context(), b.project.ID, row.ID); err != nil {
+		if _, err := b.db.RevokeAPIKey(t.Context(), b.project.OrgID, row.ID); err != nil {
 			t.Fatal(err)
 		}
 		if row == oneRow {
@@ -219,7 +235,7 @@ func TestInvalidate_ByLive(t *testing.T) {
 	if _, err := b.keys.Authenticate(t.Context(), key); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.db.RevokeAPIKey(t.Context(), b.project.ID, row.ID); err != nil {
+	if _, err := b.db.RevokeAPIKey(t.Context(), b.project.OrgID, row.ID); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{row.ID}, <-told); diff != "" {
@@ -246,7 +262,7 @@ func TestAuthenticate_UnderConcurrencyAndInvalidation(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	if _, err := b.db.RevokeAPIKey(t.Context(), b.project.ID, row.ID); err != nil {
+	if _, err := b.db.RevokeAPIKey(t.Context(), b.project.OrgID, row.ID); err != nil {
 		t.Fatal(err)
 	}
 	b.keys.Invalidate([]string{row.ID})

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/localpg"
@@ -89,7 +90,7 @@ func (r *benchRig) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.key, _, err = keys.Create(ctx, project, "bench", store.KeyTest, nil); err != nil {
+	if r.key, _, err = keys.Create(ctx, nil, auth.NewKey{OrgID: project.OrgID, ProjectID: project.ID, Name: "bench", Kind: store.KeyTest}); err != nil {
 		return err
 	}
 	return r.listen(ctx)

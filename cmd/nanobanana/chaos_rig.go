@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
@@ -119,7 +120,7 @@ func (r *chaosRig) createOrgs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		secret, _, err := keys.Create(ctx, project, "chaos", o.kind, nil)
+		secret, _, err := keys.Create(ctx, nil, auth.NewKey{OrgID: project.OrgID, ProjectID: project.ID, Name: "chaos", Kind: o.kind})
 		if err != nil {
 			return err
 		}

@@ -88,7 +88,7 @@ func keptOrNew(ctx context.Context, keys *auth.Keys, project *store.Project, kin
 			return "", err
 		}
 	}
-	key, _, err := keys.Create(ctx, project, "dev "+kind, kind, nil)
+	key, _, err := keys.Create(ctx, nil, auth.NewKey{OrgID: project.OrgID, ProjectID: project.ID, Name: "dev " + kind, Kind: kind})
 	return key, err
 }
 

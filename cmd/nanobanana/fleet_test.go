@@ -36,7 +36,7 @@ func startFleet(t *testing.T) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.key, _, err = auth.NewKeys(auth.Options{DB: f.db, DatabaseSecret: secret}).Create(t.Context(), f.project, "test", store.KeyLive, nil)
+	f.key, _, err = auth.NewKeys(auth.Options{DB: f.db, DatabaseSecret: secret}).Create(t.Context(), nil, auth.NewKey{OrgID: f.project.OrgID, ProjectID: f.project.ID, Name: "test", Kind: store.KeyLive})
 	if err != nil {
 		t.Fatal(err)
 	}

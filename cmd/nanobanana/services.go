@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nanobanana/nanobanana/api"
@@ -140,7 +141,7 @@ func (c *config) openWebhooks(ctx context.Context, db *store.DB, opts *worker.Op
 type front struct {
 	server *http.Server
 	queue  *jobs.Queue
-	live   chan struct{} // closed when the listener has ended
+	live   chan struct{} // closed when the listener and the record of keys' use have ended
 	cancel context.CancelFunc
 	drain  chan struct{}
 	failed chan error
@@ -160,7 +161,7 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	if err != nil {
 		return nil, err
 	}
-	live := store.NewLive(store.LiveOptions{URL: cfg.DatabaseURL, Logger: logger, OnKeys: keys.Invalidate})
+	live := store.NewLive(store.LiveOptions{URL: cfg.DatabaseURL, Logger: logger, OnKeys: keys.Invalidate, OnPulse: keys.Pulse})
 	f := &front{queue: queue, live: make(chan struct{}), drain: make(chan struct{}), failed: make(chan error, 1)}
 	handler, err := api.New(api.Options{
 		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live,
@@ -174,7 +175,10 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
 		defer close(f.live)
+		var running sync.WaitGroup
+		running.Go(func() { keys.Run(ctx) })
 		live.Run(ctx)
+		running.Wait()
 	}()
 	f.server = &http.Server{
 		Handler:           handler,

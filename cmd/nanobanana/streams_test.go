@@ -42,7 +42,7 @@ func startAPI(t *testing.T, keys int) (f *fleet, p *process, secrets []string) {
 	}
 	made := auth.NewKeys(auth.Options{DB: f.db, DatabaseSecret: secret})
 	for range keys {
-		key, _, err := made.Create(t.Context(), f.project, "test", store.KeyLive, nil)
+		key, _, err := made.Create(t.Context(), nil, auth.NewKey{OrgID: f.project.OrgID, ProjectID: f.project.ID, Name: "test", Kind: store.KeyLive})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,6 +28,8 @@ func EventTypes() []EventType {
 		{store.EventGenerationCanceled, "A generation was canceled before it ended."},
 		{store.EventGenerationExpired, "A generation's deadline passed before it began."},
 		{store.EventEndpointDisabled, "A webhook endpoint was disabled, since it answered 410 or failed for 5 days."},
+		{store.EventKeyExpiring, "An API key of the project will expire within 7 days, or within a tenth of its life if that is shorter."},
+		{store.EventKeyRevoked, "An API key of the project was revoked."},
 		{store.EventTestPing, "A test that was asked for."},
 	}
 }

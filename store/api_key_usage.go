@@ -1,0 +1,76 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// MonthOf returns the calendar month (UTC) that a time is in, for which keys have a
+// limit: when it began, and when it is over.
+func MonthOf(t time.Time) (begins, ends time.Time) {
+	t = t.UTC()
+	begins = time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
+	return begins, begins.AddDate(0, 1, 0)
+}
+
+// APIKeyUsage returns how many generations a key with a monthly limit has asked for
+// in the month of a time.
+func (db *DB) APIKeyUsage(ctx context.Context, id string, at time.Time) (used int, err error) {
+	month, _ := MonthOf(at)
+	rows, err := db.q.Query(ctx, `
+		SELECT coalesce(sum(used), 0)::int FROM api_key_usage
+		WHERE api_key_id = @id AND month = @month`,
+		pgx.NamedArgs{"id": id, "month": month})
+	if err == nil {
+		used, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
+	}
+	if err != nil {
+		return 0, fmt.Errorf("usage of API key %s: %w", id, err)
+	}
+	return used, nil
+}
+
+// haveMonthly reports whether any of the generations is asked with a key that has a
+// monthly limit.
+func haveMonthly(rows []*NewGeneration) bool {
+	return slices.ContainsFunc(rows, func(n *NewGeneration) bool { return n.KeyMonthly != nil })
+}
+
+// takeUsage are CTEs that count the generations of keys with a monthly limit as far as
+// that reaches: those beyond it are in "refused". Each is counted in the month it is
+// made in, and an idempotent replay is not. Whoever locks admission has to read
+// "refused" first: usage is locked before it.
+const takeUsage = `limited AS MATERIALIZED (
+			SELECT id, api_key_id, key_monthly, month, row_number() OVER (PARTITION BY api_key_id, month ORDER BY id) AS place
+			FROM json_to_recordset(@rows) AS r (id text, api_key_id text, key_monthly int, created_at timestamptz),
+				LATERAL (SELECT date_trunc('month', created_at AT TIME ZONE 'UTC')::date AS month) AS m
+			WHERE key_monthly IS NOT NULL AND id NOT IN (SELECT generation_id FROM taken)
+		), asked AS MATERIALIZED (
+			SELECT api_key_id, month, count(*)::int AS n, min(key_monthly) AS most FROM limited GROUP BY api_key_id, month
+		), granted AS (
+			INSERT INTO api_key_usage AS u (api_key_id, month, used, granted)
+			SELECT api_key_id, month, least(n, most), least(n, most)
+			FROM asked
+			ORDER BY api_key_id, month
+			ON CONFLICT (api_key_id, month) DO UPDATE
+			SET (used, granted) = (
+				SELECT u.used + m.may, m.may
+				FROM asked AS a, LATERAL (SELECT greatest(0, least(a.n, a.most - u.used)) AS may) AS m
+				WHERE (a.api_key_id, a.month) = (u.api_key_id, u.month)
+			)
+			RETURNING api_key_id, month, granted
+		), refused AS MATERIALIZED (
+			SELECT limited.id FROM limited JOIN granted USING (api_key_id, month)
+			WHERE place > granted
+		), `
+
+// A key that was taken for a generation that is refused is free again.
+const freeRefusedKeysSQL = `
+		DELETE FROM idempotency_key AS k
+		USING json_populate_recordset(NULL::idempotency_key, @keys) AS mine
+		WHERE (k.project_id, k.test, k.route, k.key, k.generation_id) = (mine.project_id, mine.test, mine.route, mine.key, mine.generation_id)
+			AND NOT EXISTS (SELECT FROM generation AS g WHERE g.id = mine.generation_id)`
