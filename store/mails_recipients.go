@@ -7,8 +7,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// roleOwner is the role of those who answer for an organization.
-const roleOwner = "owner"
+// Roles of those who are told of what happens to an organization.
+const (
+	roleOwner = "owner"
+	roleAdmin = "admin"
+)
 
 // A MailRecipient is a person of an organization to whom mail can be sent: their
 // address is verified.
@@ -28,12 +31,12 @@ const recipientsSQL = `
 			WHERE m.role = ANY(@roles) AND o.deleted_at IS NULL
 				AND a.verified_at IS NOT NULL AND a.suspended_at IS NULL AND a.erased_at IS NULL`
 
-// MailRecipients returns the people of an organization who have one of the roles and
-// a verified address.
-func (db *DB) MailRecipients(ctx context.Context, orgID string, roles ...string) ([]*MailRecipient, error) {
+// MailRecipients returns the owners and admins of an organization whose address is
+// verified.
+func (db *DB) MailRecipients(ctx context.Context, orgID string) ([]*MailRecipient, error) {
 	rows, err := db.q.Query(ctx, recipientsSQL+` AND m.org_id = @org
 			ORDER BY a.id`,
-		pgx.NamedArgs{"org": orgID, "roles": roles})
+		pgx.NamedArgs{"org": orgID, "roles": []string{roleOwner, roleAdmin}})
 	if err != nil {
 		return nil, fmt.Errorf("list people of %s: %w", orgID, err)
 	}

@@ -172,6 +172,7 @@ func New(opts Options) (*Worker, error) {
 	river.AddWorker(workers, &lapseKeys{w: w})
 	river.AddWorker(workers, &reconcile{w: w})
 	river.AddWorker(workers, &sendMail{w: w})
+	river.AddWorker(workers, &warnKeys{w: w})
 	client, err := river.NewClient(riverpgxv5.New(opts.QueueDB.Pool()), &river.Config{
 		ID:                          opts.ID,
 		Logger:                      slog.New(quiet{opts.Logger.Handler()}),
