@@ -72,3 +72,36 @@ func plainToken(token string) string {
 
 // maxLinkToken is more characters than a token of a link has.
 const maxLinkToken = 128
+
+// verifyForm proves an address, as POST /v1/auth/verify_email does.
+func (s *server) verifyForm(c echo.Context) error {
+	values, err := s.form(c)
+	ask := verifyAsk(values["token"])
+	if err == nil {
+		_, err = s.verifyEmail(c.Request().Context(), &verifyEmailInput{Body: verifyEmailBody{Token: values["token"]}})
+	}
+	if err != nil {
+		ask.Text = nil
+		return s.showFault(c, "message", ask, err)
+	}
+	return s.show(c, http.StatusOK, "message", page{
+		Title: "Thank you", Text: []string{"Your e-mail address is confirmed. You can close this page."},
+	})
+}
+
+// resetForm sets a new password, as POST /v1/auth/reset_password does.
+func (s *server) resetForm(c echo.Context) error {
+	values, err := s.form(c)
+	ask := resetAsk(values["token"])
+	if err == nil {
+		_, err = s.resetPassword(c.Request().Context(), &resetPasswordInput{
+			Body: resetPasswordBody{Token: values["token"], Password: values["password"]},
+		})
+	}
+	if err != nil {
+		return s.showFault(c, "reset", ask, err)
+	}
+	return s.show(c, http.StatusOK, "message", page{
+		Title: "Your password is set", Text: []string{"You are signed out everywhere. Sign in with the new password."},
+	})
+}

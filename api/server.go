@@ -105,6 +105,7 @@ type server struct {
 	queue   *jobs.Queue
 	views   *view.Viewer
 	streams *streams
+	pages   *pageSet
 	ready   readiness
 }
 
@@ -167,7 +168,7 @@ func newServer(opts Options) *server {
 	})
 	return &server{
 		opts: opts, db: opts.DB, queue: opts.Queue, views: views,
-		streams: newStreams(opts.MaxStreams, opts.StreamPace),
+		streams: newStreams(opts.MaxStreams, opts.StreamPace), pages: newPageSet(),
 	}
 }
 

@@ -51,11 +51,12 @@ type Mail struct {
 func NewMailID() string { return NewID("mail") }
 
 // InsertMail records a mail to be sent, from its ID, Kind, Recipient, AccountID,
-// OrgID, Data and Sealed.
+// OrgID, Data and Sealed. One to nobody, which is made so that making one tells
+// nothing, counts as sent.
 func (db *DB) InsertMail(ctx context.Context, m Mail) error {
 	_, err := db.q.Exec(ctx, `
-		INSERT INTO mail (id, kind, recipient, account_id, org_id, data, sealed)
-		VALUES (@id, @kind, @recipient, @account_id, @org_id, @data, @sealed)`,
+		INSERT INTO mail (id, kind, recipient, account_id, org_id, data, sealed, sent_at)
+		VALUES (@id, @kind, @recipient, @account_id, @org_id, @data, @sealed, CASE WHEN @recipient = '' THEN now() END)`,
 		pgx.NamedArgs{
 			"id": m.ID, "kind": m.Kind, "recipient": m.Recipient, "account_id": m.AccountID, "org_id": m.OrgID,
 			"data": m.Data, "sealed": m.Sealed,
@@ -145,11 +146,12 @@ func (db *DB) endTry(ctx context.Context, m *Mail, set, reason string) error {
 	return nil
 }
 
-// LatestMails returns the newest mails of everyone, newest first, for whoever
-// develops the service.
+// LatestMails returns the newest mails to anybody, newest first, for whoever develops
+// the service.
 func (db *DB) LatestMails(ctx context.Context, limit int) ([]*Mail, error) {
 	rows, err := db.q.Query(ctx, `
 		SELECT * FROM mail
+		WHERE recipient <> ''
 		ORDER BY created_at DESC, id DESC
 		LIMIT @limit`,
 		pgx.NamedArgs{"limit": limit})
