@@ -197,7 +197,7 @@ func (s *server) authenticate(r *http.Request) (*auth.Caller, error) {
 // authenticateCredential returns whom an API key or an access token speaks for.
 func (s *server) authenticateCredential(ctx context.Context, credential string) (*auth.Caller, error) {
 	if auth.IsToken(credential) {
-		return nil, auth.ErrInvalidToken
+		return s.opts.Sessions.Authenticate(ctx, credential)
 	}
 	return s.opts.Keys.Authenticate(ctx, credential)
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs/view"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -61,6 +62,7 @@ type following struct {
 	news    <-chan struct{}
 	project string // empty until it is read, for who has the signed URL
 	key     string // of the caller; empty for who has the signed URL
+	org     string // of the caller
 	id      string
 
 	told    int64 // the number of the last row that was told whole
@@ -221,8 +223,12 @@ func (f *following) look(ctx context.Context) (now sight, err error) {
 // there will be nothing more. ctx bounds it.
 func (f *following) catchUp(ctx context.Context) (over bool, err error) {
 	if f.key != "" {
-		if _, err := f.s.authenticateCredential(ctx, f.key); err != nil {
+		caller, err := f.s.authenticateCredential(ctx, f.key)
+		if err != nil {
 			return false, err
+		}
+		if in := caller.Within(f.org); in == nil || !in.May(auth.ScopeGenerationsRead) {
+			return false, errNoMember
 		}
 	}
 	now, err := f.look(ctx)

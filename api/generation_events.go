@@ -112,7 +112,7 @@ func (s *server) streamAccess(c echo.Context, f *following) (holder, error) {
 		return holder{}, err
 	}
 	caller := auth.FromContext(c.Request().Context())
-	f.project = caller.ProjectID
+	f.project, f.org = caller.ProjectID, caller.OrgID
 	f.key, err = keyOf(c.Request().Header)
 	return holder{id: caller.ActorID(), name: "The key", most: s.opts.MaxKeyStreams}, err
 }

@@ -88,6 +88,7 @@ var problemKinds = []problemKind{
 	{Code: "rate_limited", Status: 429, Title: "Rate limited", Type: typeRateLimit, Retryable: true, Detail: "Too many requests; Retry-After says when there may be another."},
 	{Code: "concurrency_limited", Status: 429, Title: "Concurrency limited", Type: typeRateLimit, Retryable: true, RetryAfter: 5 * time.Second, Detail: "Too many such requests are open at the same time; end one or ask again."},
 	{Code: "client_closed_request", Status: 499, Title: "Client closed request", Type: typeRequest, Retryable: true, Detail: "The caller went away."},
+	{Code: "overloaded", Status: 503, Title: "Overloaded", Type: typeAPI, Retryable: true, RetryAfter: 2 * time.Second, Detail: "Too many are signing in just now; ask again."},
 	{Code: "service_unavailable", Status: 503, Title: "Service unavailable", Type: typeAPI, Retryable: true, RetryAfter: 2 * time.Second, Detail: "The service can not reach its database just now; ask again."},
 	{Code: "internal_error", Status: 500, Title: "Internal error", Type: typeAPI, Retryable: true, Detail: "Something went wrong here; the request_id finds it in the log."},
 }
@@ -112,6 +113,11 @@ var sentinels = []struct {
 	{auth.ErrInvalidToken, "invalid_token"},
 	{auth.ErrTokenExpired, "token_expired"},
 	{auth.ErrSuspended, "organization_suspended"},
+	{auth.ErrBusy, "overloaded"},
+	{store.ErrSessionEnded, "session_ended"},
+	{store.ErrTokenReused, "session_ended"},
+	{store.ErrAccountSuspended, "account_suspended"},
+	{store.ErrOnlyOwner, "last_owner"},
 	{store.ErrNotFound, "not_found"},
 	{jobs.ErrIdempotencyKeyReused, "idempotency_key_reused"},
 	{jobs.ErrIdempotencyInFlight, "idempotency_in_flight"},
@@ -166,8 +172,17 @@ func isAway(err error) bool {
 	return store.IsUnavailable(err) || store.IsStatementTimeout(err) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// isRefusedKey reports whether err is that a key, which is well formed, is no good.
+// errNoMember is what ends the streams of someone whom an organization has removed.
+var errNoMember = errors.New("you do not belong to the organization any more")
+
+// isRefusedKey reports whether err is that a credential, which is well formed, is no
+// good any more.
 func isRefusedKey(err error) bool {
+	for _, refused := range []error{auth.ErrInvalidToken, auth.ErrTokenExpired, auth.ErrSuspended, store.ErrSessionEnded, store.ErrAccountSuspended, errNoMember} {
+		if errors.Is(err, refused) {
+			return true
+		}
+	}
 	return errors.Is(err, auth.ErrUnknown) || errors.Is(err, auth.ErrExpired) || errors.Is(err, auth.ErrRevoked)
 }
 

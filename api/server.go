@@ -26,8 +26,8 @@ import (
 	"github.com/nanobanana/nanobanana/store/blobs"
 )
 
-// Options configure the front door. DB, Queue, Blobs, Keys, Signer, Keyring and
-// Live are required.
+// Options configure the front door. DB, Queue, Blobs, Keys, Signer, Keyring, Live and
+// Sessions are required.
 type Options struct {
 	DB      *store.DB
 	Queue   *jobs.Queue
@@ -36,6 +36,12 @@ type Options struct {
 	Signer  *auth.Signer
 	Keyring *webhook.Keyring // seals webhook secrets for their organization and owner
 	Live    *store.Live      // which someone else runs
+
+	// Sessions signs people in.
+	Sessions *auth.Sessions
+
+	// Passwords bounds what checking passwords takes; default NewPasswords of auth.
+	Passwords *auth.Passwords
 
 	// Egress says which URLs customers may have events sent to.
 	Egress egress.Policy
@@ -116,6 +122,7 @@ func New(opts Options) (http.Handler, error) {
 	for name, missing := range map[string]bool{
 		"DB": opts.DB == nil, "Queue": opts.Queue == nil, "Blobs": opts.Blobs == nil,
 		"Keys": opts.Keys == nil, "Signer": opts.Signer == nil, "Keyring": opts.Keyring == nil, "Live": opts.Live == nil,
+		"Sessions": opts.Sessions == nil,
 	} {
 		if missing {
 			return nil, errors.New("make API: no " + name)
@@ -156,6 +163,9 @@ func newServer(opts Options) *server {
 	}
 	if opts.StreamPatience == 0 {
 		opts.StreamPatience = 10 * time.Second
+	}
+	if opts.Passwords == nil {
+		opts.Passwords = auth.NewPasswords(auth.PasswordOptions{})
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

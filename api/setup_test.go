@@ -28,19 +28,20 @@ import (
 // bundle is a front door on a real database, with nobody working behind it.
 type bundle struct {
 	testing.TB
-	handler http.Handler
-	db      *store.DB
-	blobs   *blobs.Dir
-	keys    *auth.Keys
-	signer  *auth.Signer
-	keyring *webhook.Keyring
-	project *store.Project
-	live    string // a live key of project
-	test    string // a test key of project
-	other   string // a live key of another project
-	url     string
-	drain   chan struct{}
-	log     *logBuffer
+	handler  http.Handler
+	db       *store.DB
+	blobs    *blobs.Dir
+	keys     *auth.Keys
+	signer   *auth.Signer
+	keyring  *webhook.Keyring
+	sessions *auth.Sessions
+	project  *store.Project
+	live     string // a live key of project
+	test     string // a test key of project
+	other    string // a live key of another project
+	url      string
+	drain    chan struct{}
+	log      *logBuffer
 }
 
 // setup serves the API; adjust, if not nil, changes its options.
@@ -53,6 +54,7 @@ func setup(t testing.TB, adjust func(*api.Options)) *bundle {
 	b.keys = auth.NewKeys(auth.Options{DB: b.db, DatabaseSecret: "database secret"})
 	b.signer = auth.NewSigner("", "database secret")
 	b.keyring = webhook.NewKeyring("", "database secret")
+	b.sessions = auth.NewSessions(auth.SessionsOptions{DB: b.db, DatabaseSecret: "database secret"})
 	queue, err := jobs.NewQueue(jobs.Options{DB: b.db, LiveSimulated: false})
 	b.must(err)
 	live := store.NewLive(store.LiveOptions{URL: storetest.URL(b.db), OnKeys: b.keys.Invalidate, OnPulse: b.keys.Pulse})
@@ -61,7 +63,7 @@ func setup(t testing.TB, adjust func(*api.Options)) *bundle {
 	listening.Go(func() { live.Run(ctx) })
 
 	opts := api.Options{
-		DB: b.db, Queue: queue, Blobs: b.blobs, Keys: b.keys, Signer: b.signer, Keyring: b.keyring, Live: live, LiveProviders: []string{"gemini"},
+		DB: b.db, Queue: queue, Blobs: b.blobs, Keys: b.keys, Signer: b.signer, Keyring: b.keyring, Live: live, Sessions: b.sessions, LiveProviders: []string{"gemini"},
 		Drain: b.drain, Logger: slog.New(slog.NewJSONHandler(b.log, nil)), Version: "test",
 	}
 	if adjust != nil {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/nanobanana/nanobanana/store"
@@ -225,8 +227,12 @@ func (q *Queue) CancelGeneration(ctx context.Context, projectID, id string) (*st
 	if !store.ValidGenerationID(id) {
 		return nil, fmt.Errorf("cancel generation: %w", store.ErrNotFound)
 	}
+	return cancelGeneration(ctx, q.river, q.db, projectID, id)
+}
+
+func cancelGeneration(ctx context.Context, client *river.Client[pgx.Tx], db *store.DB, projectID, id string) (*store.Generation, error) {
 	var g *store.Generation
-	err := q.db.Transact(ctx, func(tx *store.DB) error {
+	err := db.Transact(ctx, func(tx *store.DB) error {
 		var ended bool
 		var err error
 		g, ended, err = tx.CancelGeneration(ctx, projectID, id)
@@ -236,7 +242,7 @@ func (q *Queue) CancelGeneration(ctx context.Context, projectID, id string) (*st
 		if g.RiverJobID == nil {
 			return nil // it was held
 		}
-		_, err = q.river.JobCancelTx(ctx, tx.Tx(), *g.RiverJobID)
+		_, err = client.JobCancelTx(ctx, tx.Tx(), *g.RiverJobID)
 		if errors.Is(err, rivertype.ErrNotFound) {
 			return nil
 		}
@@ -252,8 +258,17 @@ func (q *Queue) CancelGeneration(ctx context.Context, projectID, id string) (*st
 // the customer's data out of it; the blobs follow within the hour. It returns
 // store.ErrNotFound for an unknown one.
 func (q *Queue) RemoveGeneration(ctx context.Context, projectID, id string) error {
-	if _, err := q.CancelGeneration(ctx, projectID, id); err != nil {
+	if !store.ValidGenerationID(id) {
+		return fmt.Errorf("remove generation: %w", store.ErrNotFound)
+	}
+	return RemoveGeneration(ctx, q.river, q.db, projectID, id)
+}
+
+// RemoveGeneration does so with a River client and a database of the caller's own,
+// which has to know the caps of the plans.
+func RemoveGeneration(ctx context.Context, client *river.Client[pgx.Tx], db *store.DB, projectID, id string) error {
+	if _, err := cancelGeneration(ctx, client, db, projectID, id); err != nil {
 		return err
 	}
-	return q.db.RemoveGeneration(ctx, projectID, id)
+	return db.RemoveGeneration(ctx, projectID, id)
 }

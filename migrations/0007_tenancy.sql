@@ -138,6 +138,7 @@ CREATE TABLE audit_entry (
     after       jsonb
 );
 CREATE INDEX audit_entry_org ON audit_entry (org_id, id);
+CREATE INDEX audit_entry_actor ON audit_entry (actor_id, id);
 
 CREATE FUNCTION audit_entry_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -107,6 +107,17 @@ func openKeys(ctx context.Context, cfg *config, db *store.DB) (*auth.Keys, *auth
 	return keys, auth.NewSigner(cfg.Secret, secret), nil
 }
 
+// openSessions makes what signs people in.
+func openSessions(ctx context.Context, cfg *config, db *store.DB) (*auth.Sessions, error) {
+	secret, err := db.Secret(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return auth.NewSessions(auth.SessionsOptions{
+		DB: db, Secret: cfg.Secret, DatabaseSecret: secret, Issuer: strings.TrimSuffix(cfg.BaseURL, "/"),
+	}), nil
+}
+
 // openKeyring makes what seals webhook secrets and signs webhooks.
 func openKeyring(ctx context.Context, cfg *config, db *store.DB) (*webhook.Keyring, error) {
 	secret, err := db.Secret(ctx)
@@ -157,6 +168,10 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	if err != nil {
 		return nil, err
 	}
+	sessions, err := openSessions(ctx, cfg, db)
+	if err != nil {
+		return nil, err
+	}
 	queue, err := jobs.NewQueue(jobs.Options{DB: db, LiveSimulated: len(cfg.liveProviders()) == 0, Egress: cfg.egressPolicy()})
 	if err != nil {
 		return nil, err
@@ -164,7 +179,7 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	live := store.NewLive(store.LiveOptions{URL: cfg.DatabaseURL, Logger: logger, OnKeys: keys.Invalidate, OnPulse: keys.Pulse})
 	f := &front{queue: queue, live: make(chan struct{}), drain: make(chan struct{}), failed: make(chan error, 1)}
 	handler, err := api.New(api.Options{
-		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live,
+		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live, Sessions: sessions,
 		Egress: cfg.egressPolicy(), BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
 		DevMail: dev,
 	})

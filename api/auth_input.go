@@ -1,0 +1,67 @@
+package api
+
+import (
+	"errors"
+	"net/mail"
+	"strings"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+)
+
+// maxEmail is the longest e-mail address, in bytes (RFC 5321, section 4.5.3.1.3, less
+// its brackets).
+const maxEmail = 254
+
+// parseEmail returns a plain address: without a name, brackets or comments.
+func parseEmail(text string) (string, bool) {
+	text = strings.TrimSpace(text)
+	if text == "" || len(text) > maxEmail || !isText(text) {
+		return "", false
+	}
+	parsed, err := mail.ParseAddress(text)
+	return text, err == nil && parsed.Name == "" && parsed.Address == text
+}
+
+// faultList gathers what is wrong with a body.
+type faultList []fault
+
+func (l *faultList) add(param, code, message string) {
+	*l = append(*l, fault{Param: param, Code: code, Message: message})
+}
+
+// email checks an address and returns it as it is kept.
+func (l *faultList) email(param, text string) string {
+	address, ok := parseEmail(text)
+	if !ok {
+		l.add(param, "invalid", param+" must be an e-mail address such as ada@example.com, of at most 254 bytes")
+	}
+	return address
+}
+
+// name checks a name and returns it as it is kept.
+func (l *faultList) name(param, text string) string {
+	text = strings.TrimSpace(text)
+	if !isText(text) || strings.ContainsAny(text, "\r\n") {
+		l.add(param, "invalid", param+" must be one line of text, without the character U+0000")
+	}
+	return text
+}
+
+// newPassword checks a password that is to be set.
+func (l *faultList) newPassword(param, password string) {
+	err := auth.CheckPassword(password)
+	switch {
+	case errors.Is(err, auth.ErrPasswordCommon):
+		l.add(param, "unsupported_value", param+": "+err.Error()+"; choose another, such as a few words")
+	case err != nil:
+		l.add(param, "out_of_range", param+": "+err.Error())
+	}
+}
+
+// err refuses the request for what was found, or is nil.
+func (l *faultList) err() error {
+	if len(*l) == 0 {
+		return nil
+	}
+	return &refusal{code: "validation_failed", detail: detailOf(*l), faults: *l}
+}

@@ -1,0 +1,226 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/billing"
+	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// firstPlan is that of an organization which somebody makes for themselves.
+const firstPlan = "free"
+
+// How long mailed links are good.
+const (
+	verifyTTL = 3 * 24 * time.Hour
+	resetTTL  = time.Hour
+)
+
+type registerBody struct {
+	Email        string `json:"email" required:"true" maxLength:"254" example:"ada@example.com"`
+	Password     string `json:"password" required:"true" doc:"8 to 1024 bytes, and none of the commonest"`
+	Name         string `json:"name,omitempty" maxLength:"100"`
+	Organization string `json:"organization,omitempty" maxLength:"100" doc:"Its name; default: made from yours"`
+}
+
+type registerInput struct{ Body registerBody }
+
+// registration is everything that registering makes.
+type registration struct {
+	Account      account           `json:"account"`
+	Organization registeredOrg     `json:"organization"`
+	Project      registeredProject `json:"project"`
+	Key          registeredKey     `json:"key"`
+	signedIn
+}
+
+type registeredOrg struct {
+	ID        string    `json:"id"`
+	Object    string    `json:"object" enum:"organization"`
+	Name      string    `json:"name"`
+	Plan      string    `json:"plan"`
+	Role      string    `json:"role" enum:"owner"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+type registeredProject struct {
+	ID             string    `json:"id"`
+	Object         string    `json:"object" enum:"project"`
+	OrganizationID string    `json:"organization_id"`
+	Name           string    `json:"name"`
+	CreatedAt      time.Time `json:"created_at"`
+}
+
+type registeredKey struct {
+	ID             string     `json:"id"`
+	Object         string     `json:"object" enum:"api_key"`
+	Name           string     `json:"name"`
+	Kind           string     `json:"kind" enum:"live"`
+	OrganizationID string     `json:"organization_id"`
+	ProjectID      *string    `json:"project_id"`
+	Key            string     `json:"key" doc:"The key itself; only in this answer"`
+	Last4          string     `json:"last4"`
+	Scopes         []string   `json:"scopes" nullable:"false"`
+	ExpiresAt      *time.Time `json:"expires_at"`
+	CreatedAt      time.Time  `json:"created_at"`
+}
+
+type registerOutput struct {
+	CacheControl string   `header:"Cache-Control"`
+	SetCookie    []string `header:"Set-Cookie" doc:"The refresh token, which scripts can not read, and nb_csrf, which they can"`
+	Body         registration
+}
+
+// registered is what a registration made.
+type registered struct {
+	account *store.Account
+	org     *store.Org
+	project *store.Project
+	key     *store.APIKey
+	secret  string
+	signIn  *auth.SignIn
+}
+
+// registerAccount makes a new account for whoever asks, and so never tells whether the
+// address has one: the mail to it does.
+func (s *server) registerAccount(ctx context.Context, in *registerInput) (*registerOutput, error) {
+	r := requestOf(ctx).http
+	if err := s.checkOrigin(r); err != nil {
+		return nil, err
+	}
+	var faults faultList
+	email, name := faults.email("email", in.Body.Email), faults.name("name", in.Body.Name)
+	faults.newPassword("password", in.Body.Password)
+	orgName := faults.name("organization", in.Body.Organization)
+	if err := faults.err(); err != nil {
+		return nil, err
+	}
+	if orgName == "" {
+		orgName = name
+	}
+	if orgName == "" {
+		orgName, _, _ = strings.Cut(email, "@")
+	}
+	hash, err := s.opts.Passwords.Hash(ctx, in.Body.Password)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	var made *registered
+	err = s.db.Transact(ctx, func(tx *store.DB) error {
+		made, err = s.makeAccount(ctx, tx, store.Account{Email: email, Name: name, Password: &hash}, orgName)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	requestOf(ctx).accountID = made.account.ID
+	return &registerOutput{CacheControl: noStore, SetCookie: s.cookies(r, made.signIn), Body: made.view()}, nil
+}
+
+// makeAccount records an account with all that belongs to it, in a transaction.
+func (s *server) makeAccount(ctx context.Context, tx *store.DB, a store.Account, orgName string) (*registered, error) {
+	var m registered
+	var err error
+	if m.account, err = tx.CreateAccount(ctx, a); err != nil {
+		return nil, err
+	}
+	plan, ok := billing.LookupPlan(firstPlan)
+	if !ok {
+		return nil, errors.New("there is no plan " + firstPlan)
+	}
+	if m.org, err = tx.CreateOrg(ctx, orgName, plan.Name, plan.RetentionDays); err != nil {
+		return nil, err
+	}
+	if err := tx.AddOwner(ctx, m.org.ID, m.account.ID); err != nil {
+		return nil, err
+	}
+	if m.project, err = tx.CreateProject(ctx, m.org.ID, "First project"); err != nil {
+		return nil, err
+	}
+	expires := s.opts.Now().Add(auth.ProjectKeyLife)
+	m.secret, m.key, err = s.opts.Keys.Create(ctx, tx, auth.NewKey{
+		OrgID: m.org.ID, ProjectID: m.project.ID, Name: "First key", Kind: store.KeyLive, ExpiresAt: &expires, CreatedBy: m.account.ID,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.mailVerification(ctx, tx, m.account); err != nil {
+		return nil, err
+	}
+	if m.signIn, err = s.opts.Sessions.Issue(ctx, tx, s.newSession(ctx, m.account.ID, store.MethodPassword)); err != nil {
+		return nil, err
+	}
+	return &m, s.record(actingAs(ctx, m.account.ID), tx, change{
+		Action: "account.register", Kind: "account", ID: m.account.ID, OrgID: m.org.ID, ProjectID: m.project.ID, After: auditAccount(m.account),
+	})
+}
+
+// actingAs is the context of someone whom the request has shown to be an account.
+func actingAs(ctx context.Context, accountID string) context.Context {
+	return auth.NewContext(ctx, &auth.Caller{Kind: auth.KindAccount, AccountID: accountID})
+}
+
+// mailVerification sends the link that shows whose an address is, or tells the account
+// that has shown it before that someone has tried.
+func (s *server) mailVerification(ctx context.Context, tx *store.DB, a *store.Account) error {
+	token, hash := newLinkToken()
+	if err := tx.CreateAccountToken(ctx, a.ID, store.TokenVerify, hash, verifyTTL); err != nil {
+		return err
+	}
+	m := jobs.NewMail{
+		Kind: jobs.MailVerify, To: a.Email, AccountID: a.ID, Data: map[string]string{"name": a.Name}, Token: token, Seal: s.sealLink,
+	}
+	known, err := tx.AccountByEmail(ctx, a.Email)
+	if err != nil {
+		return err
+	}
+	if known.VerifiedAt != nil {
+		m = jobs.NewMail{
+			Kind: jobs.MailRegistered, To: known.Email, AccountID: known.ID, Data: map[string]string{"name": known.Name},
+		}
+	}
+	return s.queue.Send(ctx, tx, m)
+}
+
+// sealLink keeps what a mail's link proves until it is sent.
+func (s *server) sealLink(token, mailID string) []byte { return s.opts.Keyring.Seal(token, mailID) }
+
+// newLinkToken returns what a mailed link carries and what is kept of it.
+func newLinkToken() (token string, hash []byte) {
+	var raw [32]byte
+	_, _ = rand.Read(raw[:]) // never fails: it ends the program instead
+	token = base64.RawURLEncoding.EncodeToString(raw[:])
+	return token, linkHash(token)
+}
+
+func linkHash(token string) []byte {
+	sum := sha256.Sum256([]byte(token))
+	return sum[:]
+}
+
+func (m *registered) view() registration {
+	return registration{
+		Account: viewAccount(m.account),
+		Organization: registeredOrg{
+			ID: m.org.ID, Object: "organization", Name: m.org.Name, Plan: m.org.Plan, Role: auth.RoleOwner, CreatedAt: m.org.CreatedAt.UTC(),
+		},
+		Project: registeredProject{
+			ID: m.project.ID, Object: "project", OrganizationID: m.org.ID, Name: m.project.Name, CreatedAt: m.project.CreatedAt.UTC(),
+		},
+		Key: registeredKey{
+			ID: m.key.ID, Object: "api_key", Name: m.key.Name, Kind: m.key.Kind, OrganizationID: m.org.ID, ProjectID: &m.project.ID,
+			Key: m.secret, Last4: m.key.Last4, Scopes: m.key.Scopes, ExpiresAt: utc(m.key.ExpiresAt), CreatedAt: m.key.CreatedAt.UTC(),
+		},
+		signedIn: viewSignIn(m.signIn),
+	}
+}

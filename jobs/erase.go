@@ -1,0 +1,44 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// EraseOrgArgs ask for what a deleted organization has entered and received to be
+// removed: every generation's prompt and images, webhook endpoints and secrets,
+// invitations and mails.
+type EraseOrgArgs struct {
+	OrgID string `json:"org"`
+}
+
+// Kind names the job to River.
+func (EraseOrgArgs) Kind() string { return "erase_org" }
+
+// InsertOpts choose the queue. The attempts last for three weeks: what was promised
+// to be erased is not given up.
+func (EraseOrgArgs) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: QueueMaintenance, MaxAttempts: 25}
+}
+
+// eraseAfter is longer than a revoked key is believed anywhere, so that nothing is
+// accepted behind the erasure.
+const eraseAfter = 10 * time.Second
+
+// DeleteOrg ends an organization, as store.DB's DeleteOrg does, and queues the
+// erasure of what it had, in a transaction. It fails with store.ErrNotFound.
+func (q *Queue) DeleteOrg(ctx context.Context, tx *store.DB, orgID string) error {
+	if err := tx.DeleteOrg(ctx, orgID); err != nil {
+		return err
+	}
+	later := &river.InsertOpts{ScheduledAt: q.opts.Now().Add(eraseAfter)}
+	if _, err := q.river.InsertTx(ctx, tx.Tx(), EraseOrgArgs{OrgID: orgID}, later); err != nil {
+		return fmt.Errorf("queue the erasure of %s: %w", orgID, err)
+	}
+	return nil
+}

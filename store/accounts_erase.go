@@ -1,0 +1,91 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrOnlyOwner reports that others would be left in an organization without an owner.
+var ErrOnlyOwner = errors.New("the account is the only owner of an organization that others belong to")
+
+// EraseAccount forgets a person: the account keeps its id alone, and what signed them
+// in, their memberships, mails and invitations are gone. It returns the organizations
+// that nobody belongs to then, for DeleteOrg. It belongs into a transaction, and fails
+// with ErrOnlyOwner, before anything is changed, or with ErrNotFound.
+func (db *DB) EraseAccount(ctx context.Context, id string) (alone []string, err error) {
+	args := pgx.NamedArgs{"id": id}
+	alone, err = db.leaveAll(ctx, args)
+	if err != nil {
+		return nil, fmt.Errorf("erase account %s: %w", id, err)
+	}
+	var batch pgx.Batch
+	for _, sql := range []string{
+		`DELETE FROM membership WHERE account_id = @id`,
+		`DELETE FROM account_identity WHERE account_id = @id`,
+		`DELETE FROM account_token WHERE account_id = @id`,
+		`DELETE FROM session WHERE account_id = @id`,
+		`DELETE FROM mail WHERE account_id = @id`,
+		// What was sent to an address that is not known to be theirs may be another's.
+		`DELETE FROM invitation
+		WHERE email_key = (SELECT email_key FROM account WHERE id = @id AND verified_at IS NOT NULL)`,
+		`UPDATE account
+		SET email = '', email_key = '', name = '', password = NULL, operator = false,
+			created_at = now(), verified_at = NULL, suspended_at = NULL, erased_at = now()
+		WHERE id = @id`,
+	} {
+		batch.Queue(sql, args)
+	}
+	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
+		return nil, fmt.Errorf("erase account %s: %w", id, err)
+	}
+	return alone, nil
+}
+
+// leaveAll locks an account and its organizations, so that nobody else leaves them or
+// gives up owning them meanwhile, and returns those that it is alone in.
+func (db *DB) leaveAll(ctx context.Context, args pgx.NamedArgs) (alone []string, err error) {
+	locked, err := one[struct{ ID string }](ctx, db, `
+		SELECT id FROM account
+		WHERE id = @id AND erased_at IS NULL
+		FOR UPDATE`, args)
+	if err != nil || locked == nil {
+		return nil, err
+	}
+	if _, err := db.q.Exec(ctx, `
+		SELECT FROM org
+		WHERE id IN (SELECT org_id FROM membership WHERE account_id = @id) AND deleted_at IS NULL
+		ORDER BY id
+		FOR UPDATE`, args); err != nil {
+		return nil, err
+	}
+	rows, err := many[struct {
+		OrgID  string
+		Others int
+		Owners int // of the others
+		Role   string
+	}](ctx, db, `
+		SELECT mine.org_id, mine.role, others.others, others.owners
+		FROM membership AS mine
+		JOIN org ON org.id = mine.org_id AND org.deleted_at IS NULL
+		CROSS JOIN LATERAL (
+			SELECT count(*) AS others, count(*) FILTER (WHERE role = 'owner') AS owners FROM membership
+			WHERE org_id = mine.org_id AND account_id <> @id
+		) AS others
+		WHERE mine.account_id = @id
+		ORDER BY mine.org_id`, args)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		switch {
+		case row.Others == 0:
+			alone = append(alone, row.OrgID)
+		case row.Role == "owner" && row.Owners == 0:
+			return nil, fmt.Errorf("organization %s: %w", row.OrgID, ErrOnlyOwner)
+		}
+	}
+	return alone, nil
+}
