@@ -191,7 +191,8 @@ func (s *server) authenticate(r *http.Request) (*auth.Caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.authenticateCredential(r.Context(), credential)
+	caller, err := s.authenticateCredential(r.Context(), credential)
+	return caller, s.limitGuesses(r, err)
 }
 
 // authenticateCredential returns whom an API key or an access token speaks for.

@@ -41,7 +41,8 @@ func (s *server) checkBody(ctx huma.Context, next func(huma.Context)) {
 	case isJSON(r.Header.Get("Content-Type")):
 		err = inspect(text)
 		if err == nil && ctx.Method() == http.MethodPatch {
-			err = refuseNulls(text)
+			known, _ := ctx.Operation().Metadata[parameterNames].(parameters)
+			err = refuseNulls(text, known.clearable)
 		}
 	}
 	if err != nil {
@@ -92,15 +93,16 @@ func inspect(text []byte) error {
 }
 
 // refuseNulls refuses members that are null in what is to change something:
-// decoding can not tell them from those that are left out and stay.
-func refuseNulls(text []byte) error {
+// decoding can not tell them from those that are left out and stay. Those that are
+// clearable it can.
+func refuseNulls(text []byte, clearable []string) error {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(text, &members) != nil {
 		return nil // decoding will tell
 	}
 	var faults []fault
 	for _, name := range slices.Sorted(maps.Keys(members)) {
-		if string(members[name]) == "null" {
+		if string(members[name]) == "null" && !slices.Contains(clearable, name) {
 			shown := shorten(name, maxName)
 			faults = append(faults, fault{Param: shown, Code: "invalid_type", Message: shown + " must not be null; leave it out to keep it as it is"})
 		}

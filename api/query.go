@@ -22,6 +22,8 @@ type parameters struct {
 	maps  []string // name[key]=value
 	body  []string
 
+	clearable []string // of body: null clears them
+
 	// lax lets others stand in the query, where they mean nothing: a URL that is
 	// handed on may gain some.
 	lax bool
@@ -39,6 +41,9 @@ func parametersOf(input reflect.Type) parameters {
 			for _, member := range reflect.VisibleFields(body) {
 				name, _, _ := strings.Cut(member.Tag.Get("json"), ",")
 				p.body = append(p.body, name)
+				if member.Type.Implements(reflect.TypeFor[nullable]()) {
+					p.clearable = append(p.clearable, name)
+				}
 			}
 			continue
 		}

@@ -84,6 +84,7 @@ CREATE TABLE invitation (
     revoked_at  timestamptz
 );
 CREATE UNIQUE INDEX invitation_open ON invitation (org_id, email_key) WHERE accepted_at IS NULL AND revoked_at IS NULL;
+CREATE INDEX invitation_org ON invitation (org_id, id);
 
 ALTER TABLE project
     ADD COLUMN slug           text,   -- NULL: made before there were any
@@ -169,6 +170,57 @@ CREATE INDEX mail_waiting ON mail (created_at) WHERE sent_at IS NULL AND failed_
 -- The generic cell rate algorithm (ITU-T I.371): when a bucket is empty again. What a
 -- crash forgets is a fresh start.
 CREATE UNLOGGED TABLE rate_limit (
-    bucket text COLLATE "C" PRIMARY KEY,
-    empty_at timestamptz NOT NULL -- the theoretical arrival time
+    bucket   text COLLATE "C" PRIMARY KEY,
+    empty_at bigint NOT NULL -- the theoretical arrival time, in microseconds since 1970
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+
+-- Takes from buckets, one take after the other: from all of its buckets, or from none
+-- if one of them is too full. buckets are all that occur, each once and in order, so
+-- that two transactions wait for each other in one direction only. A line is one
+-- bucket of one take: whose (takes, ascending), which (its place in buckets), and in
+-- microseconds the period and what the take costs. Returns how full each line's bucket
+-- was before its take.
+CREATE FUNCTION take_rate_limits(buckets text[], takes int[], places int[], periods bigint[], costs bigint[])
+RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+    was    bigint[];
+    empty  bigint[];
+    filled bigint[];
+    moment bigint;
+    passes boolean;
+    first  int := 1;
+    next   int;
+BEGIN
+    -- Locks every bucket and makes those that are missing, but changes none.
+    INSERT INTO rate_limit AS r (bucket, empty_at)
+    SELECT b.bucket, 0 FROM unnest(buckets) WITH ORDINALITY AS b (bucket, place)
+    ORDER BY b.place
+    ON CONFLICT (bucket) DO UPDATE SET empty_at = r.empty_at WHERE false;
+    SELECT array_agg((SELECT r.empty_at FROM rate_limit AS r WHERE r.bucket = b.bucket) ORDER BY b.place) INTO was
+    FROM unnest(buckets) WITH ORDINALITY AS b (bucket, place);
+    empty := was;
+    moment := extract(epoch FROM clock_timestamp()) * 1000000; -- it may have waited
+    WHILE first <= cardinality(takes) LOOP
+        passes := true;
+        next := first;
+        WHILE takes[next] = takes[first] LOOP -- NULL past the end
+            -- Fuller than full it is if its period, or the clock, has been changed.
+            empty[places[next]] := least(empty[places[next]], moment + periods[next]);
+            filled[next] := greatest(0, empty[places[next]] - moment);
+            passes := passes AND filled[next] + costs[next] <= periods[next];
+            next := next + 1;
+        END LOOP;
+        IF passes THEN
+            FOR line IN first .. next - 1 LOOP
+                empty[places[line]] := moment + filled[line] + costs[line];
+            END LOOP;
+        END IF;
+        first := next;
+    END LOOP;
+    FOR place IN 1 .. cardinality(buckets) LOOP
+        IF empty[place] <> was[place] THEN
+            UPDATE rate_limit SET empty_at = empty[place] WHERE bucket = buckets[place];
+        END IF;
+    END LOOP;
+    RETURN filled;
+END $$;

@@ -72,7 +72,9 @@ var finishSQL = `
 				bytes, width, height, sha256, created_at, expires_at,
 				thumbhash, thumbnail_type, original_type, original_bytes, original_sha256, derive_at)
 			SELECT i.id, f.id, f.org_id, f.project_id, i.idx, i.blob_key, i.media_type,
-				i.bytes, i.width, i.height, i.sha256, now(), now() + make_interval(days => org.retention_days),
+				i.bytes, i.width, i.height, i.sha256, now(), now() + make_interval(days => least(org.retention_days, (
+					-- A look-up: a join would read a young table whole.
+					SELECT retention_days FROM project WHERE project.id = f.project_id))),
 				i.thumbhash, i.thumbnail_type, i.original_type, i.original_bytes, i.original_sha256,
 				CASE WHEN i.thumbhash IS NULL THEN now() END
 			FROM json_populate_recordset(NULL::image, @images) AS i

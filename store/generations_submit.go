@@ -29,6 +29,7 @@ type NewGeneration struct {
 	DeadlineAt time.Time         `json:"deadline_at"`
 	Queue      string            `json:"queue,omitempty"` // default QueueGenerate
 
+	// Without a URL, InsertGenerations sets both to the project's.
 	WebhookURL    *string  `json:"webhook_url"`
 	WebhookEvents []string `json:"webhook_events"`
 
@@ -117,12 +118,14 @@ func (db *DB) SubmitGenerations(ctx context.Context, keys []*IdempotencyKey, row
 
 // place tells generations what their insertion made of them.
 func place(rows []*NewGeneration, placed []*placedGeneration) {
-	tickets := make(map[string]*int64, len(placed))
+	of := make(map[string]*placedGeneration, len(placed))
 	for _, p := range placed {
-		tickets[p.ID] = p.Ticket
+		of[p.ID] = p
 	}
 	for _, row := range rows {
-		row.RiverJobID = tickets[row.ID]
+		if p := of[row.ID]; p != nil {
+			row.RiverJobID, row.WebhookURL, row.WebhookEvents = p.Ticket, p.WebhookURL, p.WebhookEvents
+		}
 		row.Held = row.RiverJobID == nil
 	}
 }
@@ -143,8 +146,10 @@ func markRefused(rows []*NewGeneration, keys, others []*IdempotencyKey, placed [
 }
 
 type placedGeneration struct {
-	ID     string
-	Ticket *int64
+	ID            string
+	Ticket        *int64
+	WebhookURL    *string
+	WebhookEvents []string
 }
 
 // What all submissions run, and what those with a monthly limit among them do.
@@ -169,8 +174,14 @@ func insertGenerations(limits, accepted string) string {
 			FROM (
 				SELECT id, org_id, project_id, api_key_id, kind, test, simulated, model, model_used,
 					prompt, params, n, metadata, tags, created_at, deadline_at, coalesce(queue, 'generate') AS queue,
-					webhook_url, webhook_events
-				FROM json_populate_recordset(NULL::generation, @rows)
+					coalesce(asked.webhook_url, usual.webhook_url) AS webhook_url,
+					CASE WHEN asked.webhook_url IS NULL THEN usual.webhook_events ELSE asked.webhook_events END AS webhook_events
+				FROM json_populate_recordset(NULL::generation, @rows) AS asked
+				LEFT JOIN LATERAL (
+					SELECT project.webhook_url, project.webhook_events FROM project
+					WHERE project.id = asked.project_id AND asked.webhook_url IS NULL
+					LIMIT 1 -- which keeps it a look-up for each
+				) AS usual ON true
 			) AS r
 			WHERE id NOT IN (SELECT generation_id FROM taken)` + accepted + `
 		), fleet AS MATERIALIZED (` + fleetSQL + `
@@ -210,5 +221,6 @@ func insertGenerations(limits, accepted string) string {
 			RETURNING id, org_id, project_id, test, webhook_url, webhook_events, river_job_id
 		), ` + recordEvents(generationEvents("inserted", "'"+EventGenerationQueued+"'", "'"+stepQueued+"'"), "counted") + `, announced AS (` + announceTickets("ticket") + `
 		)
-		SELECT inserted.id, inserted.river_job_id AS ticket FROM inserted, announced, errands_announced`
+		SELECT inserted.id, inserted.river_job_id AS ticket, inserted.webhook_url, inserted.webhook_events
+		FROM inserted, announced, errands_announced`
 }

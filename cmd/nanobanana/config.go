@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/nanobanana/nanobanana/api/limit"
 	"github.com/nanobanana/nanobanana/jobs/mail"
 )
 
@@ -39,6 +40,8 @@ type cli struct {
 // README.md shows its table, which a test compares.
 type config struct {
 	DatabaseURL      string   `name:"database-url" env:"DATABASE_URL" secret:"" placeholder:"URL" help:"Postgres to use. Without it, dev runs a private one."`
+	RedisURL         string   `name:"redis-url" env:"REDIS_URL" secret:"" placeholder:"URL" help:"Redis to keep rate limits in, redis:// or rediss://. Default: the database. While it is away they are kept there too."`
+	TrustedProxies   string   `name:"trusted-proxies" env:"NANOBANANA_TRUSTED_PROXIES" placeholder:"CIDRS" help:"Addresses of your own proxies, such as 10.0.0.0/8,127.0.0.1: what they say in X-Forwarded-For is believed. Default: none, and everyone behind a proxy shares the limits of its address."`
 	Data             string   `env:"NANOBANANA_DATA" default:".nanobanana" placeholder:"DIR" help:"Directory of images, and of dev's database."`
 	Secret           string   `env:"NANOBANANA_SECRET" secret:"" placeholder:"TEXT" help:"Secret that keys and signed URLs are derived from and webhook secrets sealed with, at least 32 characters. Default: one kept in the database."`
 	BaseURL          string   `name:"base-url" env:"NANOBANANA_BASE_URL" placeholder:"URL" help:"Address customers reach the API at. Default: taken from each request; in webhooks http://127.0.0.1:8080, so set it for workers."`
@@ -100,6 +103,12 @@ func (c *config) check() error {
 		if u.value != "" && (err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "") {
 			bad(u.name, fmt.Sprintf("%q is not an http:// or https:// address", bare(u.value)))
 		}
+	}
+	if err := limit.CheckRedisURL(c.RedisURL); c.RedisURL != "" && err != nil {
+		bad("REDIS_URL", err.Error())
+	}
+	if _, err := c.trustedProxies(); err != nil {
+		bad("NANOBANANA_TRUSTED_PROXIES", err.Error())
 	}
 	if _, err := c.routes(); err != nil {
 		for _, line := range strings.Split(err.Error(), "\n") {

@@ -12,12 +12,14 @@ import (
 // architecture: arrows point down, and a new one is a decision.
 var allowed = map[string][]string{
 	"cmd/nanobanana": {
-		"api", "api/auth", "api/client", "billing", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook",
+		"api", "api/auth", "api/client", "api/limit", "billing", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook",
 		"providers", "providers/gemini", "providers/openai", "providers/simulator", "store", "store/blobs", "store/localpg", "worker",
 	},
-	"api":                   {"api/auth", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
+	"api":                   {"api/auth", "api/limit", "billing", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
 	"api/auth":              {"store"},
 	"api/client":            {},
+	"api/limit":             {"store"},
+	"api/limit/limittest":   {},
 	"billing":               {},
 	"imaging":               {},
 	"jobs":                  {"billing", "jobs/egress", "jobs/webhook", "providers", "store"},

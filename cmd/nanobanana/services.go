@@ -156,6 +156,8 @@ type front struct {
 	cancel context.CancelFunc
 	drain  chan struct{}
 	failed chan error
+
+	closeLimiter func() error
 }
 
 // startFront serves the API on a listener; dev is for whoever develops the service.
@@ -178,14 +180,20 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	}
 	live := store.NewLive(store.LiveOptions{URL: cfg.DatabaseURL, Logger: logger, OnKeys: keys.Invalidate, OnPulse: keys.Pulse})
 	f := &front{queue: queue, live: make(chan struct{}), drain: make(chan struct{}), failed: make(chan error, 1)}
-	handler, err := api.New(api.Options{
-		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live, Sessions: sessions,
-		Egress: cfg.egressPolicy(), BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
-		DevMail: dev,
-	})
+	limiter, closeLimiter, err := openLimiter(cfg, db, logger)
 	if err != nil {
 		queue.Close()
 		return nil, err
+	}
+	f.closeLimiter = closeLimiter
+	handler, err := api.New(api.Options{
+		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live, Sessions: sessions,
+		Egress: cfg.egressPolicy(), BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
+		Limiter: limiter, TrustedProxies: get(cfg.trustedProxies()), DevMail: dev,
+	})
+	if err != nil {
+		queue.Close()
+		return nil, errors.Join(err, closeLimiter())
 	}
 	ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
@@ -220,7 +228,7 @@ func (f *front) stop(ctx context.Context) error {
 	f.queue.Close()
 	f.cancel()
 	<-f.live
-	return err
+	return errors.Join(err, f.closeLimiter())
 }
 
 // liveProviders names those that make live keys' images; none: the simulator does.

@@ -1,0 +1,78 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+type acceptInvitationInput struct {
+	Body struct {
+		Token string `json:"token" required:"true" maxLength:"100" doc:"The end of the link that was mailed"`
+	}
+}
+
+// acceptInvitation makes the caller a member, if the invitation is to the address
+// that they have shown to be theirs. It works once.
+func (s *server) acceptInvitation(ctx context.Context, in *acceptInvitationInput) (*memberOutput, error) {
+	accountID := auth.FromContext(ctx).AccountID
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	var shown membership
+	err := s.db.Transact(ctx, func(tx *store.DB) error {
+		inv, err := invitationFor(ctx, tx, accountID, in.Body.Token)
+		if err != nil {
+			return err
+		}
+		org, err := tx.LockOrg(ctx, inv.OrgID)
+		if errors.Is(err, store.ErrNotFound) {
+			return refuse("link_invalid", "")
+		}
+		if err != nil {
+			return err
+		}
+		if err := (&orgChange{org: org}).active(); err != nil {
+			return err
+		}
+		m, err := tx.AcceptInvitation(ctx, org.ID, inv.ID, accountID, s.now())
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return refuse("link_invalid", "")
+		case errors.Is(err, store.ErrMember):
+			return refuse("already_exists", "You belong to the organization already.")
+		case err != nil:
+			return err
+		}
+		shown = viewMembership(m)
+		return s.record(ctx, tx, change{
+			Action: "invitation.accept", Kind: "invitation", ID: inv.ID, OrgID: org.ID, Before: viewInvitation(inv), After: shown,
+		})
+	})
+	if err != nil {
+		return nil, invitationError(err)
+	}
+	return &memberOutput{CacheControl: notKept, Body: shown}, nil
+}
+
+// invitationFor returns what a token proves, if it is the account's to accept.
+func invitationFor(ctx context.Context, tx *store.DB, accountID, token string) (*store.Invitation, error) {
+	inv, err := tx.InvitationByHash(ctx, hashInvitationToken(token))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, refuse("link_invalid", "")
+	}
+	if err != nil {
+		return nil, err
+	}
+	account, err := tx.Account(ctx, accountID)
+	switch {
+	case err != nil:
+		return nil, err
+	case store.EmailKey(account.Email) != inv.EmailKey:
+		return nil, refuse("not_found", "This invitation is for another e-mail address than that of your account.")
+	case account.VerifiedAt == nil:
+		return nil, refuse("email_unverified", "")
+	}
+	return inv, nil
+}
