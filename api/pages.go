@@ -38,8 +38,8 @@ func (s *server) pageRoutes(e *echo.Echo) {
 	e.POST(mail.ResetPath, s.resetForm)
 }
 
-// page is what a page shows, below its title.
-type page struct {
+// webPage is what a page shows, below its title.
+type webPage struct {
 	Title   string
 	Text    []string
 	Fault   string // what was wrong with the form
@@ -71,7 +71,7 @@ func newPageSet() *pageSet {
 }
 
 // show answers with a page. Nobody keeps it, and nobody is told of its address.
-func (s *server) show(c echo.Context, status int, name string, p page) error {
+func (s *server) show(c echo.Context, status int, name string, p webPage) error {
 	var text bytes.Buffer
 	if err := s.pages.templates.ExecuteTemplate(&text, name+".html", p); err != nil {
 		return fmt.Errorf("write page %s: %w", name, err)
@@ -99,9 +99,13 @@ func (s *server) showFault(c echo.Context, name string, p page, err error) error
 	return s.show(c, fault.Status, name, p)
 }
 
-// form returns the values of a form that a page of ours sent.
-func (s *server) form(c echo.Context) (map[string]string, error) {
+// form returns the values of a form that a page of ours sent. It counts as a request
+// to the route of the API that does the same, named by what follows authPrefix.
+func (s *server) form(c echo.Context, route string) (map[string]string, error) {
 	r := c.Request()
+	if err := s.limitVisitor(r, route); err != nil {
+		return nil, err
+	}
 	if err := http.NewCrossOriginProtection().Check(r); err != nil {
 		return nil, refuse("permission_denied", "The form came from another site.")
 	}

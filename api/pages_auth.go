@@ -13,8 +13,8 @@ func (s *server) verifyPage(c echo.Context) error {
 	return s.linkPage(c, "verify", verifyAsk(c.QueryParam("token")))
 }
 
-func verifyAsk(token string) page {
-	return page{
+func verifyAsk(token string) webPage {
+	return webPage{
 		Title: "Confirm your e-mail address", Form: mail.VerifyPath, Token: token,
 		Text: []string{"Press the button to show that the mail with this link reached you."},
 	}
@@ -25,8 +25,8 @@ func (s *server) resetPage(c echo.Context) error {
 	return s.linkPage(c, "reset", resetAsk(c.QueryParam("token")))
 }
 
-func resetAsk(token string) page {
-	return page{
+func resetAsk(token string) webPage {
+	return webPage{
 		Title: "Choose a new password", Form: mail.ResetPath, Token: token,
 		Text: []string{"You are signed out everywhere once it is set."},
 	}
@@ -34,7 +34,7 @@ func resetAsk(token string) page {
 
 // invitationPage says how to accept an invitation.
 func (s *server) invitationPage(c echo.Context) error {
-	return s.linkPage(c, "message", page{
+	return s.linkPage(c, "message", webPage{
 		Title: "You are invited", Token: c.QueryParam("token"),
 		Text: []string{
 			"Sign in with the address that the invitation was sent to, or sign up with it and confirm it. Then accept the invitation with your access token:",
@@ -47,9 +47,9 @@ func (s *server) invitationPage(c echo.Context) error {
 }
 
 // linkPage shows a page of a link, unless its token was lost on the way.
-func (s *server) linkPage(c echo.Context, name string, p page) error {
+func (s *server) linkPage(c echo.Context, name string, p webPage) error {
 	if plainToken(p.Token) == "" {
-		return s.show(c, http.StatusBadRequest, "message", page{
+		return s.show(c, http.StatusBadRequest, "message", webPage{
 			Title: p.Title, Fault: "The link is not whole. Copy all of it from the mail, or ask for another one.",
 		})
 	}
@@ -75,7 +75,7 @@ const maxLinkToken = 128
 
 // verifyForm proves an address, as POST /v1/auth/verify_email does.
 func (s *server) verifyForm(c echo.Context) error {
-	values, err := s.form(c)
+	values, err := s.form(c, "verify_email")
 	ask := verifyAsk(values["token"])
 	if err == nil {
 		_, err = s.verifyEmail(c.Request().Context(), &verifyEmailInput{Body: verifyEmailBody{Token: values["token"]}})
@@ -84,14 +84,14 @@ func (s *server) verifyForm(c echo.Context) error {
 		ask.Text = nil
 		return s.showFault(c, "message", ask, err)
 	}
-	return s.show(c, http.StatusOK, "message", page{
+	return s.show(c, http.StatusOK, "message", webPage{
 		Title: "Thank you", Text: []string{"Your e-mail address is confirmed. You can close this page."},
 	})
 }
 
 // resetForm sets a new password, as POST /v1/auth/reset_password does.
 func (s *server) resetForm(c echo.Context) error {
-	values, err := s.form(c)
+	values, err := s.form(c, "reset_password")
 	ask := resetAsk(values["token"])
 	if err == nil {
 		_, err = s.resetPassword(c.Request().Context(), &resetPasswordInput{
@@ -101,7 +101,7 @@ func (s *server) resetForm(c echo.Context) error {
 	if err != nil {
 		return s.showFault(c, "reset", ask, err)
 	}
-	return s.show(c, http.StatusOK, "message", page{
+	return s.show(c, http.StatusOK, "message", webPage{
 		Title: "Your password is set", Text: []string{"You are signed out everywhere. Sign in with the new password."},
 	})
 }

@@ -37,7 +37,7 @@ func (s *server) devMailPage(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	p := page{Title: "Mail"}
+	p := webPage{Title: "Mail"}
 	for _, row := range rows {
 		p.Mails = append(p.Mails, s.devMail(c.Request(), row))
 	}

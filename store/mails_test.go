@@ -196,8 +196,8 @@ func TestExpireMails(t *testing.T) {
 	}
 }
 
-// member adds a person to the bundle's organization.
-func (b *bundle) member(t *testing.T, orgID, email, role, set string) {
+// reader adds a person to the bundle's organization.
+func (b *bundle) reader(t *testing.T, orgID, email, role, set string) {
 	t.Helper()
 	id := store.NewID("usr")
 	b.run(t, `INSERT INTO account (id, email, email_key, name, verified_at) VALUES ($1, $2, lower($2), 'x', now())`, id, email)
@@ -211,13 +211,13 @@ func (b *bundle) member(t *testing.T, orgID, email, role, set string) {
 // written to.
 func (b *bundle) everyone(t *testing.T, orgID string) {
 	t.Helper()
-	b.member(t, orgID, "Owner@example.com", "owner", "")
-	b.member(t, orgID, "second@example.com", "owner", "")
-	b.member(t, orgID, "admin@example.com", "admin", "")
-	b.member(t, orgID, "member@example.com", "member", "")
-	b.member(t, orgID, "unverified@example.com", "owner", "verified_at = NULL")
-	b.member(t, orgID, "suspended@example.com", "owner", "suspended_at = now()")
-	b.member(t, orgID, "erased@example.com", "owner", "erased_at = now()")
+	b.reader(t, orgID, "Owner@example.com", "owner", "")
+	b.reader(t, orgID, "second@example.com", "owner", "")
+	b.reader(t, orgID, "admin@example.com", "admin", "")
+	b.reader(t, orgID, "member@example.com", "member", "")
+	b.reader(t, orgID, "unverified@example.com", "owner", "verified_at = NULL")
+	b.reader(t, orgID, "suspended@example.com", "owner", "suspended_at = now()")
+	b.reader(t, orgID, "erased@example.com", "owner", "erased_at = now()")
 }
 
 func TestMailRecipients(t *testing.T) {
@@ -229,7 +229,7 @@ func TestMailRecipients(t *testing.T) {
 	}
 	org := b.scope().OrgID
 	b.everyone(t, org)
-	b.member(t, other.ID, "stranger@example.com", "owner", "")
+	b.reader(t, other.ID, "stranger@example.com", "owner", "")
 	people, err := b.MailRecipients(t.Context(), org)
 	if err != nil {
 		t.Fatal(err)
