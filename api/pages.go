@@ -88,7 +88,7 @@ func (s *server) show(c echo.Context, status int, name string, p webPage) error 
 
 // showFault answers with a page that says what was wrong, or fails as any request
 // does if it was not the visitor.
-func (s *server) showFault(c echo.Context, name string, p page, err error) error {
+func (s *server) showFault(c echo.Context, name string, p webPage, err error) error {
 	fault := problemFor(c.Request(), err)
 	if fault.Status >= http.StatusInternalServerError {
 		requestOf(c.Request().Context()).cause = err
@@ -96,6 +96,9 @@ func (s *server) showFault(c echo.Context, name string, p page, err error) error
 		return s.show(c, fault.Status, "message", p)
 	}
 	p.Fault = fault.Detail
+	if fault.Status == http.StatusGone { // the form would not help
+		name, p.Text = "message", nil
+	}
 	return s.show(c, fault.Status, name, p)
 }
 

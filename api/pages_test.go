@@ -172,3 +172,84 @@ func TestDevMail_OnlyInDev(t *testing.T) {
 		t.Errorf("status %d: %s", a.status, a.body)
 	}
 }
+
+// mailed returns the token of the newest link of a kind that someone was sent.
+func (b *bundle) mailed(kind, to string) string {
+	b.Helper()
+	var id string
+	var sealed []byte
+	b.must(b.db.Pool().QueryRow(b.Context(), `
+		SELECT id, sealed FROM mail WHERE kind = $1 AND recipient = $2
+		ORDER BY created_at DESC LIMIT 1`, kind, to).Scan(&id, &sealed))
+	token, err := b.keyring.Open(sealed, id)
+	b.must(err)
+	return token
+}
+
+func TestPages_VerifyAndReset(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	const email, first, second = "ada@example.com", "correct horse battery", "staple battery horse"
+	login := func(password string) int {
+		return b.do("", "POST", "/v1/auth/login", fmt.Sprintf(`{"email":%q,"password":%q}`, email, password)).status
+	}
+	if a := b.do("", "POST", "/v1/auth/register", fmt.Sprintf(`{"email":%q,"password":%q,"name":"Ada"}`, email, first)); a.status != http.StatusCreated {
+		t.Fatal(a.status, a.body)
+	}
+	verified := func() (n int) {
+		b.must(b.db.Pool().QueryRow(t.Context(), `SELECT count(verified_at) FROM account WHERE email = $1`, email).Scan(&n))
+		return n
+	}
+	token := b.mailed(jobs.MailVerify, email)
+	checkPage(t, b.do("", "GET", mail.VerifyPath+"?token="+token, ""), http.StatusOK)
+	if verified() != 0 {
+		t.Fatal("opening the link has used it up")
+	}
+	for i, want := range []struct {
+		status int
+		shows  string
+	}{{http.StatusOK, "is confirmed"}, {http.StatusGone, "has been used"}} { // a link works once
+		a := b.post(mail.VerifyPath, url.Values{"token": {token}})
+		checkPage(t, a, want.status)
+		if !strings.Contains(a.body, want.shows) || verified() != 1 {
+			t.Errorf("try %d: %s", i, a.body)
+		}
+	}
+
+	if a := b.do("", "POST", "/v1/auth/forgot_password", fmt.Sprintf(`{"email":%q}`, email)); a.status >= 300 {
+		t.Fatal(a.status, a.body)
+	}
+	token = b.mailed(jobs.MailReset, email)
+	a := b.post(mail.ResetPath, url.Values{"token": {token}, "password": {"short"}})
+	checkPage(t, a, http.StatusUnprocessableEntity)
+	if !strings.Contains(a.body, "fewer than 8") || !strings.Contains(a.body, `value="`+token+`"`) || strings.Contains(a.body, `"short"`) {
+		t.Error(a.body)
+	}
+	a = b.post(mail.ResetPath, url.Values{"token": {token}, "password": {second}}, "Origin: "+b.url)
+	checkPage(t, a, http.StatusOK)
+	if !strings.Contains(a.body, "Your password is set") {
+		t.Error(a.body)
+	}
+	a = b.post(mail.ResetPath, url.Values{"token": {token}, "password": {first}})
+	checkPage(t, a, http.StatusGone)
+	if strings.Contains(a.body, "<form") {
+		t.Errorf("a form for a link that is spent: %s", a.body)
+	}
+	if old, now := login(first), login(second); old != http.StatusUnauthorized || now != http.StatusOK {
+		t.Errorf("the old password answers %d, the new one %d", old, now)
+	}
+	if log := b.log.String(); strings.Contains(log, token) || strings.Contains(log, second) {
+		t.Error("the log tells a secret")
+	}
+}
+
+// The forms count as the routes that do the same.
+func TestPages_FormsAreLimited(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	for range 5 {
+		b.post(mail.VerifyPath, url.Values{"token": {linkToken}})
+		b.do("", "POST", "/v1/auth/verify_email", `{"token":"`+linkToken+`"}`)
+	}
+	checkPage(t, b.post(mail.VerifyPath, url.Values{"token": {linkToken}}), http.StatusTooManyRequests)
+}
