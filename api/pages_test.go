@@ -96,6 +96,7 @@ func TestPages_FormsOfStrangers(t *testing.T) {
 		for what, a := range map[string]*answer{
 			"another site's": b.post(path, form, "Sec-Fetch-Site: cross-site"),
 			"another origin": b.post(path, form, "Origin: https://evil.example"),
+			"hidden":         b.post(path, form, "Origin: null", "Sec-Fetch-Site: cross-site"),
 		} {
 			checkPage(t, a, http.StatusForbidden)
 			if !strings.Contains(a.body, "another site") {
@@ -209,7 +210,7 @@ func TestPages_VerifyAndReset(t *testing.T) {
 		status int
 		shows  string
 	}{{http.StatusOK, "is confirmed"}, {http.StatusGone, "has been used"}} { // a link works once
-		a := b.post(mail.VerifyPath, url.Values{"token": {token}})
+		a := b.post(mail.VerifyPath, url.Values{"token": {token}}, "Origin: null")
 		checkPage(t, a, want.status)
 		if !strings.Contains(a.body, want.shows) || verified() != 1 {
 			t.Errorf("try %d: %s", i, a.body)
@@ -225,7 +226,7 @@ func TestPages_VerifyAndReset(t *testing.T) {
 	if !strings.Contains(a.body, "fewer than 8") || !strings.Contains(a.body, `value="`+token+`"`) || strings.Contains(a.body, `"short"`) {
 		t.Error(a.body)
 	}
-	a = b.post(mail.ResetPath, url.Values{"token": {token}, "password": {second}}, "Origin: "+b.url)
+	a = b.post(mail.ResetPath, url.Values{"token": {token}, "password": {second}}, "Origin: null", "Sec-Fetch-Site: same-origin")
 	checkPage(t, a, http.StatusOK)
 	if !strings.Contains(a.body, "Your password is set") {
 		t.Error(a.body)
