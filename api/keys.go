@@ -80,7 +80,7 @@ func (s *server) getKey(ctx context.Context, in *keyInput) (*keyOutput, error) {
 
 // listKeysInput selects a page.
 type listKeysInput struct {
-	pageInput
+	PageInput
 	Kind      string `query:"kind" enum:"live,test,master"`
 	ProjectID string `query:"project_id" doc:"Keys of this project"`
 	Active    string `query:"active" enum:"true,false" doc:"true: those that are neither revoked nor expired; false: the others"`
@@ -103,5 +103,5 @@ func (s *server) listKeys(ctx context.Context, in *listKeysInput) (*pageOutput[a
 	if err != nil {
 		return nil, err
 	}
-	return pageOf(&in.pageInput, rows, func(k *store.APIKey) string { return k.ID }, viewKey), nil
+	return pageOf(&in.PageInput, rows, func(k *store.APIKey) string { return k.ID }, viewKey), nil
 }

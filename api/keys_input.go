@@ -50,7 +50,7 @@ func (b *createKeyBody) key(now time.Time) (*auth.NewKey, error) {
 		end := now.Add(auth.ProjectKeyLife)
 		n.ExpiresAt = &end
 	}
-	var faults faultList
+	var faults keyFaults
 	faults.name(&n.Name)
 	faults.scopes(b.Scopes)
 	faults.allowlist(b.IPAllowlist)
@@ -83,7 +83,7 @@ type updateKeyInput struct {
 // change returns what is to be changed of a key.
 func (b *updateKeyBody) change(k *store.APIKey, now time.Time) (*store.APIKeyChange, error) {
 	c := &store.APIKeyChange{Name: b.Name, Scopes: b.Scopes}
-	var faults faultList
+	var faults keyFaults
 	if b.Name != nil {
 		faults.name(b.Name)
 	}
@@ -134,14 +134,14 @@ func (b *rotateKeyBody) grace() time.Duration {
 	return time.Duration(*b.GraceSeconds) * time.Second
 }
 
-// faultList gathers what a key can not have.
-type faultList []jobs.Fault
+// keyFaults gathers what a key can not have.
+type keyFaults []jobs.Fault
 
-func (l *faultList) add(param, code, message string) {
+func (l *keyFaults) add(param, code, message string) {
 	*l = append(*l, jobs.Fault{Param: param, Code: code, Message: message})
 }
 
-func (l *faultList) err() error {
+func (l *keyFaults) err() error {
 	if len(*l) == 0 {
 		return nil
 	}
@@ -150,7 +150,7 @@ func (l *faultList) err() error {
 }
 
 // name trims a name.
-func (l *faultList) name(name *string) {
+func (l *keyFaults) name(name *string) {
 	checked, err := checkName(*name)
 	var invalid *jobs.InvalidError
 	if errors.As(err, &invalid) {
@@ -159,7 +159,7 @@ func (l *faultList) name(name *string) {
 	*name = checked
 }
 
-func (l *faultList) scopes(scopes []string) {
+func (l *keyFaults) scopes(scopes []string) {
 	switch {
 	case scopes != nil && len(scopes) == 0:
 		l.add("scopes", "required", "scopes must name at least one")
@@ -178,7 +178,7 @@ func (l *faultList) scopes(scopes []string) {
 	}
 }
 
-func (l *faultList) allowlist(list []string) {
+func (l *keyFaults) allowlist(list []string) {
 	if len(list) > maxAllowed {
 		l.add("ip_allowlist", "too_long", fmt.Sprintf("ip_allowlist may have at most %d entries", maxAllowed))
 		return
@@ -194,7 +194,7 @@ func (l *faultList) allowlist(list []string) {
 	}
 }
 
-func (l *faultList) end(at *time.Time, now time.Time) {
+func (l *keyFaults) end(at *time.Time, now time.Time) {
 	if at != nil && (!at.After(now) || at.After(now.AddDate(maxKeyYears, 0, 0))) {
 		l.add("expires_at", "out_of_range", fmt.Sprintf("expires_at must be in the future, and at most %d years away", maxKeyYears))
 	}
@@ -203,7 +203,7 @@ func (l *faultList) end(at *time.Time, now time.Time) {
 // maxKeyYears is the furthest that a key's end may be away.
 const maxKeyYears = 100
 
-func (l *faultList) notForMaster(param string, sent bool) {
+func (l *keyFaults) notForMaster(param string, sent bool) {
 	if sent {
 		l.add(param, "conflict", param+" is not for a master key, which administers the organization")
 	}
