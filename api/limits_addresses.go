@@ -55,20 +55,24 @@ func (s *server) limitAddress(next echo.HandlerFunc) echo.HandlerFunc {
 		if !ok || reads && !strings.HasPrefix(name, "oidc") {
 			return next(c)
 		}
-		s.noteProxy(c.Request())
 		name, _, _ = strings.Cut(name, "/")
-		for _, row := range addressRates {
-			if !strings.HasPrefix(name, row.prefix) {
-				continue
-			}
-			key := addressKey(s.clientAddress(c.Request())) + "/" + name
-			if err := s.limitRate(c.Request().Context(), key, row.rate, "from your address"); err != nil {
-				return err
-			}
-			break
+		if err := s.limitVisitor(c.Request(), name); err != nil {
+			return err
 		}
 		return next(c)
 	}
+}
+
+// limitVisitor counts one request to a route of signing in and out, named by what
+// follows authPrefix, by where it comes from, or refuses it.
+func (s *server) limitVisitor(r *http.Request, name string) error {
+	s.noteProxy(r)
+	for _, row := range addressRates {
+		if strings.HasPrefix(name, row.prefix) {
+			return s.limitRate(r.Context(), addressKey(s.clientAddress(r))+"/"+name, row.rate, "from your address")
+		}
+	}
+	return nil
 }
 
 // addressKey names who has an address. Whoever has one of IPv6 has all that share its

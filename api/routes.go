@@ -27,6 +27,7 @@ func (s *server) routes(e *echo.Echo, api huma.API) {
 	s.keyRoutes(api)
 	s.auditRoutes(e, api)
 	s.operatorRoutes(api)
+	s.pageRoutes(e)
 
 	// Anyone.
 	for _, method := range []string{http.MethodGet, http.MethodHead} {

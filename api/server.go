@@ -88,6 +88,10 @@ type Options struct {
 	// TrustedProxies are the operator's own, whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 
+	// DevMail serves every mail with its links at DevMailPath to anyone who can reach
+	// the process: for whoever develops the service, on their own machine.
+	DevMail bool
+
 	// Limiter keeps the rate limits; default: the database, with a statement for
 	// each request that counts.
 	Limiter limit.Limiter
@@ -112,6 +116,7 @@ type server struct {
 	queue   *jobs.Queue
 	views   *view.Viewer
 	streams *streams
+	pages   *pageSet
 	ready   readiness
 	limits  *limit.Sieve
 	guesses *limit.Memory // of credentials
@@ -187,7 +192,7 @@ func newServer(opts Options) *server {
 		opts: opts, db: opts.DB, queue: opts.Queue, views: views,
 		limits:  limit.NewSieve(opts.Limiter, limit.SieveOptions{}),
 		guesses: limit.NewMemory(limit.MemoryOptions{Now: opts.Now}),
-		streams: newStreams(opts.MaxStreams, opts.StreamPace),
+		streams: newStreams(opts.MaxStreams, opts.StreamPace), pages: newPageSet(),
 	}
 }
 

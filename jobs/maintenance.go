@@ -41,6 +41,24 @@ func (ExpireEventsArgs) Kind() string { return "expire_events" }
 // InsertOpts choose the queue.
 func (ExpireEventsArgs) InsertOpts() river.InsertOpts { return maintenance() }
 
+// ExpireMailsArgs ask for mails past their time to be forgotten.
+type ExpireMailsArgs struct{}
+
+// Kind names the job to River.
+func (ExpireMailsArgs) Kind() string { return "expire_mails" }
+
+// InsertOpts choose the queue.
+func (ExpireMailsArgs) InsertOpts() river.InsertOpts { return maintenance() }
+
+// WarnKeysArgs ask for people to be told of keys that will expire.
+type WarnKeysArgs struct{}
+
+// Kind names the job to River.
+func (WarnKeysArgs) Kind() string { return "warn_keys" }
+
+// InsertOpts choose the queue.
+func (WarnKeysArgs) InsertOpts() river.InsertOpts { return maintenance() }
+
 // maintenance jobs look at the state as it is, so that a failed or missed one
 // is made good by the next.
 func maintenance() river.InsertOpts {

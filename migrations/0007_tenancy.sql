@@ -196,10 +196,12 @@ CREATE TABLE mail (
     created_at timestamptz NOT NULL DEFAULT now(),
     sent_at    timestamptz,
     failed_at  timestamptz, -- given up
-    tries      int NOT NULL DEFAULT 0,
+    tries      int NOT NULL DEFAULT 0, -- each claims it anew
+    claimed_until timestamptz,         -- until then only the try that claimed it may send it
     error      text
 );
 CREATE INDEX mail_age ON mail (created_at);
+CREATE INDEX mail_waiting ON mail (created_at) WHERE sent_at IS NULL AND failed_at IS NULL;
 
 -- The generic cell rate algorithm (ITU-T I.371): when a bucket is empty again. What a
 -- crash forgets is a fresh start.

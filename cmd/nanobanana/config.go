@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/nanobanana/nanobanana/api/limit"
+	"github.com/nanobanana/nanobanana/jobs/mail"
 )
 
 // cli is the whole command line.
@@ -51,6 +52,9 @@ type config struct {
 	BatchConcurrency number   `name:"batch-concurrency" env:"NANOBANANA_BATCH_CONCURRENCY" default:"50" placeholder:"N" help:"Generations of batches that a worker runs beside those."`
 	WebhookLoopback  bool     `name:"webhook-loopback" env:"NANOBANANA_WEBHOOK_LOOPBACK" help:"Let webhooks go to this machine, over http and to any port, for development: customers could reach its other services."`
 	Drain            duration `name:"drain" env:"NANOBANANA_DRAIN" default:"25s" placeholder:"TIME" help:"How long a stopping process lets work under way finish; dev only 3s unless it is set."`
+
+	SMTPURL  string `name:"smtp-url" env:"NANOBANANA_SMTP_URL" secret:"" placeholder:"URL" help:"Server that mail is sent through: smtp://user:password@host:587 (encrypted by STARTTLS) or smtps://. Default: mail is only logged, and nobody gets any."`
+	MailFrom string `name:"mail-from" env:"NANOBANANA_MAIL_FROM" placeholder:"ADDRESS" help:"Sender of mail, such as \"NanoBanana <no-reply@example.com>\"; needed with NANOBANANA_SMTP_URL."`
 
 	GeminiAPIKey   string   `name:"gemini-api-key" env:"GEMINI_API_KEY" secret:"" placeholder:"KEY" help:"Gemini key for live keys' images: route gemini. Without any provider they are simulated, and say so."`
 	Gemini2APIKey  string   `name:"gemini-2-api-key" env:"NANOBANANA_GEMINI_2_API_KEY" secret:"" placeholder:"KEY" help:"Key of another Gemini project, used when the first can not serve: route gemini-2. Limits are per project, so a second key of one project is no help."`
@@ -113,6 +117,16 @@ func (c *config) check() error {
 	}
 	if c.Secret != "" && len(c.Secret) < 32 {
 		bad("NANOBANANA_SECRET", "it needs at least 32 characters; make one with: openssl rand -base64 32")
+	}
+	if c.SMTPURL != "" {
+		for name, options := range map[string]mail.SMTPOptions{
+			"NANOBANANA_SMTP_URL":  {URL: c.SMTPURL, From: "a@example.com"},
+			"NANOBANANA_MAIL_FROM": {URL: "smtp://localhost", From: c.MailFrom},
+		} {
+			if _, err := mail.NewSMTP(options); err != nil {
+				bad(name, err.Error())
+			}
+		}
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		bad("NANOBANANA_LOG_FORMAT", fmt.Sprintf("%q is neither text nor json", c.LogFormat))

@@ -160,8 +160,8 @@ type front struct {
 	closeLimiter func() error
 }
 
-// startFront serves the API on a listener.
-func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Store, ln net.Listener, logger *slog.Logger) (*front, error) {
+// startFront serves the API on a listener; dev is for whoever develops the service.
+func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Store, ln net.Listener, dev bool, logger *slog.Logger) (*front, error) {
 	keys, signer, err := openKeys(ctx, cfg, db)
 	if err != nil {
 		return nil, err
@@ -189,7 +189,7 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	handler, err := api.New(api.Options{
 		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live, Sessions: sessions,
 		Egress: cfg.egressPolicy(), BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
-		Limiter: limiter, TrustedProxies: get(cfg.trustedProxies()),
+		Limiter: limiter, TrustedProxies: get(cfg.trustedProxies()), DevMail: dev,
 	})
 	if err != nil {
 		queue.Close()
@@ -246,8 +246,9 @@ func (c *config) liveProviders() []string {
 	return names
 }
 
-// startWorker starts a worker with its providers. stop ends both.
-func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.Store, spool string, logger *slog.Logger) (w *worker.Worker, stop func(context.Context) error, err error) {
+// startWorker starts a worker with its providers; dev is for whoever develops the
+// service. stop ends both.
+func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.Store, spool string, dev bool, logger *slog.Logger) (w *worker.Worker, stop func(context.Context) error, err error) {
 	if ignored := cfg.ignoredAccounts(); len(ignored) > 0 {
 		logger.Warn("NANOBANANA_ROUTES replaces the routes of accounts that are set", "ignored", ignored)
 	}
@@ -272,6 +273,9 @@ func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.St
 		return fail(err)
 	}
 	if err := cfg.openWebhooks(ctx, db, &opts); err != nil {
+		return fail(err)
+	}
+	if err := cfg.openMail(&opts, dev); err != nil {
 		return fail(err)
 	}
 	opts.QueueDB, err = store.Open(ctx, cfg.DatabaseURL, store.Options{Name: "nanobanana queue", Queue: true, MaxConns: 8})
