@@ -28,6 +28,9 @@ const (
 type access struct {
 	area  string
 	scope string // what has to be granted; empty: nothing more
+
+	// cookie says that the operation itself asks for the refresh token.
+	cookie bool
 }
 
 // Areas.
@@ -46,6 +49,7 @@ var (
 	asAccount  = access{area: areaAccount}
 	asOperator = access{area: areaOperator}
 	asAnyone   = access{area: areaOpen}
+	asSession  = access{area: areaOpen, cookie: true}
 )
 
 // admit returns the middleware that lets an operation run only for who may.
@@ -191,7 +195,8 @@ func (s *server) authenticate(r *http.Request) (*auth.Caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.authenticateCredential(r.Context(), credential)
+	caller, err := s.authenticateCredential(r.Context(), credential)
+	return caller, s.limitGuesses(r, err)
 }
 
 // authenticateCredential returns whom an API key or an access token speaks for.
@@ -227,10 +232,12 @@ func (s *server) middlewares(a access) huma.Middlewares {
 
 // security is what the document says of who may call.
 func (a access) security() []map[string][]string {
-	switch a.area {
-	case areaOpen:
+	switch {
+	case a.cookie:
+		return []map[string][]string{{"session": {}}}
+	case a.area == areaOpen:
 		return []map[string][]string{}
-	case areaAccount:
+	case a.area == areaAccount:
 		return []map[string][]string{{"token": {}}}
 	}
 	return []map[string][]string{{"key": {}}, {"token": {}}}
@@ -259,6 +266,9 @@ func (a access) describe() string {
 		who = "For those who run the service."
 	case areaOpen:
 		who = "For anyone."
+	}
+	if a.cookie {
+		who = "For whoever has the cookies of a sign-in, and shows so in the header " + headerCSRF + "."
 	}
 	if a.scope != "" {
 		who += " Needs the scope " + a.scope + "."

@@ -14,8 +14,9 @@ type change struct {
 	Action        string // "key.create", "membership.update"
 	Kind          string // of the target: "key", "membership"
 	ID            string // of the target
-	OrgID         string // default: the caller's
+	OrgID         string // default: the caller's, unless Operator
 	ProjectID     string
+	Operator      bool // made as one who runs the service, whom the organization does not see
 	Before, After any
 }
 
@@ -25,7 +26,7 @@ func (s *server) record(ctx context.Context, tx *store.DB, c change) error {
 	entry := store.AuditEntry{
 		ActorKind: store.ActorService, ActorID: "-", RequestID: r.id, UserAgent: shorten(r.http.UserAgent(), maxMessage),
 		IP: s.clientAddress(r.http).String(), Action: c.Action, TargetKind: c.Kind, TargetID: c.ID,
-		Before: auditJSON(c.Before), After: auditJSON(c.After),
+		Operator: c.Operator, Before: auditJSON(c.Before), After: auditJSON(c.After),
 	}
 	if caller := auth.FromContext(ctx); caller != nil {
 		entry.ActorID = caller.ActorID()
@@ -33,7 +34,7 @@ func (s *server) record(ctx context.Context, tx *store.DB, c change) error {
 			auth.KindKey: store.ActorKey, auth.KindMaster: store.ActorKey,
 			auth.KindAccount: store.ActorAccount, auth.KindToken: store.ActorToken,
 		}[caller.Kind]
-		if c.OrgID == "" {
+		if c.OrgID == "" && !c.Operator {
 			c.OrgID = caller.OrgID
 		}
 	}

@@ -30,8 +30,11 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 		return nil, err
 	}
 	caller := auth.FromContext(ctx)
+	if err := s.limitSubmission(ctx, caller, key); err != nil {
+		return nil, err
+	}
 	accepted, err := s.submit(ctx, jobs.Submission{
-		OrgID: caller.OrgID, ProjectID: caller.ProjectID, APIKeyID: caller.KeyID, Test: caller.Test,
+		OrgID: caller.OrgID, ProjectID: caller.ProjectID, APIKeyID: caller.KeyID, Test: caller.Test, KeyMonthly: caller.Limits.KeyMonthly,
 		Request: in.Body.request(), IdempotencyKey: key,
 	})
 	if err != nil {

@@ -2,12 +2,7 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
-	"net/mail"
-	"strings"
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
@@ -44,12 +39,13 @@ type createInvitationInput struct {
 }
 
 func (s *server) createInvitation(ctx context.Context, in *createInvitationInput) (*created[invitation], error) {
-	email, err := checkInvited(in.Body.Email)
-	if err != nil {
+	var faults faultList
+	email := faults.email("email", in.Body.Email)
+	if err := faults.err(); err != nil {
 		return nil, err
 	}
 	caller := auth.FromContext(ctx)
-	token, hash := newInvitationToken()
+	token, hash := newLinkToken()
 	inv := &store.Invitation{
 		ID: store.NewInvitationID(), OrgID: caller.OrgID, Email: email, EmailKey: store.EmailKey(email), Role: in.Body.Role,
 		Hash: hash, InvitedBy: caller.ActorID(), CreatedAt: s.now(),
@@ -119,31 +115,6 @@ func (s *server) sendInvitation(ctx context.Context, by *orgChange, inv *store.I
 	return s.record(ctx, by.tx, change{Action: action, Kind: "invitation", ID: inv.ID, After: viewInvitation(inv)})
 }
 
-// newInvitationToken returns what an invitation's link proves, and what the database
-// keeps of it.
-func newInvitationToken() (token string, hash []byte) {
-	raw := make([]byte, 32)
-	_, _ = rand.Read(raw) // it never fails
-	token = base64.RawURLEncoding.EncodeToString(raw)
-	return token, hashInvitationToken(token)
-}
-
-func hashInvitationToken(token string) []byte {
-	sum := sha256.Sum256([]byte(token))
-	return sum[:]
-}
-
-// checkInvited returns an e-mail address without the space around it, or refuses what
-// is none (RFC 5322, section 3.4.1).
-func checkInvited(email string) (string, error) {
-	email = strings.TrimSpace(email)
-	parsed, err := mail.ParseAddress(email)
-	if err != nil || parsed.Address != email || len(email) > 254 || !isText(email) {
-		return "", &jobs.InvalidError{Faults: []jobs.Fault{{Param: "email", Code: "invalid", Message: "email must be an address such as ada@example.com"}}}
-	}
-	return email, nil
-}
-
 // invitationError says what an invitation failed for.
 func invitationError(err error) error {
 	switch {
@@ -165,7 +136,7 @@ func invitationError(err error) error {
 
 type listInvitationsInput struct {
 	OrgID string `path:"org_id" example:"org_06f0r3k8cg7q1v2m4n6p8s9tb0"`
-	pageInput
+	PageInput
 }
 
 func (s *server) listInvitations(ctx context.Context, in *listInvitationsInput) (*pageOutput[invitation], error) {
@@ -180,7 +151,7 @@ func (s *server) listInvitations(ctx context.Context, in *listInvitationsInput) 
 	if err != nil {
 		return nil, err
 	}
-	return pageOf(&in.pageInput, rows, func(inv *store.Invitation) string { return inv.ID }, viewInvitation), nil
+	return pageOf(&in.PageInput, rows, func(inv *store.Invitation) string { return inv.ID }, viewInvitation), nil
 }
 
 type invitationInput struct {
@@ -196,7 +167,7 @@ type invitationOutput struct {
 // resendInvitation mails an invitation with another link: the former one is no good
 // any more.
 func (s *server) resendInvitation(ctx context.Context, in *invitationInput) (*invitationOutput, error) {
-	token, hash := newInvitationToken()
+	token, hash := newLinkToken()
 	var shown invitation
 	err := s.changeInvitation(ctx, in.ID, func(ctx context.Context, by *orgChange, before *store.Invitation) error {
 		if err := by.mayInvite(before.Role); err != nil {

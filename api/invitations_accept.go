@@ -56,16 +56,17 @@ func (s *server) acceptInvitation(ctx context.Context, in *acceptInvitationInput
 	return &memberOutput{CacheControl: notKept, Body: shown}, nil
 }
 
-// invitationFor returns what a token proves, if it is the account's to accept.
+// invitationFor returns what a token proves, if it is the account's to accept. The
+// account stays as it is until the transaction ends.
 func invitationFor(ctx context.Context, tx *store.DB, accountID, token string) (*store.Invitation, error) {
-	inv, err := tx.InvitationByHash(ctx, hashInvitationToken(token))
+	inv, err := tx.InvitationByHash(ctx, linkHash(token))
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, refuse("link_invalid", "")
 	}
 	if err != nil {
 		return nil, err
 	}
-	account, err := tx.Account(ctx, accountID)
+	account, err := tx.LockAccount(ctx, accountID)
 	switch {
 	case err != nil:
 		return nil, err

@@ -4,8 +4,9 @@ import (
 	"github.com/nanobanana/nanobanana/store"
 )
 
-// pageInput selects a page of a list that is sorted by id.
-type pageInput struct {
+// PageInput selects a page of a list that is sorted by id. It has a capital since Huma
+// finds the fields of what is embedded under an exported name only.
+type PageInput struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20"`
 	After  string `query:"after" doc:"The id to start behind, in the order asked"`
 	Before string `query:"before" doc:"The id to end before, in the order asked"`
@@ -14,7 +15,7 @@ type pageInput struct {
 
 // page returns what the input selects, one more than the page holds. what names the
 // things in the list, and valid tells their ids.
-func (in *pageInput) page(what string, valid func(id string) bool) (store.Page, error) {
+func (in *PageInput) page(what string, valid func(id string) bool) (store.Page, error) {
 	for name, cursor := range map[string]string{"after": in.After, "before": in.Before} {
 		if cursor != "" && !valid(cursor) {
 			return store.Page{}, refuse("invalid_cursor", "%s is not the id of %s; use first_id, last_id or next_cursor of an earlier page.", name, what)
@@ -42,7 +43,7 @@ type pageOutput[T any] struct {
 }
 
 // pageOf shows the rows that were read for an input.
-func pageOf[Row, T any](in *pageInput, rows []Row, id func(Row) string, view func(Row) T) *pageOutput[T] {
+func pageOf[Row, T any](in *PageInput, rows []Row, id func(Row) string, view func(Row) T) *pageOutput[T] {
 	body := page[T]{Object: "list"}
 	rows, body.HasMore = cutPage(rows, in.Limit, in.Before != "")
 	body.FirstID, body.LastID, body.NextCursor = edgesOf(rows, id, body.HasMore, in.Before != "")

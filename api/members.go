@@ -29,7 +29,7 @@ func viewMembership(m *store.Membership) membership {
 
 type listMembersInput struct {
 	OrgID string `path:"org_id" example:"org_06f0r3k8cg7q1v2m4n6p8s9tb0"`
-	pageInput
+	PageInput
 }
 
 func (s *server) listMembers(ctx context.Context, in *listMembersInput) (*pageOutput[membership], error) {
@@ -44,7 +44,7 @@ func (s *server) listMembers(ctx context.Context, in *listMembersInput) (*pageOu
 	if err != nil {
 		return nil, err
 	}
-	return pageOf(&in.pageInput, rows, func(m *store.Membership) string { return m.AccountID }, viewMembership), nil
+	return pageOf(&in.PageInput, rows, func(m *store.Membership) string { return m.AccountID }, viewMembership), nil
 }
 
 type memberInput struct {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/nanobanana/nanobanana/api/limit"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -25,8 +26,9 @@ type request struct {
 	keyID     string
 	accountID string
 	projectID string
-	queue     *jobs.Queue // judges what is asked of it
-	cause     error       // why it failed, if that is ours to mend
+	queue     *jobs.Queue   // judges what is asked of it
+	taken     []limit.State // of the limits on generations, if it has taken from them
+	cause     error         // why it failed, if that is ours to mend
 }
 
 type requestKey struct{}

@@ -108,7 +108,7 @@ func (s *server) orgAgain(ctx context.Context, id, accountID string) (*store.Org
 	return org, m.Role, nil
 }
 
-func (s *server) listOrgs(ctx context.Context, in *pageInput) (*pageOutput[organization], error) {
+func (s *server) listOrgs(ctx context.Context, in *PageInput) (*pageOutput[organization], error) {
 	selected, err := in.page("an organization", store.ValidOrgID)
 	if err != nil {
 		return nil, err

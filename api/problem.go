@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/labstack/echo/v4"
@@ -32,7 +33,8 @@ type problem struct {
 	OpenAI    openAIError `json:"error"`
 
 	kind  *problemKind
-	cause error // of a problem that is ours, for the log alone
+	after time.Duration // until it is worth asking again; 0: as its kind says
+	cause error         // of a problem that is ours, for the log alone
 }
 
 // fault is one thing wrong with a request.
@@ -55,6 +57,7 @@ type refusal struct {
 	code   string // of problemKinds
 	detail string
 	faults []fault
+	after  time.Duration // until it is worth asking again; 0: as its code says
 }
 
 func (r *refusal) Error() string { return r.detail }
@@ -103,16 +106,26 @@ func (p *problem) address(c echo.Context) {
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", "Bearer")
 	}
-	if after := p.kind.RetryAfter; after > 0 {
-		h.Set("Retry-After", strconv.Itoa(int(after.Seconds())))
-		h.Set("Retry-After-Ms", strconv.FormatInt(after.Milliseconds(), 10))
+	after := p.after
+	if after == 0 {
+		after = p.kind.RetryAfter
+	}
+	if after > 0 {
+		h.Set("Retry-After", strconv.FormatInt(ceil(after, time.Second), 10))
+		h.Set("Retry-After-Ms", strconv.FormatInt(ceil(after, time.Millisecond), 10))
 	}
 	switch {
 	// OpenAI's clients retry these by themselves unless told not to.
 	case p.Status == http.StatusConflict, p.Status == http.StatusTooManyRequests, p.Status >= 500:
-		h.Set("X-Should-Retry", strconv.FormatBool(p.Retryable))
+		h.Set("X-Should-Retry", strconv.FormatBool(p.Retryable && after <= maxPatience))
 	}
 }
+
+// maxPatience is how long a client may be asked to wait and ask again by itself.
+const maxPatience = time.Minute
+
+// ceil is how many units a time takes, begun ones included.
+func ceil(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
 
 // writeError answers with the problem that err is.
 func (s *server) writeError(err error, c echo.Context) {

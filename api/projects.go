@@ -89,7 +89,7 @@ func projectError(err error) error {
 }
 
 type listProjectsInput struct {
-	pageInput
+	PageInput
 	Archived bool `query:"archived" doc:"List those that are archived in place of those that are not"`
 }
 
@@ -105,7 +105,7 @@ func (s *server) listProjects(ctx context.Context, in *listProjectsInput) (*page
 	if err != nil {
 		return nil, err
 	}
-	return pageOf(&in.pageInput, rows, func(p *store.Project) string { return p.ID }, viewProject), nil
+	return pageOf(&in.PageInput, rows, func(p *store.Project) string { return p.ID }, viewProject), nil
 }
 
 type projectInput struct {

@@ -27,6 +27,7 @@ func (s *server) routes(e *echo.Echo, api huma.API) {
 	s.keyRoutes(api)
 	s.auditRoutes(e, api)
 	s.operatorRoutes(api)
+	s.pageRoutes(e)
 
 	// Anyone.
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -120,8 +121,9 @@ func config() huma.Config {
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"key":   {Type: "http", Scheme: "bearer", Description: "An API key: nb_live_..., nb_test_... or nb_master_... . It may also be sent as X-API-Key."},
-					"token": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "The access token of a person, from POST /v1/auth/login, or of an issuer of single sign-on."},
+					"key":     {Type: "http", Scheme: "bearer", Description: "An API key: nb_live_..., nb_test_... or nb_master_... . It may also be sent as X-API-Key."},
+					"session": {Type: "apiKey", In: "cookie", Name: cookieRefresh, Description: "The refresh token that POST /v1/auth/login sets; over http it is called " + cookieRefreshPlain + "."},
+					"token":   {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "The access token of a person, from POST /v1/auth/login, or of an issuer of single sign-on."},
 				},
 			},
 		},

@@ -18,6 +18,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/api/limit"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/jobs/egress"
 	"github.com/nanobanana/nanobanana/jobs/view"
@@ -90,6 +91,14 @@ type Options struct {
 	// TrustedProxies are the operator's own, whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 
+	// DevMail serves every mail with its links at DevMailPath to anyone who can reach
+	// the process: for whoever develops the service, on their own machine.
+	DevMail bool
+
+	// Limiter keeps the rate limits; default: the database, with a statement for
+	// each request that counts.
+	Limiter limit.Limiter
+
 	// Drain, when closed, ends every wait early with the state as it is and makes
 	// the process report that it takes no more requests.
 	Drain <-chan struct{}
@@ -110,7 +119,12 @@ type server struct {
 	queue   *jobs.Queue
 	views   *view.Viewer
 	streams *streams
+	pages   *pageSet
 	ready   readiness
+	limits  *limit.Sieve
+	guesses *limit.Memory // of credentials
+
+	proxyNoted sync.Once
 }
 
 // New returns the handler of the whole API. The http.Server around it must set
@@ -174,9 +188,14 @@ func newServer(opts Options) *server {
 	views := view.New(view.Options{
 		SignImage: opts.Signer.Sign, SignEvents: opts.Signer.SignEvents, LiveProviders: opts.LiveProviders, Now: opts.Now,
 	})
+	if opts.Limiter == nil {
+		opts.Limiter = limit.NewPostgres(opts.DB)
+	}
 	return &server{
 		opts: opts, db: opts.DB, queue: opts.Queue, views: views,
-		streams: newStreams(opts.MaxStreams, opts.StreamPace),
+		limits:  limit.NewSieve(opts.Limiter, limit.SieveOptions{}),
+		guesses: limit.NewMemory(limit.MemoryOptions{Now: opts.Now}),
+		streams: newStreams(opts.MaxStreams, opts.StreamPace), pages: newPageSet(),
 	}
 }
 
@@ -186,7 +205,7 @@ func (s *server) handler() (http.Handler, *huma.OpenAPI) {
 	e := echo.New()
 	e.Logger.SetOutput(io.Discard) // the request log says what there is to say
 	e.HTTPErrorHandler = s.writeError
-	e.Use(s.identify, s.logRequest, s.recoverPanic, s.limitBody)
+	e.Use(s.identify, s.logRequest, s.recoverPanic, s.tellLimits, s.limitAddress, s.limitBody)
 	api := humaecho.New(e, config())
 	s.routes(e, api)
 	finishDocument(api.OpenAPI())

@@ -96,7 +96,7 @@ func (b *bundle) must(err error) {
 func (b *bundle) newProject(name string) (*store.Project, string) {
 	b.Helper()
 	days := 30
-	org, err := b.db.CreateOrg(b.Context(), name, "free", &days)
+	org, err := b.db.CreateOrg(b.Context(), name, "unlimited", &days)
 	b.must(err)
 	project, err := b.db.CreateProject(b.Context(), org.ID, name)
 	b.must(err)

@@ -15,6 +15,11 @@ func TestPlans(t *testing.T) {
 			t.Errorf("%s keeps images for %v days, want %d", name, p.RetentionDays, days)
 		}
 	}
+	for name, rate := range map[string]int{"free": 10, "hobby": 100, "pro": 500, "pay_as_you_go": 1000, "unlimited": 0} {
+		if p, _ := LookupPlan(name); p.RateLimit != rate {
+			t.Errorf("%s allows %d an hour, want %d", name, p.RateLimit, rate)
+		}
+	}
 	if _, ok := LookupPlan("gold"); ok {
 		t.Error("a plan that is not sold was found")
 	}

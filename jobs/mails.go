@@ -12,17 +12,17 @@ import (
 )
 
 // QueueMail is for messages to people.
-const QueueMail = "mail"
+const QueueMail = store.QueueMail
 
 // Kinds of mail.
 const (
-	MailVerify           = "verify_email"      // data: name; the link proves the address
-	MailReset            = "reset_password"    // data: name; the link proves the address
-	MailRegistered       = "registered_again"  // someone registered with the address of an account; data: name
-	MailPasswordChanged  = "password_changed"  // data: name
-	MailInvitation       = "invitation"        // data: organization, role, inviter; the link proves the invitation
-	MailKeyExpiring      = "key_expiring"      // data: organization, key, name, last4, expires_at
-	MailEndpointDisabled = "endpoint_disabled" // data: organization, endpoint, url, reason
+	MailVerify           = store.MailVerify           // data: name; the link proves the address
+	MailReset            = store.MailReset            // data: name; the link proves the address
+	MailRegistered       = store.MailRegistered       // someone registered with the address of an account; data: name
+	MailPasswordChanged  = store.MailPasswordChanged  // data: name
+	MailInvitation       = store.MailInvitation       // data: organization, role, inviter; the link proves the invitation
+	MailKeyExpiring      = store.MailKeyExpiring      // data: organization, key, name, last4, expires_at (RFC 3339)
+	MailEndpointDisabled = store.MailEndpointDisabled // data: organization, endpoint, url, reason
 )
 
 // A NewMail is a message to a person.
@@ -45,11 +45,11 @@ type SendMailArgs struct {
 }
 
 // Kind names the job to River.
-func (SendMailArgs) Kind() string { return "send_mail" }
+func (SendMailArgs) Kind() string { return store.MailTicketKind }
 
-// InsertOpts choose the queue.
+// InsertOpts are those of the tickets that the store makes.
 func (SendMailArgs) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{Queue: QueueMail, MaxAttempts: 20}
+	return river.InsertOpts{Queue: QueueMail, MaxAttempts: store.MailTicketAttempts}
 }
 
 // Send queues a mail in a transaction: it is sent if that commits.

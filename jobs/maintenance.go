@@ -12,7 +12,8 @@ func (ExpireImagesArgs) Kind() string { return "expire_images" }
 // InsertOpts choose the queue.
 func (ExpireImagesArgs) InsertOpts() river.InsertOpts { return maintenance() }
 
-// LapseKeysArgs ask for idempotency keys past their time to be forgotten.
+// LapseKeysArgs ask for idempotency keys past their time, and rate limits of which
+// nothing is used, to be forgotten.
 type LapseKeysArgs struct{}
 
 // Kind names the job to River.
@@ -39,6 +40,24 @@ func (ExpireEventsArgs) Kind() string { return "expire_events" }
 
 // InsertOpts choose the queue.
 func (ExpireEventsArgs) InsertOpts() river.InsertOpts { return maintenance() }
+
+// ExpireMailsArgs ask for mails past their time to be forgotten.
+type ExpireMailsArgs struct{}
+
+// Kind names the job to River.
+func (ExpireMailsArgs) Kind() string { return "expire_mails" }
+
+// InsertOpts choose the queue.
+func (ExpireMailsArgs) InsertOpts() river.InsertOpts { return maintenance() }
+
+// WarnKeysArgs ask for people to be told of keys that will expire.
+type WarnKeysArgs struct{}
+
+// Kind names the job to River.
+func (WarnKeysArgs) Kind() string { return "warn_keys" }
+
+// InsertOpts choose the queue.
+func (WarnKeysArgs) InsertOpts() river.InsertOpts { return maintenance() }
 
 // maintenance jobs look at the state as it is, so that a failed or missed one
 // is made good by the next.

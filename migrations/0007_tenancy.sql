@@ -15,7 +15,7 @@ CREATE TABLE account (
 -- Until it is verified anyone may claim an address, so that registering tells nobody
 -- who has an account.
 CREATE UNIQUE INDEX account_email ON account (email_key) WHERE verified_at IS NOT NULL AND erased_at IS NULL;
-CREATE INDEX account_claims ON account (email_key, id);
+CREATE INDEX account_claims ON account (email_key text_pattern_ops, id); -- also by the beginning of an address
 
 -- Who an issuer of single sign-on says that someone is.
 CREATE TABLE account_identity (
@@ -60,6 +60,7 @@ ALTER TABLE org
     ADD COLUMN suspended_at timestamptz,
     ADD COLUMN deleted_at   timestamptz,
     ADD COLUMN rate_limit   int CHECK (rate_limit >= 0); -- generations an hour in place of the plan's; 0: any number
+CREATE INDEX org_name ON org (lower(name) text_pattern_ops, id);
 
 CREATE TABLE membership (
     org_id     text COLLATE "C" NOT NULL REFERENCES org (id),
@@ -124,11 +125,13 @@ CREATE TABLE api_key_usage (
 -- Every administrative change, written with it.
 CREATE TABLE audit_entry (
     id          text COLLATE "C" PRIMARY KEY,
+    sequence    bigint NOT NULL UNIQUE,   -- its place in the log
     org_id      text COLLATE "C", -- NULL: of the service
     project_id  text COLLATE "C",
     at          timestamptz NOT NULL DEFAULT now(),
     actor_kind  text NOT NULL CHECK (actor_kind IN ('account', 'key', 'token', 'command', 'service')),
     actor_id    text NOT NULL,
+    operator    boolean NOT NULL DEFAULT false, -- made by who runs the service, whom organizations do not see
     ip          text NOT NULL,
     user_agent  text NOT NULL,
     request_id  text NOT NULL,
@@ -138,8 +141,41 @@ CREATE TABLE audit_entry (
     before      jsonb,
     after       jsonb
 );
-CREATE INDEX audit_entry_org ON audit_entry (org_id, id);
+CREATE INDEX audit_entry_org ON audit_entry (org_id, sequence);
 CREATE INDEX audit_entry_actor ON audit_entry (actor_id, id);
+
+-- Who follows the log from one entry to the next misses one that was begun earlier
+-- and is committed later. So each writer holds, to its end, a shared lock whose key
+-- is the last place that was taken before its own, and nobody is shown what comes
+-- behind the least such key. Writers do not wait for each other.
+CREATE SEQUENCE audit_entry_sequence;
+
+CREATE FUNCTION audit_entry_place() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    taken bigint;
+BEGIN
+    SELECT last_value INTO taken FROM audit_entry_sequence;
+    PERFORM pg_advisory_xact_lock_shared(x'6175640000000000'::bigint + taken); -- "aud", and 40 bits for the place
+    NEW.sequence := nextval('audit_entry_sequence');
+    RETURN NEW;
+END $$;
+CREATE TRIGGER audit_entry_placed BEFORE INSERT ON audit_entry
+    FOR EACH ROW EXECUTE FUNCTION audit_entry_place();
+
+-- The place up to which no entry is missing from what a later statement sees. The
+-- last place is read before the locks: who takes a lock after that gets a later one.
+CREATE FUNCTION audit_entry_horizon() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    last bigint;
+    held bigint;
+BEGIN
+    SELECT last_value INTO last FROM audit_entry_sequence;
+    SELECT min(place) INTO held
+    FROM pg_locks, LATERAL (SELECT (classid::bigint << 32 | objid::bigint) - x'6175640000000000'::bigint AS place) AS key
+    WHERE locktype = 'advisory' AND objsubid = 1 AND place BETWEEN 0 AND x'ffffffffff'::bigint
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+    RETURN least(last, held);
+END $$;
 
 CREATE FUNCTION audit_entry_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -160,14 +196,67 @@ CREATE TABLE mail (
     created_at timestamptz NOT NULL DEFAULT now(),
     sent_at    timestamptz,
     failed_at  timestamptz, -- given up
-    tries      int NOT NULL DEFAULT 0,
+    tries      int NOT NULL DEFAULT 0, -- each claims it anew
+    claimed_until timestamptz,         -- until then only the try that claimed it may send it
     error      text
 );
 CREATE INDEX mail_age ON mail (created_at);
+CREATE INDEX mail_waiting ON mail (created_at) WHERE sent_at IS NULL AND failed_at IS NULL;
 
 -- The generic cell rate algorithm (ITU-T I.371): when a bucket is empty again. What a
 -- crash forgets is a fresh start.
 CREATE UNLOGGED TABLE rate_limit (
-    bucket text COLLATE "C" PRIMARY KEY,
-    empty_at timestamptz NOT NULL -- the theoretical arrival time
+    bucket   text COLLATE "C" PRIMARY KEY,
+    empty_at bigint NOT NULL -- the theoretical arrival time, in microseconds since 1970
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+
+-- Takes from buckets, one take after the other: from all of its buckets, or from none
+-- if one of them is too full. buckets are all that occur, each once and in order, so
+-- that two transactions wait for each other in one direction only. A line is one
+-- bucket of a group of equal takes: which group (ascending), how many takes (counts),
+-- which bucket (its place), and in microseconds the period and what each take costs.
+-- Returns how full each line's bucket was before its group.
+CREATE FUNCTION take_rate_limits(buckets text[], groups int[], counts int[], places int[], periods bigint[], costs bigint[])
+RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+    was    bigint[];
+    empty  bigint[];
+    filled bigint[];
+    moment bigint;
+    passes bigint;
+    first  int := 1;
+    next   int;
+BEGIN
+    -- Locks every bucket and makes those that are missing, but changes none.
+    INSERT INTO rate_limit AS r (bucket, empty_at)
+    SELECT b.bucket, 0 FROM unnest(buckets) WITH ORDINALITY AS b (bucket, place)
+    ORDER BY b.place
+    ON CONFLICT (bucket) DO UPDATE SET empty_at = r.empty_at WHERE false;
+    SELECT array_agg((SELECT r.empty_at FROM rate_limit AS r WHERE r.bucket = b.bucket) ORDER BY b.place) INTO was
+    FROM unnest(buckets) WITH ORDINALITY AS b (bucket, place);
+    empty := was;
+    moment := extract(epoch FROM clock_timestamp()) * 1000000; -- it may have waited
+    WHILE first <= cardinality(groups) LOOP
+        passes := counts[first];
+        next := first;
+        WHILE groups[next] = groups[first] LOOP -- NULL past the end
+            -- Fuller than full it is if its period, or the clock, has been changed.
+            empty[places[next]] := least(empty[places[next]], moment + periods[next]);
+            filled[next] := greatest(0, empty[places[next]] - moment);
+            passes := least(passes, (periods[next] - filled[next]) / costs[next]);
+            next := next + 1;
+        END LOOP;
+        IF passes > 0 THEN
+            FOR line IN first .. next - 1 LOOP
+                empty[places[line]] := moment + filled[line] + passes * costs[line];
+            END LOOP;
+        END IF;
+        first := next;
+    END LOOP;
+    FOR place IN 1 .. cardinality(buckets) LOOP
+        IF empty[place] <> was[place] THEN
+            UPDATE rate_limit SET empty_at = empty[place] WHERE bucket = buckets[place];
+        END IF;
+    END LOOP;
+    RETURN filled;
+END $$;

@@ -30,6 +30,7 @@ type AuditEntry struct {
 	IP         string
 	UserAgent  string
 	RequestID  string
+	Operator   bool   // made by who runs the service, whom organizations do not see
 	Action     string // "key.create"
 	TargetKind string // "key"
 	TargetID   string
@@ -37,17 +38,22 @@ type AuditEntry struct {
 	After      json.RawMessage // nil: there is nothing any more
 }
 
+const prefixAudit = "aud"
+
+// ValidAuditEntryID reports whether id could be an entry's.
+func ValidAuditEntryID(id string) bool { return validID(id, prefixAudit) }
+
 // RecordAudit writes an entry; ID and At are set by it. It belongs into the
 // transaction of the change.
 func (db *DB) RecordAudit(ctx context.Context, e AuditEntry) error {
 	_, err := db.q.Exec(ctx, `
 		INSERT INTO audit_entry (
-			id, org_id, project_id, actor_kind, actor_id, ip, user_agent, request_id, action, target_kind, target_id, before, after)
+			id, org_id, project_id, actor_kind, actor_id, ip, user_agent, request_id, operator, action, target_kind, target_id, before, after)
 		VALUES (
-			@id, @org_id, @project_id, @actor_kind, @actor_id, @ip, @user_agent, @request_id, @action, @target_kind, @target_id, @before, @after)`,
+			@id, @org_id, @project_id, @actor_kind, @actor_id, @ip, @user_agent, @request_id, @operator, @action, @target_kind, @target_id, @before, @after)`,
 		pgx.NamedArgs{
-			"id": NewID("aud"), "org_id": e.OrgID, "project_id": e.ProjectID, "actor_kind": e.ActorKind, "actor_id": e.ActorID,
-			"ip": e.IP, "user_agent": e.UserAgent, "request_id": e.RequestID, "action": e.Action,
+			"id": NewID(prefixAudit), "org_id": e.OrgID, "project_id": e.ProjectID, "actor_kind": e.ActorKind, "actor_id": e.ActorID,
+			"ip": e.IP, "user_agent": e.UserAgent, "request_id": e.RequestID, "operator": e.Operator, "action": e.Action,
 			"target_kind": e.TargetKind, "target_id": e.TargetID, "before": e.Before, "after": e.After,
 		})
 	if err != nil {

@@ -112,6 +112,27 @@ func othersKeys(mine, held []*IdempotencyKey) []*IdempotencyKey {
 	return slices.DeleteFunc(held, func(k *IdempotencyKey) bool { return own[k.GenerationID] })
 }
 
+// IdempotencyKeyHeld reports whether a key is held, so that a request with it would
+// make nothing new.
+func (db *DB) IdempotencyKeyHeld(ctx context.Context, projectID string, test bool, route, key string) (bool, error) {
+	rows, err := db.q.Query(ctx, `
+		SELECT EXISTS (
+			SELECT FROM idempotency_key AS k
+			WHERE (k.project_id, k.test, k.route, k.key) = (@project_id, @test, @route, @key)
+				AND (k.expires_at > now() OR EXISTS (
+					SELECT FROM generation AS g
+					WHERE g.id = k.generation_id AND g.status IN ('queued', 'processing'))))`,
+		pgx.NamedArgs{"project_id": projectID, "test": test, "route": route, "key": key})
+	if err != nil {
+		return false, fmt.Errorf("look up idempotency key: %w", err)
+	}
+	held, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+	if err != nil {
+		return false, fmt.Errorf("look up idempotency key: %w", err)
+	}
+	return held, nil
+}
+
 // LapseIdempotencyKeys forgets up to limit keys past their time whose
 // generation has ended, and returns how many.
 func (db *DB) LapseIdempotencyKeys(ctx context.Context, limit int) (int, error) {

@@ -40,8 +40,28 @@ type Membership struct {
 
 const membershipSQL = `
 		SELECT m.org_id, m.account_id, a.email, a.name, a.verified_at, m.role, m.created_at
-		FROM membership AS m JOIN account AS a ON a.id = m.account_id
+		FROM membership AS m
+		CROSS JOIN LATERAL (
+			SELECT email, name, verified_at FROM account
+			WHERE id = m.account_id
+			LIMIT 1
+		) AS a
 		WHERE m.org_id = @org_id`
+
+// LockAccount returns an account that has not been erased, and keeps it from being so
+// until the transaction ends; or ErrNotFound. Whoever needs LockOrg as well asks for
+// it afterwards.
+func (db *DB) LockAccount(ctx context.Context, id string) (*Account, error) {
+	a, err := one[Account](ctx, db, `
+		SELECT `+columns[Account]("")+` FROM account
+		WHERE id = @id AND erased_at IS NULL
+		FOR NO KEY UPDATE`,
+		pgx.NamedArgs{"id": id})
+	if err != nil {
+		return nil, fmt.Errorf("account %s: %w", id, err)
+	}
+	return a, nil
+}
 
 // InsertMembership makes an account a member of an organization. It fails with
 // ErrMember if it is one.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -112,5 +113,52 @@ func TestMemberships_OneOwnerStays(t *testing.T) {
 		if n := b.count(t, `SELECT count(*)::int FROM membership WHERE role = 'owner'`); n != 1 {
 			t.Errorf("to %q: %d owners are left", role, n)
 		}
+	}
+}
+
+// Lists read their page, whether the planner knows the tables or takes them for small.
+func TestPlans_TenancyReadsLittle(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `INSERT INTO org (id, name, plan) SELECT 'org_' || i, i, 'free' FROM generate_series(1, 3000) AS i`)
+	b.exec(t, `INSERT INTO account (id, email, email_key, name, verified_at) SELECT 'usr_' || i, i, i, i, now() FROM generate_series(1, 10000) AS i`)
+	b.exec(t, `INSERT INTO membership (org_id, account_id, role) SELECT 'org_' || i % 3000 + 1, 'usr_' || i, 'member' FROM generate_series(1, 10000) AS i`)
+	b.exec(t, `INSERT INTO membership (org_id, account_id, role) SELECT $1, 'usr_' || i, 'member' FROM generate_series(1, 1000) AS i`, b.project.OrgID)
+	b.exec(t, `INSERT INTO project (id, org_id, name) SELECT 'proj_' || i, 'org_' || i % 3000 + 1, i FROM generate_series(1, 10000) AS i`)
+	b.exec(t, `
+		INSERT INTO invitation (id, org_id, email, email_key, role, hash, invited_by, expires_at)
+		SELECT 'inv_' || i, 'org_' || i % 3000 + 1, i, i, 'member', i::text::bytea, 'usr_1', now() + interval '1 day'
+		FROM generate_series(1, 10000) AS i`)
+	now, orgID := time.Now(), b.project.OrgID
+	for _, analyzed := range []bool{false, true} {
+		for name, ask := range map[string]func(*store.DB) error{
+			"members": func(db *store.DB) error {
+				_, err := db.Memberships(t.Context(), orgID, store.Page{Limit: 20})
+				return err
+			},
+			"members after": func(db *store.DB) error {
+				_, err := db.Memberships(t.Context(), orgID, store.Page{Limit: 20, After: "usr_5"})
+				return err
+			},
+			"a member": func(db *store.DB) error { _, err := db.Membership(t.Context(), orgID, "usr_5"); return err },
+			"organizations": func(db *store.DB) error {
+				_, err := db.OrgsOfAccount(t.Context(), "usr_5", store.Page{Limit: 20})
+				return err
+			},
+			"projects": func(db *store.DB) error {
+				_, err := db.Projects(t.Context(), "org_7", false, store.Page{Limit: 20})
+				return err
+			},
+			"invitations": func(db *store.DB) error {
+				_, err := db.OpenInvitations(t.Context(), "org_7", now, store.Page{Limit: 20})
+				return err
+			},
+			"a token": func(db *store.DB) error { _, err := db.InvitationByHash(t.Context(), []byte("7")); return err },
+		} {
+			if n := b.rowsRead(t, ask); n > 100 {
+				t.Errorf("%s, analyzed %t: %d rows are read", name, analyzed, n)
+			}
+		}
+		b.exec(t, `ANALYZE org, account, membership, project, invitation`)
 	}
 }

@@ -54,7 +54,7 @@ func (db *DB) insertOrg(ctx context.Context, o Org) (*Org, error) {
 // twice at once. It must run in a transaction.
 func (db *DB) CreateOwnedOrg(ctx context.Context, o Org, accountID string) (*Org, error) {
 	// Two at the same time would both find room for one.
-	if _, err := db.q.Exec(ctx, `SELECT FROM account WHERE id = @id FOR NO KEY UPDATE`, pgx.NamedArgs{"id": accountID}); err != nil {
+	if _, err := db.LockAccount(ctx, accountID); err != nil {
 		return nil, fmt.Errorf("create organization %s: %w", o.Name, err)
 	}
 	owned, err := db.number(ctx, `
@@ -141,8 +141,13 @@ func (o *OrgOfAccount) Org() *Org {
 func (db *DB) OrgsOfAccount(ctx context.Context, accountID string, page Page) ([]*OrgOfAccount, error) {
 	list, err := paged[OrgOfAccount](ctx, db, `
 		SELECT `+columns[Org]("org")+`, m.role
-		FROM membership AS m JOIN org ON org.id = m.org_id
-		WHERE m.account_id = @account_id AND org.deleted_at IS NULL`,
+		FROM membership AS m
+		CROSS JOIN LATERAL (
+			SELECT * FROM org
+			WHERE id = m.org_id AND deleted_at IS NULL
+			LIMIT 1
+		) AS org
+		WHERE m.account_id = @account_id`,
 		"id", page, pgx.NamedArgs{"account_id": accountID})
 	if err != nil {
 		return nil, fmt.Errorf("list organizations of %s: %w", accountID, err)

@@ -17,11 +17,15 @@ type Page struct {
 }
 
 // paged runs a query, which must have a WHERE, for one page of what it selects.
-// column is what its rows are sorted by, unique among them.
+// column is what its rows are sorted by, unique among them. What it joins it should
+// look up row by row: a join would read a young table whole.
 func paged[T any](ctx context.Context, db *DB, query, column string, p Page, args pgx.NamedArgs) ([]*T, error) {
 	low, high := p.After, p.Before
 	if !p.Ascending {
 		low, high = p.Before, p.After
+	}
+	if high == "" {
+		high = "~" // behind every id, so that an index serves either bound
 	}
 	inner, outer := "ASC", "ASC"
 	if !p.Ascending {
@@ -37,7 +41,7 @@ func paged[T any](ctx context.Context, db *DB, query, column string, p Page, arg
 		SELECT * FROM (
 			SELECT * FROM (`+query+`
 			) AS everything
-			WHERE `+column+` > @low AND (@high = '' OR `+column+` < @high)
+			WHERE `+column+` > @low AND `+column+` < @high
 			ORDER BY `+column+` `+inner+`
 			LIMIT @limit
 		) AS page

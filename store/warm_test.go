@@ -88,6 +88,19 @@ func TestOpen_WarmConnectionsHaveAJobsStatements(t *testing.T) {
 	}
 }
 
+// To plan a look-up in several tables takes longer than the look-up.
+func TestOpen_WarmConnectionsPlanNoJob(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.DB = openWarm(t, storetest.URL(b.DB))
+	const plans = `SELECT custom_plans || ' ' || statement FROM pg_prepared_statements WHERE statement LIKE '%LATERAL%' ORDER BY statement`
+	before := b.lines(t, plans)
+	b.job(t)
+	if diff := cmp.Diff(before, b.lines(t, plans)); diff != "" {
+		t.Errorf("a job was planned (-before +after):\n%s", diff)
+	}
+}
+
 func TestOpen_WarmingLeavesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -115,19 +115,29 @@ var recordHealthSQL = `
 			FROM changed AS c
 			WHERE p.id = c.id
 			RETURNING p.*
-		), ` + recordEvents(`
+		), mailed AS (
+			INSERT INTO mail (id, kind, recipient, account_id, org_id, data)
+			SELECT 'mail_' || substr(@event_ids::jsonb ->> p.id, 5) || '_' || row_number() OVER (PARTITION BY p.id ORDER BY r.account_id),
+				'` + MailEndpointDisabled + `', r.email, r.account_id, p.org_id,
+				jsonb_build_object('organization', r.org_name, 'endpoint', p.id, 'url', p.url, 'reason', p.disabled_reason)
+			FROM marked AS p, LATERAL (` + recipientsSQL + ` AND m.org_id = p.org_id
+			) AS r
+			WHERE p.disabled_at IS NOT NULL
+			RETURNING id
+		), ` + queueMails("mailed") + `, ` + recordEvents(`
 			SELECT @event_ids::jsonb ->> id AS event_id, org_id, project_id,
 				'`+EventEndpointDisabled+`' AS type, test, jsonb_build_object(
 					'id', id, 'object', 'webhook_endpoint', 'url', url, 'events', to_jsonb(events), 'description', description,
 					'enabled', false, 'disabled_at', disabled_at, 'disabled_reason', disabled_reason, 'failing_since', failing_since
 				) AS data, NULL::text AS webhook_url, NULL::text[] AS webhook_events
 			FROM marked WHERE disabled_at IS NOT NULL`, "") + `
-		SELECT FROM errands_announced`
+		SELECT FROM errands_announced, mail_announced`
 
 // RecordSent writes what came of attempts, and of two of one delivery the one that
 // succeeded, or else the later ticket's: their states, when to try again, and what
 // they say about the endpoints. An endpoint that answered 410, or has failed for
-// DisableAfter, is disabled, with an event. All of it happens or none.
+// DisableAfter, is disabled, with an event and a mail to each owner of the
+// organization. All of it happens or none.
 //
 // ahead is how far the time that deliveries go by is ahead of the database's.
 func (db *DB) RecordSent(ctx context.Context, ahead time.Duration, sent []*Sent) error {
@@ -142,7 +152,8 @@ func (db *DB) RecordSent(ctx context.Context, ahead time.Duration, sent []*Sent)
 	}
 	args["ahead"], args["logged"] = ahead, attemptsLogged
 	args["disable_after"], args["failures_apart"] = DisableAfter, failuresApart
-	args = withDeliveries(args)
+	args["roles"] = []string{roleOwner}
+	args = withMails(withDeliveries(args))
 	var batch pgx.Batch
 	batch.Queue(lockAttemptsSQL, args)
 	batch.Queue(recordAttemptsSQL, args)

@@ -64,15 +64,21 @@ type sendingRow struct {
 	Failing        bool
 }
 
+// The lists are selected, so that Postgres does not know how long they are when it
+// plans. Of a short list it would find a plan for it cheaper than one for all, and
+// make a new one each time, which takes far longer than the look-ups. The one for
+// all is good for any table: it has nothing but look-ups, each by itself.
+
 // errandsNamed are the errands that were read before.
 const errandsNamed = `
-			SELECT * FROM unnest(@endpoints::text[], @events::text[], @tickets::bigint[]) AS t (endpoint_id, event_id, ticket)`
+			SELECT * FROM unnest((SELECT @endpoints::text[]), (SELECT @events::text[]), (SELECT @tickets::bigint[]))
+				AS t (endpoint_id, event_id, ticket)`
 
 // errandsOf are the errands of events that this transaction has recorded, and that
 // are to be sent at once.
 const errandsOf = `
 			SELECT p.endpoint_id, t.event_id, w.ticket
-			FROM unnest(@events::text[]) AS t (event_id),
+			FROM unnest((SELECT @events::text[])) AS t (event_id),
 			LATERAL (SELECT org_id, project_id FROM event WHERE id = t.event_id OFFSET 0) AS e,
 			LATERAL (
 				SELECT id AS endpoint_id FROM webhook_endpoint AS p WHERE p.project_id = e.project_id AND p.deleted_at IS NULL
@@ -102,20 +108,20 @@ func sendingsSQL(errands string) string {
 			OFFSET 0
 		) AS d
 		CROSS JOIN LATERAL (SELECT * FROM event WHERE id = d.event_id OFFSET 0) AS e
-		LEFT JOIN webhook_endpoint AS p ON p.id = d.endpoint_id`
+		LEFT JOIN LATERAL (SELECT * FROM webhook_endpoint WHERE id = d.endpoint_id OFFSET 0) AS p ON true`
 }
 
 // sendingSecretsSQL reads what signs them.
 func sendingSecretsSQL(errands string) string {
 	return `
-		SELECT owner, sealed FROM webhook_secret
-		WHERE owner IN (
-				SELECT CASE t.endpoint_id WHEN '` + EndpointRequest + `' THEN e.project_id || CASE WHEN e.test THEN '` + ofTestKeys + `' ELSE '' END ELSE t.endpoint_id END
+		SELECT s.owner, s.sealed
+		FROM (
+				SELECT DISTINCT CASE t.endpoint_id WHEN '` + EndpointRequest + `' THEN e.project_id || CASE WHEN e.test THEN '` + ofTestKeys + `' ELSE '' END ELSE t.endpoint_id END AS owner
 				FROM (` + errands + `
 				) AS t, LATERAL (SELECT project_id, test FROM event WHERE id = t.event_id OFFSET 0) AS e
-			)
-			AND (expires_at IS NULL OR expires_at > now())
-		ORDER BY owner, n DESC`
+			) AS o,
+			LATERAL (SELECT * FROM webhook_secret WHERE owner = o.owner AND (expires_at IS NULL OR expires_at > now()) OFFSET 0) AS s
+		ORDER BY s.owner, s.n DESC`
 }
 
 // A generation's images are neighbours in the primary key. Each range is looked up
@@ -123,7 +129,7 @@ func sendingSecretsSQL(errands string) string {
 // how short they are.
 var sendingImagesSQL = `
 		SELECT i.*
-		FROM unnest(@first_images::text[], @last_images::text[]) AS r (low, high), LATERAL (
+		FROM unnest((SELECT @first_images::text[]), (SELECT @last_images::text[])) AS r (low, high), LATERAL (
 			SELECT ` + imageColumns + ` FROM image
 			WHERE id BETWEEN r.low AND r.high
 			LIMIT ` + strconv.Itoa(MaxImages) + `

@@ -211,5 +211,5 @@ func (r *reconcile) Work(ctx context.Context, _ *river.Job[jobs.ReconcileArgs]) 
 	if found > 0 {
 		logger.Error("generations had no ticket and got one", "generations", found)
 	}
-	return errors.Join(err, r.w.rescueErrands(ctx, time.Hour), db.RemoveDeadWorkers(ctx, time.Hour))
+	return errors.Join(err, r.w.rescueErrands(ctx, time.Hour), r.w.rescueMails(ctx), db.RemoveDeadWorkers(ctx, time.Hour))
 }

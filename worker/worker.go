@@ -21,6 +21,7 @@ import (
 	"github.com/nanobanana/nanobanana/imaging"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/jobs/egress"
+	"github.com/nanobanana/nanobanana/jobs/mail"
 	"github.com/nanobanana/nanobanana/jobs/view"
 	"github.com/nanobanana/nanobanana/jobs/webhook"
 	"github.com/nanobanana/nanobanana/providers"
@@ -62,6 +63,13 @@ type Options struct {
 	BaseURL string
 	Egress  egress.Policy
 
+	// Mail takes mail to people, whose links lead below BaseURL. Default: a line in
+	// Logger for each, without its link.
+	Mail mail.Sender
+	// KeepMailLinks keeps what the links of sent mails prove, for the page that shows
+	// them to whoever develops the service.
+	KeepMailLinks bool
+
 	Imaging     *imaging.Converter // default: a budget of 256 MiB
 	SpoolDir    string             // where images wait for storage; default os.TempDir
 	Concurrency int                // interactive generations at the same time, and as many of their further images; default 50
@@ -99,6 +107,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Mail == nil {
+		o.Mail = mail.Log{Logger: o.Logger}
 	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 25 * time.Second
@@ -158,8 +169,11 @@ func New(opts Options) (*Worker, error) {
 	river.AddWorker(workers, &eraseOrg{w: w})
 	river.AddWorker(workers, &expireEvents{w: w})
 	river.AddWorker(workers, &expireImages{w: w})
+	river.AddWorker(workers, &expireMails{w: w})
 	river.AddWorker(workers, &lapseKeys{w: w})
 	river.AddWorker(workers, &reconcile{w: w})
+	river.AddWorker(workers, &sendMail{w: w})
+	river.AddWorker(workers, &warnKeys{w: w})
 	client, err := river.NewClient(riverpgxv5.New(opts.QueueDB.Pool()), &river.Config{
 		ID:                          opts.ID,
 		Logger:                      slog.New(quiet{opts.Logger.Handler()}),
@@ -182,6 +196,7 @@ func New(opts Options) (*Worker, error) {
 			jobs.QueueWebhook:     {MaxWorkers: deliverSlots},
 			jobs.QueueMaintenance: {MaxWorkers: 2},
 			jobs.QueueMedia:       {MaxWorkers: 1},
+			jobs.QueueMail:        {MaxWorkers: mailSlots},
 		},
 	})
 	if err != nil {

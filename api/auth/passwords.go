@@ -199,6 +199,9 @@ func parseArgonHash(text string) (*argonHash, error) {
 	if errSalt != nil || errTag != nil || len(h.salt) < 8 || len(h.salt) > 64 || len(h.tag) < 16 || len(h.tag) > 64 {
 		return nil, errors.New("its salt or tag can not be read")
 	}
+	if h.String() != text {
+		return nil, errors.New("it is not kept in the one form there is")
+	}
 	return &h, nil
 }
 

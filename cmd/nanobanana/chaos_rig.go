@@ -116,6 +116,10 @@ func (r *chaosRig) createOrgs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// Its load is no customer's.
+		if _, err := r.db.Pool().Exec(ctx, `UPDATE org SET rate_limit = 0 WHERE id = $1`, org.ID); err != nil {
+			return err
+		}
 		project, err := r.db.CreateProject(ctx, org.ID, "chaos")
 		if err != nil {
 			return err

@@ -13,6 +13,9 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/nanobanana/nanobanana/api/limit"
+	"github.com/nanobanana/nanobanana/jobs/mail"
 )
 
 // cli is the whole command line.
@@ -37,6 +40,8 @@ type cli struct {
 // README.md shows its table, which a test compares.
 type config struct {
 	DatabaseURL      string   `name:"database-url" env:"DATABASE_URL" secret:"" placeholder:"URL" help:"Postgres to use. Without it, dev runs a private one."`
+	RedisURL         string   `name:"redis-url" env:"REDIS_URL" secret:"" placeholder:"URL" help:"Redis to keep rate limits in, redis:// or rediss://. Default: the database. While it is away they are kept there too."`
+	TrustedProxies   string   `name:"trusted-proxies" env:"NANOBANANA_TRUSTED_PROXIES" placeholder:"CIDRS" help:"Addresses of your own proxies, such as 10.0.0.0/8,127.0.0.1: what they say in X-Forwarded-For is believed. Default: none, and everyone behind a proxy shares the limits of its address."`
 	Data             string   `env:"NANOBANANA_DATA" default:".nanobanana" placeholder:"DIR" help:"Directory of images, and of dev's database."`
 	Secret           string   `env:"NANOBANANA_SECRET" secret:"" placeholder:"TEXT" help:"Secret that keys and signed URLs are derived from and webhook secrets sealed with, at least 32 characters. Default: one kept in the database."`
 	BaseURL          string   `name:"base-url" env:"NANOBANANA_BASE_URL" placeholder:"URL" help:"Address customers reach the API at. Default: taken from each request; in webhooks http://127.0.0.1:8080, so set it for workers."`
@@ -48,6 +53,9 @@ type config struct {
 	WebhookLoopback  bool     `name:"webhook-loopback" env:"NANOBANANA_WEBHOOK_LOOPBACK" help:"Let webhooks go to this machine, over http and to any port, for development: customers could reach its other services."`
 	OIDC             string   `name:"oidc" env:"NANOBANANA_OIDC" secret:"" placeholder:"JSON" help:"Issuers of single sign-on, to sign in with and whose access tokens the API takes, as JSON or @FILE; see docs/single-sign-on.md."`
 	Drain            duration `name:"drain" env:"NANOBANANA_DRAIN" default:"25s" placeholder:"TIME" help:"How long a stopping process lets work under way finish; dev only 3s unless it is set."`
+
+	SMTPURL  string `name:"smtp-url" env:"NANOBANANA_SMTP_URL" secret:"" placeholder:"URL" help:"Server that mail is sent through: smtp://user:password@host:587 (encrypted by STARTTLS) or smtps://. Default: mail is only logged, and nobody gets any."`
+	MailFrom string `name:"mail-from" env:"NANOBANANA_MAIL_FROM" placeholder:"ADDRESS" help:"Sender of mail, such as \"NanoBanana <no-reply@example.com>\"; needed with NANOBANANA_SMTP_URL."`
 
 	GeminiAPIKey   string   `name:"gemini-api-key" env:"GEMINI_API_KEY" secret:"" placeholder:"KEY" help:"Gemini key for live keys' images: route gemini. Without any provider they are simulated, and say so."`
 	Gemini2APIKey  string   `name:"gemini-2-api-key" env:"NANOBANANA_GEMINI_2_API_KEY" secret:"" placeholder:"KEY" help:"Key of another Gemini project, used when the first can not serve: route gemini-2. Limits are per project, so a second key of one project is no help."`
@@ -97,6 +105,12 @@ func (c *config) check() error {
 			bad(u.name, fmt.Sprintf("%q is not an http:// or https:// address", bare(u.value)))
 		}
 	}
+	if err := limit.CheckRedisURL(c.RedisURL); c.RedisURL != "" && err != nil {
+		bad("REDIS_URL", err.Error())
+	}
+	if _, err := c.trustedProxies(); err != nil {
+		bad("NANOBANANA_TRUSTED_PROXIES", err.Error())
+	}
 	if _, err := c.routes(); err != nil {
 		for _, line := range strings.Split(err.Error(), "\n") {
 			bad("NANOBANANA_ROUTES", line)
@@ -109,6 +123,16 @@ func (c *config) check() error {
 	}
 	if c.Secret != "" && len(c.Secret) < 32 {
 		bad("NANOBANANA_SECRET", "it needs at least 32 characters; make one with: openssl rand -base64 32")
+	}
+	if c.SMTPURL != "" {
+		for name, options := range map[string]mail.SMTPOptions{
+			"NANOBANANA_SMTP_URL":  {URL: c.SMTPURL, From: "a@example.com"},
+			"NANOBANANA_MAIL_FROM": {URL: "smtp://localhost", From: c.MailFrom},
+		} {
+			if _, err := mail.NewSMTP(options); err != nil {
+				bad(name, err.Error())
+			}
+		}
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		bad("NANOBANANA_LOG_FORMAT", fmt.Sprintf("%q is neither text nor json", c.LogFormat))

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/nanobanana/nanobanana/api"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/localpg"
 )
@@ -100,12 +101,12 @@ func (d *devRun) start(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	_, stopWorker, err := startWorker(ctx, d.cfg.reachedAt(ln.Addr()), db, images, spool, d.logger)
+	_, stopWorker, err := startWorker(ctx, d.cfg.reachedAt(ln.Addr()), db, images, spool, true, d.logger)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
 	d.onStop(stopWorker)
-	d.front, err = startFront(ctx, d.cfg, db, images, ln, d.logger)
+	d.front, err = startFront(ctx, d.cfg, db, images, ln, true, d.logger)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
@@ -178,6 +179,7 @@ NanoBanana is ready after %s.
   test key   %s
   images of  %s
              test keys always come from the simulator
+  mail       %s%s   (every mail, with its links%s)
   data       %s   (dev.json holds these values for scripts)
 
 Ask for an image:
@@ -190,7 +192,7 @@ Or, in another terminal in this directory:
 
 Stop with Ctrl-C.
 `, took.Round(10*time.Millisecond), d.state.URL, d.state.URL, d.state.APIKeyLive, d.state.APIKeyTest, d.cfg.liveImages(),
-		d.cfg.Data, d.state.URL, d.state.APIKeyLive)
+		d.state.URL, api.DevMailPath, d.cfg.mailed(), d.cfg.Data, d.state.URL, d.state.APIKeyLive)
 }
 
 // watchParent stops `dev` when the process that started it is gone: `go run`

@@ -12,16 +12,20 @@ import (
 // architecture: arrows point down, and a new one is a decision.
 var allowed = map[string][]string{
 	"cmd/nanobanana": {
-		"api", "api/auth", "api/client", "billing", "jobs", "jobs/egress", "jobs/view", "jobs/webhook",
+		"api", "api/auth", "api/client", "api/limit", "billing", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook",
 		"providers", "providers/gemini", "providers/openai", "providers/simulator", "store", "store/blobs", "store/localpg", "worker",
 	},
-	"api":                   {"api/auth", "jobs", "jobs/egress", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
+	"api":                   {"api/auth", "api/limit", "billing", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
 	"api/auth":              {"store"},
 	"api/client":            {},
+	"api/limit":             {"store"},
+	"api/limit/limittest":   {},
 	"billing":               {},
 	"imaging":               {},
 	"jobs":                  {"billing", "jobs/egress", "jobs/webhook", "providers", "store"},
 	"jobs/egress":           {},
+	"jobs/mail":             {"store"},
+	"jobs/mail/mailtest":    {},
 	"jobs/view":             {"jobs/webhook", "providers", "store"},
 	"jobs/webhook":          {"store"},
 	"migrations":            {},
@@ -34,7 +38,7 @@ var allowed = map[string][]string{
 	"store/blobs/blobstest": {"store/blobs"},
 	"store/localpg":         {},
 	"store/storetest":       {"store", "store/localpg"},
-	"worker":                {"imaging", "jobs", "jobs/egress", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
+	"worker":                {"imaging", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
 }
 
 func TestImports(t *testing.T) {

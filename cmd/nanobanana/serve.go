@@ -37,7 +37,7 @@ func (c *apiCmd) Run(ctx context.Context, cfg *config, con *console) error {
 	if err != nil {
 		return err
 	}
-	f, err := startFront(ctx, cfg, db, images, ln, logger)
+	f, err := startFront(ctx, cfg, db, images, ln, false, logger)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
@@ -64,7 +64,7 @@ func (c *workerCmd) Run(ctx context.Context, cfg *config, con *console) error {
 	if err != nil {
 		return err
 	}
-	w, stop, err := startWorker(ctx, cfg, db, images, spool, logger)
+	w, stop, err := startWorker(ctx, cfg, db, images, spool, false, logger)
 	if err != nil {
 		return err
 	}

@@ -156,10 +156,12 @@ type front struct {
 	cancel context.CancelFunc
 	drain  chan struct{}
 	failed chan error
+
+	closeLimiter func() error
 }
 
-// startFront serves the API on a listener.
-func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Store, ln net.Listener, logger *slog.Logger) (*front, error) {
+// startFront serves the API on a listener; dev is for whoever develops the service.
+func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Store, ln net.Listener, dev bool, logger *slog.Logger) (*front, error) {
 	keys, signer, err := openKeys(ctx, cfg, db)
 	if err != nil {
 		return nil, err
@@ -182,13 +184,20 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	}
 	live := store.NewLive(store.LiveOptions{URL: cfg.DatabaseURL, Logger: logger, OnKeys: keys.Invalidate, OnPulse: keys.Pulse})
 	f := &front{queue: queue, live: make(chan struct{}), drain: make(chan struct{}), failed: make(chan error, 1)}
-	handler, err := api.New(api.Options{
-		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live, Sessions: sessions, Issuers: issuers,
-		Egress: cfg.egressPolicy(), BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
-	})
+	limiter, closeLimiter, err := openLimiter(cfg, db, logger)
 	if err != nil {
 		queue.Close()
 		return nil, err
+	}
+	f.closeLimiter = closeLimiter
+	handler, err := api.New(api.Options{
+		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live, Sessions: sessions, Issuers: issuers,
+		Egress: cfg.egressPolicy(), BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
+		Limiter: limiter, TrustedProxies: get(cfg.trustedProxies()), DevMail: dev,
+	})
+	if err != nil {
+		queue.Close()
+		return nil, errors.Join(err, closeLimiter())
 	}
 	ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
@@ -223,7 +232,7 @@ func (f *front) stop(ctx context.Context) error {
 	f.queue.Close()
 	f.cancel()
 	<-f.live
-	return err
+	return errors.Join(err, f.closeLimiter())
 }
 
 // liveProviders names those that make live keys' images; none: the simulator does.
@@ -241,8 +250,9 @@ func (c *config) liveProviders() []string {
 	return names
 }
 
-// startWorker starts a worker with its providers. stop ends both.
-func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.Store, spool string, logger *slog.Logger) (w *worker.Worker, stop func(context.Context) error, err error) {
+// startWorker starts a worker with its providers; dev is for whoever develops the
+// service. stop ends both.
+func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.Store, spool string, dev bool, logger *slog.Logger) (w *worker.Worker, stop func(context.Context) error, err error) {
 	if ignored := cfg.ignoredAccounts(); len(ignored) > 0 {
 		logger.Warn("NANOBANANA_ROUTES replaces the routes of accounts that are set", "ignored", ignored)
 	}
@@ -267,6 +277,9 @@ func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.St
 		return fail(err)
 	}
 	if err := cfg.openWebhooks(ctx, db, &opts); err != nil {
+		return fail(err)
+	}
+	if err := cfg.openMail(&opts, dev); err != nil {
 		return fail(err)
 	}
 	opts.QueueDB, err = store.Open(ctx, cfg.DatabaseURL, store.Options{Name: "nanobanana queue", Queue: true, MaxConns: 8})

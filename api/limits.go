@@ -1,0 +1,151 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/api/limit"
+	"github.com/nanobanana/nanobanana/billing"
+	"github.com/nanobanana/nanobanana/jobs"
+)
+
+// policy is one limit on what a caller may ask for.
+type policy struct {
+	name   string // in the headers
+	bucket limit.Bucket
+	whose  string // for people
+	raise  string // how there may be more
+}
+
+// policies are the limits on a caller's generations: of its organization, by plan or
+// as agreed, and those of its project and key, if they have any. Test keys have the
+// same, apart.
+func policies(c *auth.Caller) []policy {
+	var all []policy
+	add := func(name, id string, n int, whose, raise string) {
+		if n <= 0 {
+			return
+		}
+		key := c.OrgID + "/" + name + "/" + id
+		if c.Test {
+			key += ".test"
+			whose += " for test keys"
+		}
+		all = append(all, policy{name: name, whose: whose, raise: raise, bucket: limit.Bucket{Key: key, Limit: n, Period: time.Hour}})
+	}
+	add("hour", c.OrgID, orgRate(c.Limits), "Your organization's limit", "a larger plan has more, and whoever runs this service can raise it")
+	if rate := c.Limits.ProjectRate; rate != nil {
+		add("project", c.ProjectID, *rate, "The project's limit", "who administers the organization raises it with PATCH /v1/projects/"+c.ProjectID)
+	}
+	if rate := c.Limits.KeyRate; rate != nil && c.KeyID != "" {
+		add("key", c.KeyID, *rate, "The API key's limit", "who administers the organization raises it with PATCH /v1/keys/"+c.KeyID)
+	}
+	return all
+}
+
+// orgRate is an organization's limit an hour; 0 is any number. A plan that is not
+// known is the smallest.
+func orgRate(l auth.Limits) int {
+	if l.OrgRate != nil {
+		return *l.OrgRate
+	}
+	plan, ok := billing.LookupPlan(l.Plan)
+	if !ok {
+		plan = billing.Plans()[0]
+	}
+	return plan.RateLimit
+}
+
+// limitSubmission counts a request for work, which must be valid, against the limits
+// of its caller, or refuses it. One that repeats an earlier one, by its idempotency
+// key, goes on in any case: it makes no work.
+func (s *server) limitSubmission(ctx context.Context, caller *auth.Caller, key string) error {
+	all := policies(caller)
+	if len(all) == 0 {
+		return nil
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	taken, err := s.limits.Take(ctx, bucketsOf(all))
+	if err != nil {
+		return err
+	}
+	requestOf(ctx).taken = taken.States
+	if taken.Allowed {
+		return nil
+	}
+	if key != "" {
+		held, err := s.db.IdempotencyKeyHeld(ctx, caller.ProjectID, caller.Test, jobs.RouteGenerations, key)
+		if held || err != nil {
+			return err
+		}
+	}
+	return s.refuseSubmission(all, taken.States)
+}
+
+func bucketsOf(all []policy) []limit.Bucket {
+	buckets := make([]limit.Bucket, len(all))
+	for i, p := range all {
+		buckets[i] = p.bucket
+	}
+	return buckets
+}
+
+// refuseSubmission says which limit is in the way for the longest.
+func (s *server) refuseSubmission(all []policy, states []limit.State) error {
+	worst := 0
+	for i := range states {
+		if states[i].RetryAfter > states[worst].RetryAfter {
+			worst = i
+		}
+	}
+	p, after := all[worst], states[worst].RetryAfter
+	at := s.opts.Now().Add(after).UTC().Truncate(time.Second).Add(time.Second)
+	return limited(after, "%s of %s is used up. The next one may come in %s, at %s; %s.",
+		p.whose, quantity(p.bucket.Limit, "generation", "an hour"), waitText(after), at.Format(time.RFC3339), p.raise)
+}
+
+// limited refuses what may be asked again after a time.
+func limited(after time.Duration, format string, args ...any) error {
+	return &refusal{code: "rate_limited", detail: fmt.Sprintf(format, args...), after: max(after, time.Millisecond)}
+}
+
+func quantity(n int, what, per string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s %s", n, what, per)
+}
+
+// waitText is a time to wait for people: "42s", "6m0s".
+func waitText(d time.Duration) string {
+	return (time.Duration(ceil(d, time.Second)) * time.Second).String()
+}
+
+// maxGuesses is how many credentials that are no good an address may send in a
+// minute before it is told so. It is counted by each process.
+const maxGuesses = 120
+
+// limitGuesses turns the refusal of a credential into another one if its address has
+// sent many such. Good credentials pass, since others may share the address.
+func (s *server) limitGuesses(r *http.Request, refused error) error {
+	if !isGuess(refused) {
+		return refused
+	}
+	taken, err := s.guesses.Take(r.Context(), []limit.Bucket{{Key: addressKey(s.clientAddress(r)) + "/guess", Limit: maxGuesses, Period: time.Minute}})
+	if err != nil || taken.Allowed {
+		return refused
+	}
+	after := taken.States[0].RetryAfter
+	return limited(after, "More than %d credentials a minute that are not valid came from your address; the last one is not either. Ask again in %s, with one that is.", maxGuesses, waitText(after))
+}
+
+// isGuess reports whether an error is that a credential is no good, and not for its
+// age alone.
+func isGuess(err error) bool {
+	return isRefusedKey(err) || errors.Is(err, auth.ErrMalformed) || errors.Is(err, auth.ErrInvalidToken)
+}

@@ -1,0 +1,4 @@
+package store
+
+// SessionStateSQL is what SessionState asks.
+const SessionStateSQL = sessionStateSQL

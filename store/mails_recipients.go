@@ -1,0 +1,48 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Roles of those who are told of what happens to an organization.
+const (
+	roleOwner = "owner"
+	roleAdmin = "admin"
+)
+
+// A MailRecipient is a person of an organization to whom mail can be sent: their
+// address is verified.
+type MailRecipient struct {
+	AccountID string
+	Email     string
+	OrgName   string
+}
+
+// recipientsSQL are the people of an organization, m, with one of @roles, to whom
+// mail can be sent.
+const recipientsSQL = `
+			SELECT a.id AS account_id, a.email, o.name AS org_name
+			FROM membership AS m
+			JOIN account AS a ON a.id = m.account_id
+			JOIN org AS o ON o.id = m.org_id
+			WHERE m.role = ANY(@roles) AND o.deleted_at IS NULL
+				AND a.verified_at IS NOT NULL AND a.suspended_at IS NULL AND a.erased_at IS NULL`
+
+// MailRecipients returns the owners and admins of an organization whose address is
+// verified.
+func (db *DB) MailRecipients(ctx context.Context, orgID string) ([]*MailRecipient, error) {
+	rows, err := db.q.Query(ctx, recipientsSQL+` AND m.org_id = @org
+			ORDER BY a.id`,
+		pgx.NamedArgs{"org": orgID, "roles": []string{roleOwner, roleAdmin}})
+	if err != nil {
+		return nil, fmt.Errorf("list people of %s: %w", orgID, err)
+	}
+	people, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[MailRecipient])
+	if err != nil {
+		return nil, fmt.Errorf("list people of %s: %w", orgID, err)
+	}
+	return people, nil
+}
