@@ -58,8 +58,8 @@ func setupSignOn(t *testing.T, adjust func(*auth.Provider)) *signOnBundle {
 	return b
 }
 
-// person is who the provider says has signed in, if the claims are right.
-func person(subject, email string, verified bool) *mockoidc.MockUser {
+// identified is who the provider says has signed in, if the claims are right.
+func identified(subject, email string, verified bool) *mockoidc.MockUser {
 	return &mockoidc.MockUser{Subject: subject, Email: email, EmailVerified: verified}
 }
 

@@ -18,7 +18,7 @@ func TestSignOn_MakesAnAccount(t *testing.T) {
 	t.Parallel()
 	b := setupSignOn(t, nil)
 	browser := b.newBrowser(true)
-	b.provider.QueueUser(person("1", "Ada@Example.com", true))
+	b.provider.QueueUser(identified("1", "Ada@Example.com", true))
 	a := b.open(browser, signOnPath)
 	id := b.accountOf(a)
 	token := a.json["access_token"].(string)
@@ -47,10 +47,10 @@ func TestSignOn_MakesAnAccount(t *testing.T) {
 		t.Errorf("organizations, projects, keys, mails, sessions, audit entries (-want +got):\n%s", diff)
 	}
 	// The same person comes back to the same account, whatever their address is now.
-	if again := b.accountOf(b.signIn(person("1", "lovelace@example.com", true))); again != id {
+	if again := b.accountOf(b.signIn(identified("1", "lovelace@example.com", true))); again != id {
 		t.Errorf("signed in again as %s, want %s", again, id)
 	}
-	if other := b.accountOf(b.signIn(person("2", "other@example.com", true))); other == id {
+	if other := b.accountOf(b.signIn(identified("2", "other@example.com", true))); other == id {
 		t.Error("someone else got the same account")
 	}
 }
@@ -59,7 +59,7 @@ func TestSignOn_ReturnsToWhereItBegan(t *testing.T) {
 	t.Parallel()
 	b := setupSignOn(t, nil)
 	browser := b.newBrowser(false)
-	a := b.open(browser, b.callback(browser, person("1", "ada@example.com", true), "?return_to=%2Fconsole%3Ftab%3Dkeys").String())
+	a := b.open(browser, b.callback(browser, identified("1", "ada@example.com", true), "?return_to=%2Fconsole%3Ftab%3Dkeys").String())
 	if a.status != http.StatusSeeOther || a.header.Get("Location") != "/console?tab=keys" {
 		t.Fatalf("status %d, Location %s, %s", a.status, a.header.Get("Location"), a.body)
 	}
@@ -126,7 +126,7 @@ func TestSignOn_LinksOnlyWhatIsProven(t *testing.T) {
 			ours, err := b.db.CreateAccount(t.Context(), store.Account{Email: "ada@example.com", Name: "Ada"})
 			b.must(err)
 			b.exec(`UPDATE account SET `+c.ours+` WHERE id = $1`, ours.ID)
-			a := b.signIn(person("1", "ADA@example.com", c.theirs))
+			a := b.signIn(identified("1", "ADA@example.com", c.theirs))
 			linked := b.count(`SELECT count(*) FROM account_identity WHERE account_id = $1`, ours.ID)
 			if diff := cmp.Diff(c.linked, linked == 1); diff != "" {
 				t.Errorf("linked (-want +got):\n%s", diff)
@@ -156,9 +156,9 @@ func TestSignOn_LinksOnlyWhatIsProven(t *testing.T) {
 func TestSignOn_RefusesWhoIsSuspendedLater(t *testing.T) {
 	t.Parallel()
 	b := setupSignOn(t, nil)
-	id := b.accountOf(b.signIn(person("1", "ada@example.com", true)))
+	id := b.accountOf(b.signIn(identified("1", "ada@example.com", true)))
 	b.exec(`UPDATE account SET suspended_at = now() WHERE id = $1`, id)
-	if a := b.signIn(person("1", "ada@example.com", true)); a.status != http.StatusForbidden || a.code() != "account_suspended" {
+	if a := b.signIn(identified("1", "ada@example.com", true)); a.status != http.StatusForbidden || a.code() != "account_suspended" {
 		t.Errorf("status %d, %s", a.status, a.body)
 	}
 }
@@ -170,7 +170,7 @@ func TestSignOn_AtOnce(t *testing.T) {
 	browser := b.newBrowser(false)
 	var backs []string
 	for range 8 {
-		backs = append(backs, b.callback(browser, person("1", "ada@example.com", true), "").String())
+		backs = append(backs, b.callback(browser, identified("1", "ada@example.com", true), "").String())
 	}
 	var tabs sync.WaitGroup
 	for _, back := range backs {
@@ -196,7 +196,7 @@ func TestSignOn_Joins(t *testing.T) {
 	b.exec(`INSERT INTO org (id, name, plan) VALUES ('org_acme', 'Acme', 'free')`)
 	in := func(subject string, groups ...string) *answer {
 		t.Helper()
-		user := person(subject, subject+"@example.com", true)
+		user := identified(subject, subject+"@example.com", true)
 		user.Groups = groups
 		return b.signIn(user)
 	}
@@ -243,7 +243,7 @@ func TestSignOn_Refuses(t *testing.T) {
 			t.Errorf("%s: status %d, %s, want %d %s", when, a.status, a.body, status, code)
 		}
 	}
-	ada := person("1", "ada@example.com", true)
+	ada := identified("1", "ada@example.com", true)
 	browser := b.newBrowser(false)
 	back := b.callback(browser, ada, "").String()
 	refused("no cookie", b.open(b.newBrowser(false), back), 400, "sign_on_failed")
@@ -260,7 +260,7 @@ func TestSignOn_Refuses(t *testing.T) {
 	i := strings.Index(back, "state=") + len("state=")
 	refused("another state", b.open(browser, back[:i+8]+strings.Repeat("A", 35)), 400, "sign_on_failed")
 	refused("declined", b.open(browser, b.callback(browser, ada, "").String()+"&error=access_denied&error_description=foreign"), 403, "permission_denied")
-	refused("no address", b.signIn(person("9", "", true)), 400, "sign_on_failed")
+	refused("no address", b.signIn(identified("9", "", true)), 400, "sign_on_failed")
 	refused("no provider", b.open(browser, "/v1/auth/oidc/nobody"), 404, "not_found")
 	refused("no provider", b.open(browser, "/v1/auth/oidc/nobody/callback?code=x&state=y"), 404, "not_found")
 	refused("away", b.open(browser, "/v1/auth/oidc/other"), 503, "issuer_unavailable")
