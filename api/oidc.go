@@ -78,7 +78,7 @@ func (s *server) beginSignOn(ctx context.Context, in *beginSignOnInput) (*beginS
 // flowCookie keeps a sign-in until the browser is back from the provider. A page of
 // another site sends it there, so it can not be Strict.
 func (s *server) flowCookie(r *http.Request, mark, sealed string, life time.Duration) *http.Cookie {
-	c := &http.Cookie{
+	c := &http.Cookie{ //nolint:gosec // Secure wherever the request came over https
 		Name: "nb_oidc_" + mark, Value: sealed, Path: "/", MaxAge: int(life.Seconds()),
 		Secure: s.isSecure(r), HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -160,6 +161,21 @@ func TestSignOn_RefusesWhoIsSuspendedLater(t *testing.T) {
 	b.exec(`UPDATE account SET suspended_at = now() WHERE id = $1`, id)
 	if a := b.signIn(identified("1", "ada@example.com", true)); a.status != http.StatusForbidden || a.code() != "account_suspended" {
 		t.Errorf("status %d, %s", a.status, a.body)
+	}
+}
+
+// Who had everything erased begins anew.
+func TestSignOn_AfterErasure(t *testing.T) {
+	t.Parallel()
+	b := setupSignOn(t, nil)
+	former := b.accountOf(b.signIn(identified("1", "ada@example.com", true)))
+	b.exec(`UPDATE account SET erased_at = now() WHERE id = $1`, former)
+	id := b.accountOf(b.signIn(identified("1", "ada@example.com", true)))
+	if id == former || b.count(`SELECT count(*) FROM account_identity WHERE account_id = $1`, id) != 1 {
+		t.Errorf("signed in as %s, who was %s", id, former)
+	}
+	if err := b.db.LinkIdentity(t.Context(), b.provider.Issuer(), "1", former); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("an identity was taken from %s: %v", id, err)
 	}
 }
 

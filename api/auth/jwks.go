@@ -148,7 +148,7 @@ func keyLife(control string) time.Duration {
 
 // VerifySignature implements oidc.KeySet for ID tokens.
 func (i *issuer) VerifySignature(ctx context.Context, token string) ([]byte, error) {
-	parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
+	parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
 	if err != nil {
 		return nil, err
 	}
