@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"sync"
@@ -209,7 +210,7 @@ func TestRun_RecordsLastUse(t *testing.T) {
 	run := func() { // to its end
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		running.Go(func() { b.keys.Run(ctx) })
+		running.Go(func() { b.keys.Run(ctx, slog.New(slog.DiscardHandler)) })
 		stop()
 		running.Wait()
 	}
