@@ -18,6 +18,7 @@ func schedule() []*river.PeriodicJob {
 		every(time.Minute, jobs.ReconcileArgs{}),
 		every(10*time.Minute, jobs.LapseKeysArgs{}),
 		every(time.Hour, jobs.ExpireEventsArgs{}),
+		every(time.Hour, jobs.ExpireSessionsArgs{}),
 	}
 }
 

@@ -158,6 +158,7 @@ func New(opts Options) (*Worker, error) {
 	river.AddWorker(workers, &eraseOrg{w: w})
 	river.AddWorker(workers, &expireEvents{w: w})
 	river.AddWorker(workers, &expireImages{w: w})
+	river.AddWorker(workers, &expireSessions{w: w})
 	river.AddWorker(workers, &lapseKeys{w: w})
 	river.AddWorker(workers, &reconcile{w: w})
 	client, err := river.NewClient(riverpgxv5.New(opts.QueueDB.Pool()), &river.Config{
