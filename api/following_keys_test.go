@@ -42,7 +42,7 @@ func TestGenerationEvents_EndWhenTheKeyIsRevoked(t *testing.T) {
 	}
 	b.until(ours, "status 1")
 	b.make(b.claim(id), 0)
-	b.until(ours, "status 2")
+	b.until(ours, "status 3") // the second event is that of the key
 }
 
 func TestGenerationEvents_EndWhenTheKeyExpires(t *testing.T) {

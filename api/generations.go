@@ -31,7 +31,7 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 	}
 	caller := auth.FromContext(ctx)
 	accepted, err := s.submit(ctx, jobs.Submission{
-		OrgID: caller.OrgID, ProjectID: caller.ProjectID, APIKeyID: caller.KeyID, Test: caller.Test,
+		OrgID: caller.OrgID, ProjectID: caller.ProjectID, APIKeyID: caller.KeyID, Test: caller.Test, KeyMonthly: caller.Limits.KeyMonthly,
 		Request: in.Body.request(), IdempotencyKey: key,
 	})
 	if err != nil {

@@ -69,6 +69,7 @@ var problemKinds = []problemKind{
 	{Code: "idempotency_in_flight", Status: 409, Title: "Request in flight", Type: typeConflict, Retryable: true, RetryAfter: time.Second, Detail: "A request with this Idempotency-Key is being accepted; ask again."},
 	{Code: "already_exists", Status: 409, Title: "Already exists", Type: typeConflict, Detail: "There is one of that name already."},
 	{Code: "last_owner", Status: 409, Title: "Last owner", Type: typeConflict, Detail: "An organization needs an owner; make someone else one first, or delete the organization."},
+	{Code: "key_ended", Status: 409, Title: "API key ended", Type: typeConflict, Detail: "The API key is revoked, has expired or has been replaced, which is for good; make a new one with POST /v1/keys."},
 	{Code: "limit_reached", Status: 409, Title: "Limit reached", Type: typeConflict, Detail: "There are as many as there may be."},
 	{Code: "project_archived", Status: 409, Title: "Project archived", Type: typeConflict, Detail: "The project is archived, for good; make another."},
 	{Code: "webhook_endpoint_disabled", Status: 409, Title: "Webhook endpoint disabled", Type: typeConflict, Detail: "The webhook endpoint is disabled; enable it with POST /v1/webhook_endpoints/{id}/enable."},
@@ -133,6 +134,7 @@ var sentinels = []struct {
 func problemFor(r *http.Request, err error) *problem {
 	var refused *refusal
 	var invalid *jobs.InvalidError
+	var quota *jobs.QuotaError
 	var tooLarge *http.MaxBytesError
 	var routing *echo.HTTPError
 	switch {
@@ -140,6 +142,9 @@ func problemFor(r *http.Request, err error) *problem {
 		return newProblem(refused.code, refused.detail, refused.faults)
 	case errors.As(err, &invalid):
 		return validationProblem(jobFaults(invalid.Faults))
+	case errors.As(err, &quota):
+		return newProblem("quota_exceeded", fmt.Sprintf("This API key may ask for %d generations a calendar month, and has. The count begins anew on %s; PATCH /v1/keys/{id} raises monthly_limit.",
+			quota.Limit, quota.ResetsAt.Format(time.RFC3339)), nil)
 	case errors.As(err, &tooLarge):
 		return newProblem("payload_too_large", fmt.Sprintf("The body is larger than the %d bytes that are accepted.", tooLarge.Limit), nil)
 	case errors.Is(err, auth.ErrMalformed), errors.Is(err, auth.ErrUnknown):

@@ -199,7 +199,7 @@ func TestStreams_ComeBackWhileTheDatabaseIsAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setupDistant(t, 300*time.Millisecond, func(o *api.Options) {
-				o.Keys = auth.NewKeys(auth.Options{DB: o.DB, DatabaseSecret: "database secret"})
+				o.Keys = auth.NewKeys(auth.Options{DB: o.DB, DatabaseSecret: "database secret", DeafTTL: time.Minute})
 			})
 			id := b.submit(b.live, `{"prompt":"x"}`)
 			path := "/v1/generations/" + id + "/events"

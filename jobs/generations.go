@@ -29,8 +29,23 @@ type Submission struct {
 	Test      bool // asked with a test key
 	Request   GenerationRequest
 
+	// KeyMonthly is how many generations the key may ask for in a calendar month
+	// (UTC); nil: any number.
+	KeyMonthly *int
+
 	// IdempotencyKey, if not empty, makes repeated submissions one.
 	IdempotencyKey string
+}
+
+// A QuotaError reports a submission beyond the monthly limit of its API key.
+type QuotaError struct {
+	Limit    int
+	ResetsAt time.Time // when the next month begins (UTC)
+}
+
+// Error says the limit.
+func (e *QuotaError) Error() string {
+	return fmt.Sprintf("the API key has asked for the %d generations that it may ask for until %s", e.Limit, e.ResetsAt.Format(time.RFC3339))
 }
 
 // Accepted is a submission's generation, which an earlier one with the same
@@ -49,7 +64,7 @@ type submission struct {
 // SubmitGeneration records a generation and queues its run, with the claim of
 // its idempotency key, in one transaction: all of it happens or none of it.
 // Concurrent submissions share commits; each has an outcome of its own. The
-// error may be an *InvalidError.
+// error may be an *InvalidError or a *QuotaError.
 func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, error) {
 	plan, faults := s.Request.resolve(q.opts.Egress)
 	if len(faults) > 0 {
@@ -77,6 +92,8 @@ func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, 
 
 		WebhookURL:    plan.webhookURL,
 		WebhookEvents: plan.webhookEvents,
+
+		KeyMonthly: s.KeyMonthly,
 	}
 	done, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, now)})
 	if err == nil {
@@ -187,8 +204,22 @@ func (q *Queue) submitSome(ctx context.Context, batch []*submission, places []in
 	for _, k := range held {
 		holders[ident{project: k.ProjectID, route: k.Route, key: k.Key, test: k.Test}] = k
 	}
+	refused := map[string]*store.NewGeneration{}
+	for _, row := range rows {
+		if row.Refused {
+			refused[row.ID] = row
+		}
+	}
 	// What follows fails for one submission alone: the others are committed.
 	for i, s := range some {
+		first := s.row
+		if s.key != nil {
+			first = refused[holders[keyOf(s)].GenerationID]
+		}
+		if first != nil && first.Refused {
+			results[places[i]] = submitted{err: overQuota(s, first)}
+			continue
+		}
 		if s.key != nil && holders[keyOf(s)].GenerationID != s.row.ID {
 			results[places[i]] = q.replay(ctx, s, holders[keyOf(s)])
 			continue
@@ -196,6 +227,16 @@ func (q *Queue) submitSome(ctx context.Context, batch []*submission, places []in
 		results[places[i]] = submitted{accepted: &Accepted{Generation: s.row.Row()}}
 	}
 	return nil
+}
+
+// overQuota tells a submission that it is refused with the first of its idempotency
+// key, or is itself that first. Another key's need not be.
+func overQuota(s *submission, first *store.NewGeneration) error {
+	if s.row.APIKeyID != first.APIKeyID || s.row.KeyMonthly == nil {
+		return ErrIdempotencyInFlight
+	}
+	_, ends := store.MonthOf(s.row.CreatedAt)
+	return &QuotaError{Limit: *s.row.KeyMonthly, ResetsAt: ends}
 }
 
 // ident is what makes two idempotency keys the same.

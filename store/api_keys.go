@@ -118,41 +118,18 @@ var apiKeyByHashSQL = `
 type APIKeyFilter struct {
 	ProjectID string
 	Kind      string
-	Active    *bool  // those that are neither revoked nor expired, or the others
-	After     string // start behind this id, in the order asked
-	Before    string // end before this id, in the order asked
-	Ascending bool   // oldest first; default newest first
-	Limit     int    // 0: no limit
+	Active    *bool // those that are neither revoked nor expired, or the others
 }
 
 // APIKeys returns the page of an organization's keys that a filter selects.
-func (db *DB) APIKeys(ctx context.Context, orgID string, f APIKeyFilter) ([]*APIKey, error) {
-	low, high := f.After, f.Before
-	if !f.Ascending {
-		low, high = f.Before, f.After
-	}
-	inner, outer := "ASC", "ASC"
-	if !f.Ascending {
-		outer = "DESC"
-	}
-	// With an edge at the end, the page is the one that ends there.
-	if f.Ascending == (f.Before != "") {
-		inner = "DESC"
-	}
-	page, err := many[APIKey](ctx, db, `
-		SELECT * FROM (
-			SELECT `+columns[APIKey]("")+` FROM api_key
-			WHERE org_id = @org_id AND id > @low AND (@high = '' OR id < @high)
-				AND (@project_id = '' OR project_id = @project_id)
-				AND (@kind = '' OR kind = @kind)
-				AND (@active::boolean IS NULL OR @active = `+apiKeyLives+`)
-			ORDER BY id `+inner+`
-			LIMIT nullif(@limit, 0)
-		) AS page
-		ORDER BY id `+outer,
-		pgx.NamedArgs{
-			"org_id": orgID, "low": low, "high": high, "project_id": f.ProjectID, "kind": f.Kind, "active": f.Active, "limit": f.Limit,
-		})
+func (db *DB) APIKeys(ctx context.Context, orgID string, f APIKeyFilter, p Page) ([]*APIKey, error) {
+	page, err := paged[APIKey](ctx, db, `
+				SELECT `+columns[APIKey]("")+` FROM api_key
+				WHERE org_id = @org_id
+					AND (@project_id = '' OR project_id = @project_id)
+					AND (@kind = '' OR kind = @kind)
+					AND (@active::boolean IS NULL OR @active = `+apiKeyLives+`)`, "id", p,
+		pgx.NamedArgs{"org_id": orgID, "project_id": f.ProjectID, "kind": f.Kind, "active": f.Active})
 	if err != nil {
 		return nil, fmt.Errorf("list API keys of %s: %w", orgID, err)
 	}

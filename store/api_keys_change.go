@@ -39,6 +39,20 @@ func (db *DB) RoomForAPIKey(ctx context.Context, orgID string) error {
 	return nil
 }
 
+// LockAPIKey returns a key of an organization as it stays to the end of the
+// transaction but for its changes there, or ErrNotFound.
+func (db *DB) LockAPIKey(ctx context.Context, orgID, id string) (*APIKey, error) {
+	key, err := one[APIKey](ctx, db, `
+		SELECT `+columns[APIKey]("")+` FROM api_key
+		WHERE org_id = @org_id AND id = @id
+		FOR NO KEY UPDATE`,
+		pgx.NamedArgs{"org_id": orgID, "id": id})
+	if err != nil {
+		return nil, fmt.Errorf("lock API key %s: %w", id, err)
+	}
+	return key, nil
+}
+
 // An APIKeyChange is what to change of a key; nil fields stay, and pointers to nil
 // take away.
 type APIKeyChange struct {

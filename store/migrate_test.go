@@ -138,7 +138,7 @@ func TestRows_AreReadFromWiderTables(t *testing.T) {
 	_, errPurges := db.DuePurges(t.Context(), nil, 5)
 	_, errProject := db.Project(t.Context(), project.ID)
 	_, errKey := db.APIKeyByHash(t.Context(), [][]byte{[]byte("h")})
-	_, errKeys := db.APIKeys(t.Context(), project.OrgID, store.APIKeyFilter{})
+	_, errKeys := db.APIKeys(t.Context(), project.OrgID, store.APIKeyFilter{}, store.Page{Limit: 10})
 	_, errRevoke := db.RevokeAPIKey(t.Context(), project.OrgID, key.ID)
 	_, _, errCancel := db.CancelGeneration(t.Context(), project.ID, b.queued(t, nil).ID)
 	err = errors.Join(errGeneration, errList, errImages, errAttempts, errExpired, errPurges, errProject, errKey, errKeys, errRevoke, errCancel)

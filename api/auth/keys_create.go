@@ -90,13 +90,24 @@ const MaxGrace = 7 * 24 * time.Hour
 // been replaced already.
 var ErrEnded = errors.New("the API key has ended or has been replaced")
 
+// A Rotation says how a key is replaced.
+type Rotation struct {
+	ID        string        // of the new key; default a new one
+	Grace     time.Duration // how long the old key goes on, up to MaxGrace
+	CreatedBy string        // an account or a key; empty: the command line
+}
+
 // Rotate makes a key like another, valid for as long as that one was to be, in a
-// transaction. The other goes on for the grace given, but not longer than it would
-// have; what it has used of its monthly limit counts for the new one too.
-func (k *Keys) Rotate(ctx context.Context, tx *store.DB, old *store.APIKey, grace time.Duration, createdBy string) (secret string, made, replaced *store.APIKey, err error) {
+// transaction. The other goes on for the time of grace, but not longer than it would
+// have; what it has used of its monthly limit counts for the new one too. It fails
+// with ErrEnded.
+func (k *Keys) Rotate(ctx context.Context, tx *store.DB, old *store.APIKey, r Rotation) (secret string, made, replaced *store.APIKey, err error) {
 	n := NewKey{
-		ID: store.NewAPIKeyID(), OrgID: old.OrgID, Name: old.Name, Kind: old.Kind, IPAllowlist: old.IPAllowlist,
-		MonthlyLimit: old.MonthlyLimit, RateLimit: old.RateLimit, CreatedBy: createdBy, Operator: old.Operator,
+		ID: r.ID, OrgID: old.OrgID, Name: old.Name, Kind: old.Kind, IPAllowlist: old.IPAllowlist,
+		MonthlyLimit: old.MonthlyLimit, RateLimit: old.RateLimit, CreatedBy: r.CreatedBy, Operator: old.Operator,
+	}
+	if n.ID == "" {
+		n.ID = store.NewAPIKeyID()
 	}
 	if old.ProjectID != nil {
 		n.ProjectID, n.Scopes = *old.ProjectID, old.Scopes
@@ -105,7 +116,7 @@ func (k *Keys) Rotate(ctx context.Context, tx *store.DB, old *store.APIKey, grac
 		end := k.opts.Now().Add(old.ExpiresAt.Sub(old.CreatedAt))
 		n.ExpiresAt = &end
 	}
-	replaced, err = tx.ReplaceAPIKey(ctx, old.OrgID, old.ID, n.ID, grace)
+	replaced, err = tx.ReplaceAPIKey(ctx, old.OrgID, old.ID, n.ID, min(r.Grace, MaxGrace))
 	if errors.Is(err, store.ErrNotFound) {
 		err = ErrEnded
 	}

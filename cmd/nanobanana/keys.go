@@ -100,7 +100,7 @@ func (c *keysRotateCmd) Run(ctx context.Context, cfg *config, con *console) erro
 	var secret string
 	var row, replaced *store.APIKey
 	err = db.Transact(ctx, func(tx *store.DB) (err error) {
-		if secret, row, replaced, err = keys.Rotate(ctx, tx, old, c.Grace, ""); err != nil {
+		if secret, row, replaced, err = keys.Rotate(ctx, tx, old, auth.Rotation{Grace: c.Grace}); err != nil {
 			return err
 		}
 		return errors.Join(
@@ -185,6 +185,10 @@ func keyForAudit(k *store.APIKey) json.RawMessage {
 	return text
 }
 
+// mostListed is how many keys list prints: an organization has 500 at most that are
+// in use.
+const mostListed = 10_000
+
 type keysListCmd struct {
 	Project string `placeholder:"ID" help:"Only the keys of this project."`
 	Org     string `placeholder:"ID" help:"Organization to list. Default: the project's, or the first."`
@@ -197,7 +201,7 @@ func (c *keysListCmd) Run(ctx context.Context, cfg *config, con *console) error 
 		return err
 	}
 	defer db.Close()
-	keys, err := db.APIKeys(ctx, project.OrgID, store.APIKeyFilter{ProjectID: c.Project, Ascending: true})
+	keys, err := db.APIKeys(ctx, project.OrgID, store.APIKeyFilter{ProjectID: c.Project}, store.Page{Ascending: true, Limit: mostListed})
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func TestEventTypes(t *testing.T) {
 	t.Parallel()
 	want := []string{
 		"generation.queued", "generation.started", "generation.progress", "generation.succeeded", "generation.failed",
-		"generation.canceled", "generation.expired", "webhook_endpoint.disabled", "test.ping",
+		"generation.canceled", "generation.expired", "webhook_endpoint.disabled", "key.expiring", "key.revoked", "test.ping",
 	}
 	form := regexp.MustCompile(`^[a-z_]+\.[a-z_]+$`)
 	var got []string
@@ -97,7 +97,7 @@ func TestCheckFilter(t *testing.T) {
 func TestCheckFilter_Refuses(t *testing.T) {
 	t.Parallel()
 	const allowed = "use any of *, generation.*, generation.canceled, generation.expired, generation.failed, generation.progress, " +
-		"generation.queued, generation.started, generation.succeeded, test.*, test.ping, webhook_endpoint.*, webhook_endpoint.disabled"
+		"generation.queued, generation.started, generation.succeeded, key.*, key.expiring, key.revoked, test.*, test.ping, webhook_endpoint.*, webhook_endpoint.disabled"
 	for name, c := range map[string]struct {
 		filter []string
 		want   string
