@@ -188,8 +188,8 @@ func (db *DB) Projects(ctx context.Context, orgID string, archived bool, page Pa
 
 // UpdateProject writes a project of an organization as it is to be: its Name, Slug,
 // RetentionDays, WebhookURL, WebhookEvents and RateLimit. Every process asks again
-// what binds its keys. It fails with ErrNotFound, ErrProjectArchived or ErrSlugTaken. It must run in a transaction that holds LockOrg
-// and has read the project since.
+// what binds its keys. It fails with ErrNotFound, ErrProjectArchived or ErrSlugTaken.
+// It must run in a transaction that holds LockOrg and has read the project since.
 func (db *DB) UpdateProject(ctx context.Context, p *Project) (*Project, error) {
 	project, err := one[Project](ctx, db, `
 		UPDATE project
@@ -232,7 +232,6 @@ func (db *DB) ArchiveProject(ctx context.Context, orgID, id string) (*Project, e
 	if err := db.revokeAll(ctx, args); err != nil {
 		return nil, fmt.Errorf("archive project %s: %w", id, err)
 	}
-	// After the keys, so that what tells of their end is still on its way.
 	if _, err := db.q.Exec(ctx, `
 		UPDATE webhook_endpoint SET disabled_at = now(), disabled_reason = 'asked'
 		WHERE org_id = @org_id AND project_id = @id AND disabled_at IS NULL AND deleted_at IS NULL`, args); err != nil {
