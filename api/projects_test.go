@@ -112,6 +112,16 @@ func TestUpdateProject(t *testing.T) {
 			t.Errorf("%s: %d %v, want %v", body, a.status, a.faults(), want)
 		}
 	}
+	// Every process learns what binds the project's keys.
+	own := "/v1/projects/" + p.project.ID
+	for _, limit := range []int{7, 8} {
+		p.does(ada.token, "PATCH", own, fmt.Sprintf(`{"rate_limit":%d}`, limit), 200)
+		p.eventually("the limit is known", func() bool {
+			caller, err := p.keys.Authenticate(t.Context(), p.live)
+			p.must(err)
+			return caller.Limits.ProjectRate != nil && *caller.Limits.ProjectRate == limit
+		})
+	}
 	p.refuses("another's slug", ada.token, "PATCH", path, `{"slug":"first"}`, 409, "already_exists")
 	// What a plan has come to forbid is not in the way of other changes.
 	p.exec(`UPDATE org SET retention_days = 5`)
