@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -208,8 +209,8 @@ func TestExportAuditLog_BreaksOff(t *testing.T) {
 	req := httptest.NewRequest(http.MethodGet, p.auditPath()+"/export", nil)
 	req.Header.Set("Authorization", "Bearer "+p.master)
 	defer func() {
-		if v := recover(); v != http.ErrAbortHandler {
-			t.Errorf("it ends with %v", v)
+		if cause, _ := recover().(error); !errors.Is(cause, http.ErrAbortHandler) {
+			t.Errorf("it ends with %v", cause)
 		}
 		if n := strings.Count(answer.Body.String(), "\n"); n != 200 {
 			t.Errorf("%d lines were sent", n)
