@@ -27,6 +27,7 @@ type cli struct {
 	Simulator simulatorCmd `cmd:"" help:"Run the provider simulator, which speaks Gemini's and OpenAI's wire formats."`
 	Routes    routesCmd    `cmd:"" help:"Show the routes to the providers; drain or enable one."`
 	Keys      keysCmd      `cmd:"" help:"Create, list and revoke API keys."`
+	Operators operatorsCmd `cmd:"" help:"List, make and unmake the people who run the service."`
 	Generate  generateCmd  `cmd:"" help:"Generate an image with a running server."`
 	Bench     benchCmd     `cmd:"" help:"Measure this machine: own database, API, worker and simulator."`
 	Chaos     chaosCmd     `cmd:"" help:"Hurt a service of its own and check that no job is lost or done twice."`
