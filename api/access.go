@@ -201,7 +201,11 @@ func (s *server) authenticate(r *http.Request) (*auth.Caller, error) {
 
 // authenticateCredential returns whom an API key or an access token speaks for.
 func (s *server) authenticateCredential(ctx context.Context, credential string) (*auth.Caller, error) {
-	if auth.IsToken(credential) {
+	switch {
+	case !auth.IsToken(credential):
+	case !s.opts.Sessions.Owns(credential) && s.opts.Issuers.Issued(credential):
+		return s.opts.Issuers.Authenticate(ctx, credential)
+	default:
 		return s.opts.Sessions.Authenticate(ctx, credential)
 	}
 	return s.opts.Keys.Authenticate(ctx, credential)

@@ -23,4 +23,5 @@ func (s *server) authRoutes(e *echo.Echo, api huma.API) {
 		e.Add(method, accessKeysPath, s.accessKeys)
 	}
 	describeAccessKeys(api.OpenAPI())
+	s.oidcRoutes(e, api)
 }

@@ -45,6 +45,7 @@ var problemKinds = []problemKind{
 	{Code: "invalid_json", Status: 400, Title: "Invalid JSON", Type: typeRequest, Detail: "The body is not valid JSON."},
 	{Code: "invalid_request", Status: 400, Title: "Invalid request", Type: typeRequest, Detail: "The request is not valid."},
 	{Code: "invalid_cursor", Status: 400, Title: "Invalid cursor", Type: typeRequest, Detail: "after and before take what first_id, last_id or next_cursor of an earlier page say."},
+	{Code: "sign_on_failed", Status: 400, Title: "Sign-on failed", Type: typeAuth, Detail: "Begin again with GET /v1/auth/oidc/{provider}."},
 	{Code: "organization_required", Status: 400, Title: "Organization required", Type: typeRequest, Detail: "Say which organization in the header NanoBanana-Organization."},
 	{Code: "project_required", Status: 400, Title: "Project required", Type: typeRequest, Detail: "Say which project in the header NanoBanana-Project."},
 	{Code: "missing_api_key", Status: 401, Title: "Missing API key", Type: typeAuth, Detail: "No API key was sent; " + sendKey + "."},
@@ -92,6 +93,7 @@ var problemKinds = []problemKind{
 	{Code: "client_closed_request", Status: 499, Title: "Client closed request", Type: typeRequest, Retryable: true, Detail: "The caller went away."},
 	{Code: "overloaded", Status: 503, Title: "Overloaded", Type: typeAPI, Retryable: true, RetryAfter: 2 * time.Second, Detail: "Too many are signing in just now; ask again."},
 	{Code: "service_unavailable", Status: 503, Title: "Service unavailable", Type: typeAPI, Retryable: true, RetryAfter: 2 * time.Second, Detail: "The service can not reach its database just now; ask again."},
+	{Code: "issuer_unavailable", Status: 503, Title: "Issuer unavailable", Type: typeAPI, Retryable: true, RetryAfter: 5 * time.Second, Detail: "The issuer of single sign-on can not be reached just now; ask again."},
 	{Code: "internal_error", Status: 500, Title: "Internal error", Type: typeAPI, Retryable: true, Detail: "Something went wrong here; the request_id finds it in the log."},
 }
 
@@ -115,6 +117,7 @@ var sentinels = []struct {
 	{auth.ErrInvalidToken, "invalid_token"},
 	{auth.ErrTokenExpired, "token_expired"},
 	{auth.ErrSuspended, "organization_suspended"},
+	{auth.ErrForbidden, "permission_denied"},
 	{auth.ErrBusy, "overloaded"},
 	{store.ErrSessionEnded, "session_ended"},
 	{store.ErrTokenReused, "session_ended"},
@@ -154,10 +157,11 @@ func problemFor(r *http.Request, err error) *problem {
 	case errors.As(err, &routing):
 		return routingProblem(r, routing)
 	}
-	for _, s := range sentinels {
-		if errors.Is(err, s.err) {
-			return newProblem(s.code, "", nil)
-		}
+	if p := signOnProblem(err); p != nil {
+		return p
+	}
+	if code := sentinelCode(err); code != "" {
+		return newProblem(code, "", nil)
 	}
 	var p *problem
 	away := isAway(err)
@@ -174,10 +178,46 @@ func problemFor(r *http.Request, err error) *problem {
 	return p
 }
 
-// isAway reports whether err is that the database can not be reached, or takes too
-// long.
+// sentinelCode returns the code of an error, or empty.
+func sentinelCode(err error) string {
+	for _, s := range sentinels {
+		if errors.Is(err, s.err) {
+			return s.code
+		}
+	}
+	return ""
+}
+
+// signOnProblem turns what has gone wrong with an issuer of single sign-on, or
+// returns nil. The cause is for whoever configures it.
+func signOnProblem(err error) *problem {
+	var failed *auth.SignOnError
+	var token *auth.TokenError
+	switch {
+	case errors.As(err, &failed):
+		code, advice := "sign_on_failed", " Begin again with GET /v1/auth/oidc/{provider}."
+		if failed.Denied {
+			code, advice = "permission_denied", ""
+		}
+		p := newProblem(code, failed.Text+advice, nil)
+		p.cause = failed.Cause
+		return p
+	case errors.As(err, &token):
+		return newProblem(sentinelCode(token.Err), "The access token was refused: "+token.Reason+".", nil)
+	case errors.Is(err, auth.ErrUnknownIssuer):
+		return newProblem("not_found", "There is no such provider of single sign-on; GET /v1/auth/oidc lists them.", nil)
+	case errors.Is(err, auth.ErrIssuerAway):
+		p := newProblem("issuer_unavailable", "", nil)
+		p.cause = err
+		return p
+	}
+	return nil
+}
+
+// isAway reports whether err is that the database, or the issuer of a token, can not be
+// reached or takes too long.
 func isAway(err error) bool {
-	return store.IsUnavailable(err) || store.IsStatementTimeout(err) || errors.Is(err, context.DeadlineExceeded)
+	return store.IsUnavailable(err) || store.IsStatementTimeout(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, auth.ErrIssuerAway)
 }
 
 // errNoMember is what ends the streams of someone whom an organization has removed.
@@ -186,7 +226,7 @@ var errNoMember = errors.New("you do not belong to the organization any more")
 // isRefusedKey reports whether err is that a credential, which is well formed, is no
 // good any more.
 func isRefusedKey(err error) bool {
-	for _, refused := range []error{auth.ErrInvalidToken, auth.ErrTokenExpired, auth.ErrSuspended, store.ErrSessionEnded, store.ErrAccountSuspended, errNoMember} {
+	for _, refused := range []error{auth.ErrInvalidToken, auth.ErrTokenExpired, auth.ErrForbidden, auth.ErrSuspended, store.ErrSessionEnded, store.ErrAccountSuspended, errNoMember} {
 		if errors.Is(err, refused) {
 			return true
 		}

@@ -47,6 +47,9 @@ type Options struct {
 	// Egress says which URLs customers may have events sent to.
 	Egress egress.Policy
 
+	// Issuers are those of single sign-on; nil: none.
+	Issuers *auth.Issuers
+
 	// BaseURL begins the absolute URLs in answers: "https://images.example.com".
 	// Empty derives it from each request.
 	BaseURL string

@@ -23,8 +23,10 @@ const (
 // A service is the whole program with its own database and simulator, as
 // "nanobanana dev" runs it.
 type service struct {
-	URL string `json:"url"`
-	Key string `json:"api_key_live"`
+	URL         string `json:"url"`
+	Key         string `json:"api_key_live"`
+	OrgID       string `json:"org_id"`
+	DatabaseURL string `json:"database_url"`
 }
 
 // startService builds and runs the program, which may send webhooks to this

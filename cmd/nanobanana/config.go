@@ -52,6 +52,7 @@ type config struct {
 	Concurrency      number   `env:"NANOBANANA_CONCURRENCY" default:"50" placeholder:"N" help:"Generations a worker runs at the same time."`
 	BatchConcurrency number   `name:"batch-concurrency" env:"NANOBANANA_BATCH_CONCURRENCY" default:"50" placeholder:"N" help:"Generations of batches that a worker runs beside those."`
 	WebhookLoopback  bool     `name:"webhook-loopback" env:"NANOBANANA_WEBHOOK_LOOPBACK" help:"Let webhooks go to this machine, over http and to any port, for development: customers could reach its other services."`
+	OIDC             string   `name:"oidc" env:"NANOBANANA_OIDC" secret:"" placeholder:"JSON" help:"Issuers of single sign-on, to sign in with and whose access tokens the API takes, as JSON or @FILE; see docs/single-sign-on.md."`
 	Drain            duration `name:"drain" env:"NANOBANANA_DRAIN" default:"25s" placeholder:"TIME" help:"How long a stopping process lets work under way finish; dev only 3s unless it is set."`
 
 	SMTPURL  string `name:"smtp-url" env:"NANOBANANA_SMTP_URL" secret:"" placeholder:"URL" help:"Server that mail is sent through: smtp://user:password@host:587 (encrypted by STARTTLS) or smtps://. Default: mail is only logged, and nobody gets any."`
@@ -114,6 +115,11 @@ func (c *config) check() error {
 	if _, err := c.routes(); err != nil {
 		for _, line := range strings.Split(err.Error(), "\n") {
 			bad("NANOBANANA_ROUTES", line)
+		}
+	}
+	if _, err := c.signOnProviders(); err != nil {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			bad("NANOBANANA_OIDC", line)
 		}
 	}
 	if c.Secret != "" && len(c.Secret) < 32 {

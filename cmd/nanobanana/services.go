@@ -174,6 +174,10 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	if err != nil {
 		return nil, err
 	}
+	issuers, err := openIssuers(ctx, cfg, db)
+	if err != nil {
+		return nil, err
+	}
 	queue, err := jobs.NewQueue(jobs.Options{DB: db, LiveSimulated: len(cfg.liveProviders()) == 0, Egress: cfg.egressPolicy()})
 	if err != nil {
 		return nil, err
@@ -187,7 +191,7 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	}
 	f.closeLimiter = closeLimiter
 	handler, err := api.New(api.Options{
-		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live, Sessions: sessions,
+		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live, Sessions: sessions, Issuers: issuers,
 		Egress: cfg.egressPolicy(), BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
 		Limiter: limiter, TrustedProxies: get(cfg.trustedProxies()), DevMail: dev,
 	})
