@@ -15,7 +15,7 @@ var allowed = map[string][]string{
 		"api", "api/auth", "api/client", "billing", "jobs", "jobs/egress", "jobs/view", "jobs/webhook",
 		"providers", "providers/gemini", "providers/openai", "providers/simulator", "store", "store/blobs", "store/localpg", "worker",
 	},
-	"api":                   {"api/auth", "jobs", "jobs/egress", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
+	"api":                   {"api/auth", "billing", "jobs", "jobs/egress", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
 	"api/auth":              {"store"},
 	"api/client":            {},
 	"billing":               {},
