@@ -100,6 +100,7 @@ func TestExport(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
 	w, stranger := b.registered("ada@example.com"), b.registered("bob@example.com")
+	b.exec(`UPDATE org SET rate_limit = 0`)
 	b.submit(stranger.key, `{"prompt":"not theirs"}`)
 	const many = 120 // several pages
 	var want []string

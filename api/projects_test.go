@@ -226,7 +226,7 @@ func TestOwnProject(t *testing.T) {
 	ada, bob := p.person("ada@example.com", "read_only"), p.person("bob@example.com", "billing")
 	for key, test := range map[string]bool{p.live: false, p.test: true, ada.token: false} {
 		want := map[string]any{
-			"id": p.project.ID, "object": "project", "organization_id": p.org, "name": "first", "slug": "first", "plan": "free",
+			"id": p.project.ID, "object": "project", "organization_id": p.org, "name": "first", "slug": "first", "plan": "unlimited",
 			"test": test, "retention_days": 30.0, "rate_limit": nil,
 		}
 		if diff := cmp.Diff(want, p.does(key, "GET", "/v1/project", "", 200).json); diff != "" {

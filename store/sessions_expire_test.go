@@ -10,7 +10,7 @@ import (
 func TestExpireSessions(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	a := b.person(t, "ada@example.com")
+	a := b.claimant(t, "ada@example.com")
 	for i := range 5 {
 		if _, err := b.CreateSession(t.Context(), store.Session{AccountID: a.ID, Method: store.MethodPassword}); err != nil {
 			t.Fatal(err)
