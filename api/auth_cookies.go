@@ -30,8 +30,8 @@ func (s *server) refreshCookie(r *http.Request) string {
 
 // cookies are what an answer sets for a sign-in; nil takes them away.
 func (s *server) cookies(r *http.Request, in *auth.SignIn) []string {
-	refresh := &http.Cookie{Name: s.refreshCookie(r), HttpOnly: true, MaxAge: -1}
-	csrf := &http.Cookie{Name: cookieCSRF, MaxAge: -1}
+	refresh := &http.Cookie{Name: s.refreshCookie(r), HttpOnly: true, MaxAge: -1} //nolint:gosec // the rest is set below
+	csrf := &http.Cookie{Name: cookieCSRF, MaxAge: -1}                            //nolint:gosec // scripts of the page have to read it
 	if in != nil {
 		refresh.Value, csrf.Value = in.RefreshToken, in.CSRFToken
 		refresh.MaxAge = int(in.Session.ExpiresAt.Sub(s.opts.Now()).Seconds())

@@ -37,8 +37,8 @@ func (b *bundle) change(sql string, args ...any) {
 	b.keys.Invalidate(nil)
 }
 
-// rows counts those of tables.
-func (b *bundle) rows(tables ...string) map[string]int {
+// counts counts the rows of tables.
+func (b *bundle) counts(tables ...string) map[string]int {
 	b.Helper()
 	counts := map[string]int{}
 	for _, table := range tables {
@@ -116,7 +116,7 @@ func TestLimits_ExactlyTenOfAHundredOverTwoProcesses(t *testing.T) {
 			if accepted.Load() != 10 || refused.Load() != 90 {
 				t.Errorf("%d accepted, %d refused; want 10 and 90", accepted.Load(), refused.Load())
 			}
-			if diff := cmp.Diff(map[string]int{"generation": 10, "event": 10}, b.rows("generation", "event")); diff != "" {
+			if diff := cmp.Diff(map[string]int{"generation": 10, "event": 10}, b.counts("generation", "event")); diff != "" {
 				t.Errorf("recorded (-want +got):\n%s", diff)
 			}
 		})
@@ -150,7 +150,7 @@ func TestLimits_RefusalSaysWhenAndHow(t *testing.T) {
 	if diff := cmp.Diff(want, pick(a.header, want)); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)
 	}
-	if rows := b.rows("idempotency_key"); rows["idempotency_key"] != 0 {
+	if rows := b.counts("idempotency_key"); rows["idempotency_key"] != 0 {
 		t.Error("a refusal took its idempotency key")
 	}
 }
@@ -189,7 +189,7 @@ func TestLimits_ReplaysGoOnAndInvalidRequestsAndReadsAreFree(t *testing.T) {
 			t.Errorf("key %s: %s, want %s", key, a.code(), want)
 		}
 	}
-	if rows := b.rows("generation"); rows["generation"] != 10 {
+	if rows := b.counts("generation"); rows["generation"] != 10 {
 		t.Errorf("%d generations, want 10", rows["generation"])
 	}
 }
@@ -282,7 +282,7 @@ func TestLimits_UnavailableWhenNothingKeepsThem(t *testing.T) {
 	if a := b.do(b.live, "POST", "/v1/generations", banana); a.code() != "service_unavailable" || a.header.Get("Retry-After") == "" {
 		t.Errorf("status %d, %s; want 503 with Retry-After", a.status, a.body)
 	}
-	if rows := b.rows("generation"); rows["generation"] != 0 {
+	if rows := b.counts("generation"); rows["generation"] != 0 {
 		t.Error("it was recorded uncounted")
 	}
 }

@@ -160,7 +160,8 @@ func TestAdminOrgs(t *testing.T) {
 		"?name=FIR":                  {"first"},
 		"?name=%25":                  nil,
 		"?id=" + o.org:               {"first"},
-		"?plan=unlimited":            {"Operations"},
+		"?plan=unlimited":            {"Operations", "second", "first"},
+		"?plan=hobby":                nil,
 		"?status=suspended":          nil,
 		"?order=asc&limit=2":         {"first", "second"},
 		"?order=asc&after=" + o.org:  {"second", "Operations"},
@@ -177,7 +178,7 @@ func TestAdminOrgs(t *testing.T) {
 		"created_at": a.json["members"].([]any)[0].(map[string]any)["created_at"],
 	}}
 	want := map[string]any{
-		"id": o.org, "object": "organization", "name": "first", "plan": "free", "rate_limit": nil, "retention_days": 30.0,
+		"id": o.org, "object": "organization", "name": "first", "plan": "unlimited", "rate_limit": nil, "retention_days": 30.0,
 		"status": "active", "created_at": a.json["created_at"], "suspended_at": nil, "deleted_at": nil, "members": members,
 	}
 	if diff := cmp.Diff(want, a.json); diff != "" {

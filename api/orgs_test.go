@@ -48,7 +48,7 @@ func TestOrgs(t *testing.T) {
 	if diff := cmp.Diff(audit, p.audit(id)); diff != "" {
 		t.Error(diff)
 	}
-	want["id"], want["name"], want["role"], want["created_at"] = p.org, "first", nil, nil
+	want["id"], want["name"], want["role"], want["created_at"], want["plan"] = p.org, "first", nil, nil, "unlimited"
 	got := p.does(p.master, "GET", "/v1/orgs/"+p.org, "", 200).json
 	got["created_at"] = nil
 	if diff := cmp.Diff(want, got); diff != "" {

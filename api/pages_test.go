@@ -174,19 +174,6 @@ func TestDevMail_OnlyInDev(t *testing.T) {
 	}
 }
 
-// mailed returns the token of the newest link of a kind that someone was sent.
-func (b *bundle) mailed(kind, to string) string {
-	b.Helper()
-	var id string
-	var sealed []byte
-	b.must(b.db.Pool().QueryRow(b.Context(), `
-		SELECT id, sealed FROM mail WHERE kind = $1 AND recipient = $2
-		ORDER BY created_at DESC LIMIT 1`, kind, to).Scan(&id, &sealed))
-	token, err := b.keyring.Open(sealed, id)
-	b.must(err)
-	return token
-}
-
 func TestPages_VerifyAndReset(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)

@@ -24,11 +24,14 @@ type person struct {
 }
 
 // setupPeople serves the API with a clock that can be put forward.
-func setupPeople(t testing.TB) *people {
+func setupPeople(t testing.TB, adjust ...func(*api.Options)) *people {
 	t.Helper()
 	p := &people{}
 	p.bundle = setup(t, func(o *api.Options) {
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(p.later.Load())) }
+		for _, change := range adjust {
+			change(o)
+		}
 	})
 	p.org = p.project.OrgID
 	var err error

@@ -112,6 +112,16 @@ func TestUpdateProject(t *testing.T) {
 			t.Errorf("%s: %d %v, want %v", body, a.status, a.faults(), want)
 		}
 	}
+	// Every process learns what binds the project's keys.
+	own := "/v1/projects/" + p.project.ID
+	for _, limit := range []int{7, 8} {
+		p.does(ada.token, "PATCH", own, fmt.Sprintf(`{"rate_limit":%d}`, limit), 200)
+		p.eventually("the limit is known", func() bool {
+			caller, err := p.keys.Authenticate(t.Context(), p.live)
+			p.must(err)
+			return caller.Limits.ProjectRate != nil && *caller.Limits.ProjectRate == limit
+		})
+	}
 	p.refuses("another's slug", ada.token, "PATCH", path, `{"slug":"first"}`, 409, "already_exists")
 	// What a plan has come to forbid is not in the way of other changes.
 	p.exec(`UPDATE org SET retention_days = 5`)
@@ -216,7 +226,7 @@ func TestOwnProject(t *testing.T) {
 	ada, bob := p.person("ada@example.com", "read_only"), p.person("bob@example.com", "billing")
 	for key, test := range map[string]bool{p.live: false, p.test: true, ada.token: false} {
 		want := map[string]any{
-			"id": p.project.ID, "object": "project", "organization_id": p.org, "name": "first", "slug": "first", "plan": "free",
+			"id": p.project.ID, "object": "project", "organization_id": p.org, "name": "first", "slug": "first", "plan": "unlimited",
 			"test": test, "retention_days": 30.0, "rate_limit": nil,
 		}
 		if diff := cmp.Diff(want, p.does(key, "GET", "/v1/project", "", 200).json); diff != "" {

@@ -315,3 +315,40 @@ func TestCancel_QueuedAndTwice(t *testing.T) {
 		}
 	}
 }
+
+// What is refused for its key's monthly limit takes no idempotency key: who repeats it
+// is told the same, and another key may use it.
+func TestSubmit_BeyondTheMonthlyLimit(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	limit := 1
+	submit := func(key string) error {
+		s := b.submission(key)
+		s.KeyMonthly = &limit
+		_, err := b.queue.SubmitGeneration(t.Context(), s)
+		return err
+	}
+	if err := submit("first"); err != nil {
+		t.Fatal(err)
+	}
+	if err := submit("first"); err != nil {
+		t.Errorf("a replay: %v", err)
+	}
+	var clients sync.WaitGroup
+	for range 20 {
+		clients.Go(func() {
+			var quota *jobs.QuotaError
+			if err := submit("second"); !errors.As(err, &quota) || quota.Limit != 1 || !quota.ResetsAt.After(time.Now()) {
+				t.Errorf("beyond the limit: %v", err)
+			}
+		})
+	}
+	clients.Wait()
+	b.wantRows(t, 1)
+	unlimited := b.submission("second")
+	unlimited.APIKeyID = "key_2"
+	if accepted, err := b.queue.SubmitGeneration(t.Context(), unlimited); err != nil || accepted.Replayed {
+		t.Errorf("another key: %v, %v", accepted, err)
+	}
+	b.wantRows(t, 2)
+}

@@ -59,6 +59,16 @@ func (WarnKeysArgs) Kind() string { return "warn_keys" }
 // InsertOpts choose the queue.
 func (WarnKeysArgs) InsertOpts() river.InsertOpts { return maintenance() }
 
+// ExpireSessionsArgs ask for sessions and mailed links long past their time to be
+// forgotten.
+type ExpireSessionsArgs struct{}
+
+// Kind names the job to River.
+func (ExpireSessionsArgs) Kind() string { return "expire_sessions" }
+
+// InsertOpts choose the queue.
+func (ExpireSessionsArgs) InsertOpts() river.InsertOpts { return maintenance() }
+
 // maintenance jobs look at the state as it is, so that a failed or missed one
 // is made good by the next.
 func maintenance() river.InsertOpts {

@@ -37,6 +37,7 @@ CREATE TABLE account_token (
     used_at    timestamptz
 );
 CREATE INDEX account_token_account ON account_token (account_id);
+CREATE INDEX account_token_expiry ON account_token (expires_at);
 
 -- A sign-in. Its refresh tokens are numbered: only the latest one is good, and an
 -- earlier one that comes again was stolen, or its thief has been before.

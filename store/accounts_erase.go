@@ -44,21 +44,22 @@ func (db *DB) EraseAccount(ctx context.Context, id string) (alone []string, err 
 	return alone, nil
 }
 
-// leaveAll locks an account and its organizations, so that nobody else leaves them or
-// gives up owning them meanwhile, and returns those that it is alone in.
+// leaveAll locks an account's organizations and then the account, in the order of
+// everyone who changes memberships, so that nobody else leaves them or gives up owning
+// them meanwhile. It returns those that the account is alone in.
 func (db *DB) leaveAll(ctx context.Context, args pgx.NamedArgs) (alone []string, err error) {
-	locked, err := one[struct{ ID string }](ctx, db, `
-		SELECT id FROM account
-		WHERE id = @id AND erased_at IS NULL
-		FOR UPDATE`, args)
-	if err != nil || locked == nil {
-		return nil, err
-	}
 	if _, err := db.q.Exec(ctx, `
 		SELECT FROM org
 		WHERE id IN (SELECT org_id FROM membership WHERE account_id = @id) AND deleted_at IS NULL
 		ORDER BY id
 		FOR UPDATE`, args); err != nil {
+		return nil, err
+	}
+	_, err = one[struct{ ID string }](ctx, db, `
+		SELECT id FROM account
+		WHERE id = @id AND erased_at IS NULL
+		FOR UPDATE`, args)
+	if err != nil {
 		return nil, err
 	}
 	rows, err := many[struct {

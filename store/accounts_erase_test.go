@@ -26,7 +26,7 @@ func (b *bundle) orgOf(t *testing.T, members map[*store.Account]string) string {
 func TestEraseAccount(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	ada, bob := b.person(t, "ada@example.com"), b.person(t, "bob@example.com")
+	ada, bob := b.claimant(t, "ada@example.com"), b.claimant(t, "bob@example.com")
 	erase := func() (alone []string, err error) {
 		err = b.Transact(t.Context(), func(tx *store.DB) (err error) {
 			alone, err = tx.EraseAccount(t.Context(), ada.ID)
@@ -84,14 +84,14 @@ func TestEraseAccount(t *testing.T) {
 	if _, err := erase(); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("the second time: %v", err)
 	}
-	b.person(t, "ada@example.com") // the address is free
+	b.claimant(t, "ada@example.com") // the address is free
 }
 
 // One of two owners leaves while the other does: one of them has to stay.
 func TestEraseAccount_AtTheSameTime(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	ada, bob, eve := b.person(t, "ada@example.com"), b.person(t, "bob@example.com"), b.person(t, "eve@example.com")
+	ada, bob, eve := b.claimant(t, "ada@example.com"), b.claimant(t, "bob@example.com"), b.claimant(t, "eve@example.com")
 	b.orgOf(t, map[*store.Account]string{ada: "owner", bob: "owner", eve: "member"})
 	second := make(chan error, 1)
 	err := b.Transact(t.Context(), func(tx *store.DB) error {
@@ -118,7 +118,7 @@ func TestDeleteOrg(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	org := b.project.OrgID
-	ada := b.person(t, "ada@example.com")
+	ada := b.claimant(t, "ada@example.com")
 	if err := b.AddOwner(t.Context(), org, ada.ID); err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/nanobanana/nanobanana/store"
 )
 
-// person records an account.
-func (b *bundle) person(t *testing.T, email string) *store.Account {
+// claimant records an account whose address is not verified.
+func (b *bundle) claimant(t *testing.T, email string) *store.Account {
 	t.Helper()
 	password := "hash of " + email
 	a, err := b.CreateAccount(t.Context(), store.Account{Email: email, Name: "Ada", Password: &password})
@@ -26,7 +26,7 @@ func (b *bundle) person(t *testing.T, email string) *store.Account {
 func TestAccountByEmail(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	first, second := b.person(t, "Ada@Example.com"), b.person(t, "ada@example.com")
+	first, second := b.claimant(t, "Ada@Example.com"), b.claimant(t, "ada@example.com")
 	found := func() string {
 		a, err := b.AccountByEmail(t.Context(), " ADA@example.COM ")
 		if err != nil {
@@ -68,7 +68,7 @@ func TestVerifyAccount_AtTheSameTime(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	var errs [2]chan error
-	people := []*store.Account{b.person(t, "ada@example.com"), b.person(t, "ada@example.com")}
+	people := []*store.Account{b.claimant(t, "ada@example.com"), b.claimant(t, "ada@example.com")}
 	for i, a := range people {
 		errs[i] = make(chan error, 1)
 		go func() {
@@ -85,7 +85,7 @@ func TestVerifyAccount_AtTheSameTime(t *testing.T) {
 func TestAccountTokens(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	a := b.person(t, "ada@example.com")
+	a := b.claimant(t, "ada@example.com")
 	make := func(id, purpose, hash string, ttl time.Duration) {
 		if err := b.CreateAccountToken(t.Context(), id, purpose, []byte(hash), ttl); err != nil {
 			t.Fatal(err)
@@ -134,7 +134,7 @@ func TestAccountTokens(t *testing.T) {
 func TestSessions_Rotation(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	a := b.person(t, "ada@example.com")
+	a := b.claimant(t, "ada@example.com")
 	for name, c := range map[string]struct {
 		change string
 		n      int
@@ -184,7 +184,7 @@ func TestSessions_Rotation(t *testing.T) {
 func TestSessions_Last(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	a := b.person(t, "ada@example.com")
+	a := b.claimant(t, "ada@example.com")
 	s, err := b.CreateSession(t.Context(), store.Session{AccountID: a.ID, Method: store.MethodOIDC, IP: "192.0.2.1", UserAgent: "x"})
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +209,7 @@ func TestSessions_Last(t *testing.T) {
 func TestRefreshSession_AtTheSameTime(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	s, err := b.CreateSession(t.Context(), store.Session{AccountID: b.person(t, "ada@example.com").ID, Method: store.MethodPassword})
+	s, err := b.CreateSession(t.Context(), store.Session{AccountID: b.claimant(t, "ada@example.com").ID, Method: store.MethodPassword})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestRefreshSession_AtTheSameTime(t *testing.T) {
 func TestEndSessions(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	a, other := b.person(t, "ada@example.com"), b.person(t, "bob@example.com")
+	a, other := b.claimant(t, "ada@example.com"), b.claimant(t, "bob@example.com")
 	var ids []string
 	for _, of := range []*store.Account{a, a, a, other} {
 		s, err := b.CreateSession(t.Context(), store.Session{AccountID: of.ID, Method: store.MethodPassword})

@@ -128,7 +128,7 @@ func (db *DB) APIKeys(ctx context.Context, orgID string, f APIKeyFilter, p Page)
 				WHERE org_id = @org_id
 					AND (@project_id = '' OR project_id = @project_id)
 					AND (@kind = '' OR kind = @kind)
-					AND (@active::boolean IS NULL OR @active = `+apiKeyLives+`)`, "id", p,
+					AND (@active::boolean IS NULL OR @active = `+isInUseSQL+`)`, "id", p,
 		pgx.NamedArgs{"org_id": orgID, "project_id": f.ProjectID, "kind": f.Kind, "active": f.Active})
 	if err != nil {
 		return nil, fmt.Errorf("list API keys of %s: %w", orgID, err)
@@ -136,8 +136,8 @@ func (db *DB) APIKeys(ctx context.Context, orgID string, f APIKeyFilter, p Page)
 	return page, nil
 }
 
-// apiKeyLives tells whether a key still opens something.
-const apiKeyLives = `(revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))`
+// isInUseSQL tells whether a key still opens something.
+const isInUseSQL = `(revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))`
 
 // APIKey returns a key of an organization, or ErrNotFound.
 func (db *DB) APIKey(ctx context.Context, orgID, id string) (*APIKey, error) {

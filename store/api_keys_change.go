@@ -26,7 +26,7 @@ func (db *DB) RoomForAPIKey(ctx context.Context, orgID string) error {
 	// Two at the same time would both find room for one. The foreign keys of others'
 	// inserts pass.
 	batch.Queue(`SELECT FROM org WHERE id = @org_id FOR NO KEY UPDATE`, args)
-	batch.Queue(`SELECT count(*) FROM api_key WHERE org_id = @org_id AND `+apiKeyLives, args).QueryRow(func(row pgx.Row) error {
+	batch.Queue(`SELECT count(*) FROM api_key WHERE org_id = @org_id AND `+isInUseSQL, args).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&n)
 	})
 	err := db.q.SendBatch(ctx, &batch).Close()
@@ -120,7 +120,7 @@ func (db *DB) ReplaceAPIKey(ctx context.Context, orgID, id, byID string, grace t
 		WITH replaced AS (
 			UPDATE api_key
 			SET replaced_by = @by, expires_at = least(expires_at, now() + @grace::interval), warned_at = coalesce(warned_at, now())
-			WHERE org_id = @org_id AND id = @id AND replaced_by IS NULL AND `+apiKeyLives+`
+			WHERE org_id = @org_id AND id = @id AND replaced_by IS NULL AND `+isInUseSQL+`
 			RETURNING `+columns[APIKey]("")+`
 		), told AS (
 			SELECT pg_notify(@channel, id) FROM replaced

@@ -22,9 +22,8 @@ type OrgFilter struct {
 // OperatorOrgs returns the page of all organizations that a filter selects.
 func (db *DB) OperatorOrgs(ctx context.Context, f OrgFilter) ([]*Org, error) {
 	page, err := operatorPage[Org](ctx, db, `
-			SELECT `+columns[Org]("")+` FROM org
-			WHERE (@name = '' OR lower(name) LIKE lower(@beginning))
-				AND (@id = '' OR id = @id)
+			SELECT `+columns[Org]("")+` FROM `+beginningWith("org", "lower(name) LIKE lower(@beginning)", f.Name)+`
+			WHERE (@id = '' OR id = @id)
 				AND (@plan = '' OR plan = @plan)
 				AND CASE @state
 					WHEN 'deleted' THEN deleted_at IS NOT NULL
@@ -33,7 +32,7 @@ func (db *DB) OperatorOrgs(ctx context.Context, f OrgFilter) ([]*Org, error) {
 					ELSE true
 				END`, "id", f.Page,
 		pgx.NamedArgs{
-			"name": f.Name, "beginning": beginning(strings.TrimSpace(f.Name)), "id": f.ID, "plan": f.Plan, "state": f.State,
+			"beginning": beginning(strings.TrimSpace(f.Name)), "id": f.ID, "plan": f.Plan, "state": f.State,
 		})
 	if err != nil {
 		return nil, fmt.Errorf("list organizations: %w", err)

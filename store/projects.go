@@ -187,9 +187,9 @@ func (db *DB) Projects(ctx context.Context, orgID string, archived bool, page Pa
 }
 
 // UpdateProject writes a project of an organization as it is to be: its Name, Slug,
-// RetentionDays, WebhookURL, WebhookEvents and RateLimit. It fails with ErrNotFound,
-// ErrProjectArchived or ErrSlugTaken. It must run in a transaction that holds LockOrg
-// and has read the project since.
+// RetentionDays, WebhookURL, WebhookEvents and RateLimit. Every process asks again
+// what binds its keys. It fails with ErrNotFound, ErrProjectArchived or ErrSlugTaken.
+// It must run in a transaction that holds LockOrg and has read the project since.
 func (db *DB) UpdateProject(ctx context.Context, p *Project) (*Project, error) {
 	project, err := one[Project](ctx, db, `
 		UPDATE project
@@ -207,7 +207,7 @@ func (db *DB) UpdateProject(ctx context.Context, p *Project) (*Project, error) {
 	if err != nil {
 		return nil, fmt.Errorf("change project %s: %w", p.ID, slugError(err))
 	}
-	return project, nil
+	return project, db.ForgetKeys(ctx, p.ID) // they know its limit
 }
 
 // ArchiveProject takes a project out of use: its keys are revoked on every process,
@@ -215,7 +215,7 @@ func (db *DB) UpdateProject(ctx context.Context, p *Project) (*Project, error) {
 // more. What was accepted goes on, and what was made stays. It fails with
 // ErrNotFound, or with ErrProjectArchived if it is. It must run in a transaction.
 func (db *DB) ArchiveProject(ctx context.Context, orgID, id string) (*Project, error) {
-	args := pgx.NamedArgs{"org_id": orgID, "id": id, "channel": channelKey}
+	args := pgx.NamedArgs{"org_id": orgID, "id": id}
 	project, err := one[Project](ctx, db, `
 		UPDATE project
 		SET archived_at = now(), webhook_url = NULL, webhook_events = NULL
@@ -229,21 +229,33 @@ func (db *DB) ArchiveProject(ctx context.Context, orgID, id string) (*Project, e
 	if err != nil {
 		return nil, fmt.Errorf("archive project %s: %w", id, err)
 	}
-	var batch pgx.Batch
-	batch.Queue(`
-		WITH revoked AS (
-			UPDATE api_key SET revoked_at = now()
-			WHERE org_id = @org_id AND project_id = @id AND revoked_at IS NULL
-			RETURNING id
-		)
-		SELECT pg_notify(@channel, id) FROM revoked`, args)
-	batch.Queue(`
+	if err := db.revokeAll(ctx, args); err != nil {
+		return nil, fmt.Errorf("archive project %s: %w", id, err)
+	}
+	if _, err := db.q.Exec(ctx, `
 		UPDATE webhook_endpoint SET disabled_at = now(), disabled_reason = 'asked'
-		WHERE org_id = @org_id AND project_id = @id AND disabled_at IS NULL AND deleted_at IS NULL`, args)
-	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
+		WHERE org_id = @org_id AND project_id = @id AND disabled_at IS NULL AND deleted_at IS NULL`, args); err != nil {
 		return nil, fmt.Errorf("archive project %s: %w", id, err)
 	}
 	return project, nil
+}
+
+// revokeAll ends every key of a project.
+func (db *DB) revokeAll(ctx context.Context, args pgx.NamedArgs) error {
+	keys, err := many[struct{ ID, OrgID string }](ctx, db, `
+		SELECT id, org_id FROM api_key
+		WHERE org_id = @org_id AND project_id = @id AND revoked_at IS NULL
+		ORDER BY id
+		FOR NO KEY UPDATE`, args)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if _, err := db.RevokeAPIKey(ctx, key.OrgID, key.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CreateFirstProject records the organization and project of a new

@@ -174,6 +174,7 @@ func TestArchiveProject(t *testing.T) {
 	}
 	for sql, want := range map[string]int{
 		`SELECT count(*)::int FROM api_key WHERE revoked_at IS NOT NULL AND project_id = '` + b.project.ID + `'`:                1,
+		`SELECT count(*)::int FROM event WHERE type = 'key.revoked' AND project_id = '` + b.project.ID + `'`:                    1,
 		`SELECT count(*)::int FROM api_key WHERE revoked_at IS NOT NULL`:                                                        1,
 		`SELECT count(*)::int FROM webhook_endpoint WHERE disabled_reason = 'asked' AND id = '` + endpoint.ID + `'`:             1,
 		`SELECT count(*)::int FROM webhook_endpoint WHERE disabled_at IS NOT NULL`:                                              1,

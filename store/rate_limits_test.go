@@ -20,8 +20,8 @@ func TestTakeRateLimits_OneAfterTheOtherInOneStatement(t *testing.T) {
 		{line("a", 20*time.Minute)},
 		{line("b", 50*time.Minute), line("a", 20*time.Minute)},
 		{line("b", 20*time.Minute), line("a", 20*time.Minute)}, // b is too full
-		{line("a", 20*time.Minute)}, // counts with the first
-		{line("c", 2*time.Hour)}, // never
+		{line("a", 20*time.Minute)},                            // counts with the first
+		{line("c", 2*time.Hour)},                               // never
 		{line("a", time.Minute)},
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ func schedule() []*river.PeriodicJob {
 		every(time.Hour, jobs.ExpireEventsArgs{}),
 		every(time.Hour, jobs.ExpireMailsArgs{}),
 		every(time.Hour, jobs.WarnKeysArgs{}),
+		every(time.Hour, jobs.ExpireSessionsArgs{}),
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -52,9 +51,6 @@ type Options struct {
 
 	// CacheSize is the most keys remembered; default 10,000.
 	CacheSize int
-
-	// Logger is told that the last use of keys could not be recorded; default none.
-	Logger *slog.Logger
 }
 
 // Keys makes API keys and recognizes them. It is safe for concurrent use.
@@ -80,9 +76,6 @@ func NewKeys(opts Options) *Keys {
 	}
 	if opts.PulseTTL == 0 {
 		opts.PulseTTL = 1500 * time.Millisecond
-	}
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	if opts.UnknownTTL == 0 {
 		opts.UnknownTTL = 2 * time.Second

@@ -181,7 +181,7 @@ func parseArgonHash(text string) (*argonHash, error) {
 	var version int
 	parts := strings.Split(text, "$")
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" {
-		return nil, errors.New("it is not kept as $argon2id$...")
+		return nil, errors.New("it is not kept in the form of argon2id")
 	}
 	if _, err := fmt.Sscanf(parts[2], "v=%d", &version); err != nil || version != argon2.Version {
 		return nil, errors.New("it is kept with another version of argon2id")

@@ -83,6 +83,7 @@ func TestPasswords_Busy(t *testing.T) {
 	t.Parallel()
 	p := auth.NewPasswords(auth.PasswordOptions{Slots: 1, Waiting: 1})
 	ctx, leave := context.WithCancelCause(t.Context())
+	defer leave(nil)
 	var ended sync.WaitGroup
 	var mu sync.Mutex
 	counts := map[error]int{}

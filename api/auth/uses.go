@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"sync"
 	"time"
@@ -49,30 +50,30 @@ func (u *uses) putBack(taken map[string]time.Time) {
 }
 
 // Run records when keys were used last, once a minute and when ctx ends: one write
-// for all of them.
-func (k *Keys) Run(ctx context.Context) {
+// for all of them. The logger is told that it could not; then it is tried again.
+func (k *Keys) Run(ctx context.Context, logger *slog.Logger) {
 	tick := time.NewTicker(usesInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			k.recordUses(ctx)
+			k.recordUses(ctx, logger)
 		case <-ctx.Done():
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), usesTimeout)
 			defer cancel()
-			k.recordUses(ctx)
+			k.recordUses(ctx, logger)
 			return
 		}
 	}
 }
 
-func (k *Keys) recordUses(ctx context.Context) {
+func (k *Keys) recordUses(ctx context.Context, logger *slog.Logger) {
 	taken := k.uses.take()
 	if len(taken) == 0 {
 		return
 	}
 	if err := k.opts.DB.RecordKeyUse(ctx, taken); err != nil {
 		k.uses.putBack(taken)
-		k.opts.Logger.Warn("the last use of API keys is not recorded yet", "error", err)
+		logger.Warn("the last use of API keys is not recorded yet", "error", err)
 	}
 }

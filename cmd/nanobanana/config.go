@@ -27,6 +27,7 @@ type cli struct {
 	Simulator simulatorCmd `cmd:"" help:"Run the provider simulator, which speaks Gemini's and OpenAI's wire formats."`
 	Routes    routesCmd    `cmd:"" help:"Show the routes to the providers; drain or enable one."`
 	Keys      keysCmd      `cmd:"" help:"Create, list and revoke API keys."`
+	Operators operatorsCmd `cmd:"" help:"List, make and unmake the people who run the service."`
 	Generate  generateCmd  `cmd:"" help:"Generate an image with a running server."`
 	Bench     benchCmd     `cmd:"" help:"Measure this machine: own database, API, worker and simulator."`
 	Chaos     chaosCmd     `cmd:"" help:"Hurt a service of its own and check that no job is lost or done twice."`
@@ -43,7 +44,7 @@ type config struct {
 	RedisURL         string   `name:"redis-url" env:"REDIS_URL" secret:"" placeholder:"URL" help:"Redis to keep rate limits in, redis:// or rediss://. Default: the database. While it is away they are kept there too."`
 	TrustedProxies   string   `name:"trusted-proxies" env:"NANOBANANA_TRUSTED_PROXIES" placeholder:"CIDRS" help:"Addresses of your own proxies, such as 10.0.0.0/8,127.0.0.1: what they say in X-Forwarded-For is believed. Default: none, and everyone behind a proxy shares the limits of its address."`
 	Data             string   `env:"NANOBANANA_DATA" default:".nanobanana" placeholder:"DIR" help:"Directory of images, and of dev's database."`
-	Secret           string   `env:"NANOBANANA_SECRET" secret:"" placeholder:"TEXT" help:"Secret that keys and signed URLs are derived from and webhook secrets sealed with, at least 32 characters. Default: one kept in the database."`
+	Secret           string   `env:"NANOBANANA_SECRET" secret:"" placeholder:"TEXT" help:"Secret that keys, sign-ins and signed URLs are derived from and webhook secrets sealed with, at least 32 characters. Default: one kept in the database."`
 	BaseURL          string   `name:"base-url" env:"NANOBANANA_BASE_URL" placeholder:"URL" help:"Address customers reach the API at. Default: taken from each request; in webhooks http://127.0.0.1:8080, so set it for workers."`
 	PGBin            string   `name:"pg-bin" env:"NANOBANANA_PG_BIN" placeholder:"DIR" help:"Directory of the PostgreSQL programs dev runs. Default: searched, then downloaded."`
 	LogFormat        string   `name:"log-format" env:"NANOBANANA_LOG_FORMAT" default:"text" placeholder:"text|json" help:"Form of the log on standard error."`

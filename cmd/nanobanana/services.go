@@ -203,7 +203,7 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 	go func() {
 		defer close(f.live)
 		var running sync.WaitGroup
-		running.Go(func() { keys.Run(ctx) })
+		running.Go(func() { keys.Run(ctx, logger) })
 		live.Run(ctx)
 		running.Wait()
 	}()

@@ -145,7 +145,7 @@ func TestRender_HonestNames(t *testing.T) {
 	l := letters()[4]
 	for name, want := range map[string]string{
 		"Zoë O’Hara":      "Zoë O’Hara",
-		"  多  田 ":          "多 田",
+		"  多  田 ":         "多 田",
 		"Dr. J. R. Smith": "Dr. J. R. Smith",
 		"Booking.com":     "Booking.\u200bcom",
 		"a/b":             "a/\u200bb",
