@@ -48,6 +48,9 @@ func (s *server) login(ctx context.Context, in *loginInput) (*loginOutput, error
 	if err := s.checkOrigin(r); err != nil {
 		return nil, err
 	}
+	if err := s.limitAccount(ctx, "login", in.Body.Email); err != nil {
+		return nil, err
+	}
 	a, err := s.accountByEmail(ctx, in.Body.Email)
 	if err != nil {
 		return nil, err

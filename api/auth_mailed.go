@@ -82,6 +82,9 @@ type forgotPasswordInput struct{ Body forgotPasswordBody }
 // nobody is recorded as sent. What is left of a difference, a row more or less, drowns in
 // the time that a password takes.
 func (s *server) forgotPassword(ctx context.Context, in *forgotPasswordInput) (*struct{}, error) {
+	if err := s.limitAccount(ctx, "forgot_password", in.Body.Email); err != nil {
+		return nil, err
+	}
 	a, err := s.accountByEmail(ctx, in.Body.Email)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/oauth2-proxy/mockoidc"
+
 	"github.com/nanobanana/nanobanana/api"
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/store"
@@ -25,10 +28,27 @@ type matrix struct {
 
 func newMatrix(t testing.TB) *matrix {
 	t.Helper()
-	m := &matrix{
-		people:  setupPeople(t, func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }),
-		headers: map[string][]string{}, targets: map[string]map[string]string{},
+	m := &matrix{headers: map[string][]string{}, targets: map[string]map[string]string{}}
+	provider, err := mockoidc.Run()
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = provider.Shutdown() })
+	orgs := map[string]string{"acme": "not made yet"}
+	m.people = setupPeople(t, func(o *api.Options) {
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		o.Issuers, err = auth.NewIssuers(auth.IssuersOptions{DB: o.DB, DatabaseSecret: "database secret", Providers: []auth.Provider{{
+			Name: "corp", Issuer: provider.Issuer(), ClientID: provider.ClientID, ClientSecret: provider.ClientSecret,
+			Audience: "api", OrganizationClaim: "org", Organizations: orgs,
+		}}})
+	})
+	m.must(err)
+	orgs["acme"] = m.org
+	token, err := provider.Keypair.SignJWT(jwt.MapClaims{
+		"iss": provider.Issuer(), "aud": "api", "sub": "robot", "org": "acme", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
+	})
+	m.must(err)
+	m.headers["token"] = []string{"Authorization: Bearer " + token}
 	m.keyCallers()
 	m.peopleCallers()
 	return m
@@ -171,6 +191,8 @@ func (m *matrix) makeTarget(kind string) map[string]string {
 	switch kind {
 	case "code":
 		return map[string]string{"code": "not_found"}
+	case "provider":
+		return map[string]string{"provider": "corp"}
 	case "model":
 		return map[string]string{"name": "banana"}
 	case "generation":

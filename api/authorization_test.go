@@ -29,33 +29,34 @@ import (
 //	owner ... read_only  people of the organization
 //	strangeOwner   the owner of another organization, who names this one
 //	loose          a person of no organization, who names this one
+//	token          a bearer of a token of another issuer, as a member of the organization
 //	stale          an access token whose time is over
 //	ended          an access token whose session has ended
 //	operator       a person who runs the service
 //	operatorKey    a master key, of another organization, that administers the service
 const expected = `
-class           nobody garbage unknown expired revoked suspended key test reader sibling stranger master strangeMaster owner admin member billing read_only strangeOwner loose stale ended operator operatorKey
-open            ok     ok      ok      ok      ok      ok        ok  ok   ok     ok      ok       ok     ok            ok    ok    ok     ok      ok        ok           ok    ok    ok    ok       ok
-work.list       401    401     401     401     401     403       ok  ok   ok     own     own      403    403           ok    ok    ok     403     ok        404          404   401   401   404      403
-work.make       401    401     401     401     401     403       ok  ok   403    own     own      403    403           ok    ok    ok     403     403       404          404   401   401   404      403
-work.read       401    401     401     401     401     403       ok  ok   ok     404     404      403    403           ok    ok    ok     403     ok        404          404   401   401   404      403
-work.change     401    401     401     401     401     403       ok  ok   403    404     404      403    403           ok    ok    ok     403     403       404          404   401   401   404      403
-live.read       401    401     401     401     401     403       ok  404  ok     404     404      403    403           ok    ok    ok     403     ok        404          404   401   401   404      403
-live.change     401    401     401     401     401     403       ok  404  403    404     404      403    403           ok    ok    ok     403     403       404          404   401   401   404      403
-projects.list   401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    ok     ok      ok        404          404   401   401   404      own
-projects.make   401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    403    403     403       404          404   401   401   404      own
-projects.read   401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    ok     ok      ok        404          404   401   401   404      404
-projects.change 401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    403     403       404          404   401   401   404      404
-keys.list       401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    ok     403     ok        404          404   401   401   404      own
-keys.make       401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    403     403       404          404   401   401   404      404
-keys.read       401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    ok     403     ok        404          404   401   401   404      404
-keys.change     401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    403     403       404          404   401   401   404      404
-org.read        401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    ok     ok      ok        404          404   401   401   404      404
-org.change      401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    403     403       404          404   401   401   404      404
-org.owners      401    401     401     401     401     403       403 403  403    403     403      403    404           ok    403   403    403     403       404          404   401   401   404      404
-org.audit       401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    403   403    403     403       404          404   401   401   404      404
-me              401    401     401     401     401     403       403 403  403    403     403      403    403           ok    ok    ok     ok      ok        ok           ok    401   401   ok       403
-operate         401    401     401     401     401     403       403 403  403    403     403      403    403           403   403   403    403     403       403          403   401   401   ok       ok
+class           nobody garbage unknown expired revoked suspended key test reader sibling stranger master strangeMaster owner admin member billing read_only strangeOwner loose token stale ended operator operatorKey
+open            ok     ok      ok      ok      ok      ok        ok  ok   ok     ok      ok       ok     ok            ok    ok    ok     ok      ok        ok           ok    ok    ok    ok    ok       ok
+work.list       401    401     401     401     401     403       ok  ok   ok     own     own      403    403           ok    ok    ok     403     ok        404          404   ok    401   401   404      403
+work.make       401    401     401     401     401     403       ok  ok   403    own     own      403    403           ok    ok    ok     403     403       404          404   ok    401   401   404      403
+work.read       401    401     401     401     401     403       ok  ok   ok     404     404      403    403           ok    ok    ok     403     ok        404          404   ok    401   401   404      403
+work.change     401    401     401     401     401     403       ok  ok   403    404     404      403    403           ok    ok    ok     403     403       404          404   ok    401   401   404      403
+live.read       401    401     401     401     401     403       ok  404  ok     404     404      403    403           ok    ok    ok     403     ok        404          404   ok    401   401   404      403
+live.change     401    401     401     401     401     403       ok  404  403    404     404      403    403           ok    ok    ok     403     403       404          404   ok    401   401   404      403
+projects.list   401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    ok     ok      ok        404          404   ok    401   401   404      own
+projects.make   401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    403    403     403       404          404   403   401   401   404      own
+projects.read   401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    ok     ok      ok        404          404   ok    401   401   404      404
+projects.change 401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    403     403       404          404   403   401   401   404      404
+keys.list       401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    ok     403     ok        404          404   ok    401   401   404      own
+keys.make       401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    403     403       404          404   403   401   401   404      404
+keys.read       401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    ok     403     ok        404          404   ok    401   401   404      404
+keys.change     401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    403     403       404          404   403   401   401   404      404
+org.read        401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    ok     ok      ok        404          404   ok    401   401   404      404
+org.change      401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    403     403       404          404   403   401   401   404      404
+org.owners      401    401     401     401     401     403       403 403  403    403     403      403    404           ok    403   403    403     403       404          404   403   401   401   404      404
+org.audit       401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    403   403    403     403       404          404   403   401   401   404      404
+me              401    401     401     401     401     403       403 403  403    403     403      403    403           ok    ok    ok     ok      ok        ok           ok    403   401   401   ok       403
+operate         401    401     401     401     401     403       403 403  403    403     403      403    403           403   403   403    403     403       403          403   403   401   401   ok       ok
 `
 
 // An operationRow says of an operation what the document does not: what it is for
@@ -140,6 +141,10 @@ var operationRows = map[string]operationRow{
 	"forgotPassword":     {class: "open", body: `{"email":"nobody@example.com"}`},
 	"resetPassword":      {class: "open", body: `{"token":"unknown","password":"three plain words here"}`, answers: []int{410}},
 	"getAccessTokenKeys": {class: "open"},
+
+	"listSignOnProviders": {class: "open"},
+	"beginSignOn":         {class: "open", target: "provider", answers: []int{400}}, // who sends it on to finishSignOn, without its cookie
+	"finishSignOn":        {class: "open", target: "provider", answers: []int{400}},
 
 	"resendVerification": {class: "me", answers: []int{202, 409}},
 	"acceptInvitation":   {class: "me", body: `{"token":"unknown"}`, answers: []int{404, 410}},

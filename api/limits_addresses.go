@@ -11,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/nanobanana/nanobanana/api/limit"
+	"github.com/nanobanana/nanobanana/store"
 )
 
 // rate is how often something may happen.
@@ -90,12 +91,9 @@ func addressKey(address netip.Addr) string {
 // "forgot_password", whether or not there is one, or refuses it. Only a keyed hash of
 // the address is kept.
 func (s *server) limitAccount(ctx context.Context, action, email string) error {
-	key := "account:" + s.opts.Signer.Blind("limit", emailKey(email)) + "/" + action
+	key := "account:" + s.opts.Signer.Blind("limit", store.EmailKey(email)) + "/" + action
 	return s.limitRate(ctx, key, accountRates[action], "for this e-mail address")
 }
-
-// emailKey is an e-mail address as addresses are compared.
-func emailKey(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
 
 // limitRate counts one of what a key names, or refuses it.
 func (s *server) limitRate(ctx context.Context, key string, r rate, whose string) error {
