@@ -48,7 +48,7 @@ func newMatrix(t testing.TB) *matrix {
 		"iss": provider.Issuer(), "aud": "api", "sub": "robot", "org": "acme", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
 	})
 	m.must(err)
-	m.headers["token"] = []string{"Authorization: Bearer " + token}
+	m.headers["token"] = []string{"Authorization: Bearer " + token, "NanoBanana-Project: " + m.project.ID}
 	m.keyCallers()
 	m.peopleCallers()
 	return m

@@ -134,11 +134,11 @@ var operationRows = map[string]operationRow{
 	"exportAuditLog":   {class: "org.audit", target: "organization"},
 
 	"register":           {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`},
-	"login":              {class: "open", body: `{"email":"nobody@example.com","password":"three plain words here"}`, answers: []int{401}},
+	"login":              {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`, answers: []int{401}},
 	"refresh":            {class: "open", answers: []int{401}},
 	"logout":             {class: "open", answers: []int{401}},
 	"verifyEmail":        {class: "open", body: `{"token":"unknown"}`, answers: []int{410}},
-	"forgotPassword":     {class: "open", body: `{"email":"nobody@example.com"}`},
+	"forgotPassword":     {class: "open", target: "guest", body: `{"email":"GUEST"}`},
 	"resetPassword":      {class: "open", body: `{"token":"unknown","password":"three plain words here"}`, answers: []int{410}},
 	"getAccessTokenKeys": {class: "open"},
 

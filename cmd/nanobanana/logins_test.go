@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -25,8 +26,8 @@ const (
 	mostLoginBytes = 400 << 20
 )
 
-// postJSON sends a body and returns the status of the answer, and what it says to wait.
-func postJSON(t *testing.T, url string, body any) (status int, wait time.Duration) {
+// postJSON sends a body, as if from an address, and returns the status of the answer, and what it says to wait.
+func postJSON(t *testing.T, from, url string, body any) (status int, wait time.Duration) {
 	t.Helper()
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -37,6 +38,7 @@ func postJSON(t *testing.T, url string, body any) (status int, wait time.Duratio
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Forwarded-For", from)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Error(err)
@@ -53,21 +55,32 @@ func postJSON(t *testing.T, url string, body any) (status int, wait time.Duratio
 func TestLogins_AThousandCostLittle(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
-	p := startProcess(t, []string{"DATABASE_URL=" + storetest.URL(db), "NANOBANANA_DATA=" + t.TempDir()}, nil, "api", "--listen=127.0.0.1:0")
+	p := startProcess(t, []string{"DATABASE_URL=" + storetest.URL(db), "NANOBANANA_DATA=" + t.TempDir(), "NANOBANANA_TRUSTED_PROXIES=127.0.0.0/8"}, nil, "api", "--listen=127.0.0.1:0")
 	url := p.line(t, "api listening on ")
-	who := map[string]string{"email": "ada@example.com", "password": "a few plain words"}
-	if status, _ := postJSON(t, url+"/v1/auth/register", who); status != http.StatusCreated {
+	person := func(n int) (who map[string]string, address string) {
+		return map[string]string{"email": fmt.Sprintf("ada%d@example.com", n), "password": "a few plain words"},
+			fmt.Sprintf("198.51.%d.%d", n/250, n%250)
+	}
+	first, address := person(0)
+	if status, _ := postJSON(t, address, url+"/v1/auth/register", first); status != http.StatusCreated {
 		t.Fatalf("register: %d", status)
+	}
+	if _, err := db.Pool().Exec(t.Context(), `
+		INSERT INTO account (id, email, email_key, name, password)
+		SELECT 'usr_' || n, e.email, e.email, '', password
+		FROM account, generate_series(1, $1) AS n, LATERAL (SELECT 'ada' || n || '@example.com' AS email) AS e`, manyLogins); err != nil {
+		t.Fatal(err)
 	}
 	var in, later atomic.Int64
 	var all sync.WaitGroup
 	start := make(chan struct{})
 	began := time.Now()
-	for range manyLogins {
+	for n := range manyLogins {
+		who, address := person(n + 1)
 		all.Go(func() {
 			<-start
 			for range loginTries {
-				status, wait := postJSON(t, url+"/v1/auth/login", who)
+				status, wait := postJSON(t, address, url+"/v1/auth/login", who)
 				switch {
 				case status == http.StatusOK:
 					in.Add(1)
@@ -103,7 +116,7 @@ func TestLogins_AThousandCostLittle(t *testing.T) {
 		t.Errorf("%d signed in, with at most %d bytes", in.Load(), most)
 	}
 	// All others get in as they come.
-	if status, _ := postJSON(t, url+"/v1/auth/login", who); status != http.StatusOK {
+	if status, _ := postJSON(t, address, url+"/v1/auth/login", first); status != http.StatusOK {
 		t.Errorf("afterwards: %d", status)
 	}
 }

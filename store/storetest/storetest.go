@@ -163,7 +163,16 @@ func (p *pool) giveBack(db *store.DB) error {
 	if db.Pool().Stat().TotalConns() == 0 {
 		return nil // closed by its test
 	}
-	if _, err := db.Pool().Exec(context.Background(), p.reset, pgx.QueryExecModeSimpleProtocol); err != nil {
+	empty := func() error {
+		_, err := db.Pool().Exec(context.Background(), p.reset, pgx.QueryExecModeSimpleProtocol)
+		return err
+	}
+	err := empty()
+	if err != nil { // its test may have cut the connections
+		db.Pool().Reset()
+		err = empty()
+	}
+	if err != nil {
 		return fmt.Errorf("empty the database: %w", err)
 	}
 	p.mu.Lock()
