@@ -57,12 +57,13 @@ func TestRegister_AllOrNothing(t *testing.T) {
 
 // apart measures two requests in turn, and returns the median of each, in a process
 // that does nothing else.
-func apart(t *testing.T, rounds int, requests [2]func(i int)) (medians [2]time.Duration) {
-	t.Helper()
+func (b *bundle) apart(rounds int, requests [2]func(i int)) (medians [2]time.Duration) {
+	b.Helper()
 	var times [2][]time.Duration
 	for i := range rounds + 5 {
 		for j := range requests {
 			which := (i + j) % 2 // neither always comes first
+			b.exec(`DELETE FROM rate_limit`) // so many would be refused
 			began := time.Now()
 			requests[which](i)
 			if i >= 5 {
@@ -112,7 +113,7 @@ func TestTiming_TellsNothing(t *testing.T) {
 		var ratio float64
 		for range 5 {
 			runtime.GC()
-			m := apart(t, c.rounds, c.requests)
+			m := b.apart(c.rounds, c.requests)
 			ratio = float64(m[0]) / float64(m[1])
 			t.Logf("%s: known %s, unknown %s, ratio %.3f", name, m[0], m[1], ratio)
 			if ratio > 0.95 && ratio < 1.05 {
