@@ -6,16 +6,13 @@ import (
 	"strings"
 
 	"github.com/nanobanana/nanobanana/api/auth"
+	jobsmail "github.com/nanobanana/nanobanana/jobs/mail"
 )
-
-// maxEmail is the longest e-mail address, in bytes (RFC 5321, section 4.5.3.1.3, less
-// its brackets).
-const maxEmail = 254
 
 // parseEmail returns a plain address: without a name, brackets or comments.
 func parseEmail(text string) (string, bool) {
 	text = strings.TrimSpace(text)
-	if text == "" || len(text) > maxEmail || !isText(text) {
+	if text == "" || len(text) > jobsmail.MaxAddress || !isText(text) {
 		return "", false
 	}
 	parsed, err := mail.ParseAddress(text)

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"strings"
 	"time"
 
@@ -14,9 +13,6 @@ import (
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
 )
-
-// firstPlan is that of an organization which somebody makes for themselves.
-const firstPlan = "free"
 
 // How long mailed links are good.
 const (
@@ -35,42 +31,11 @@ type registerInput struct{ Body registerBody }
 
 // registration is everything that registering makes.
 type registration struct {
-	Account      account           `json:"account"`
-	Organization registeredOrg     `json:"organization"`
-	Project      registeredProject `json:"project"`
-	Key          registeredKey     `json:"key"`
+	Account      account      `json:"account"`
+	Organization organization `json:"organization"`
+	Project      project      `json:"project"`
+	Key          apiKey       `json:"key"`
 	signedIn
-}
-
-type registeredOrg struct {
-	ID        string    `json:"id"`
-	Object    string    `json:"object" enum:"organization"`
-	Name      string    `json:"name"`
-	Plan      string    `json:"plan"`
-	Role      string    `json:"role" enum:"owner"`
-	CreatedAt time.Time `json:"created_at"`
-}
-
-type registeredProject struct {
-	ID             string    `json:"id"`
-	Object         string    `json:"object" enum:"project"`
-	OrganizationID string    `json:"organization_id"`
-	Name           string    `json:"name"`
-	CreatedAt      time.Time `json:"created_at"`
-}
-
-type registeredKey struct {
-	ID             string     `json:"id"`
-	Object         string     `json:"object" enum:"api_key"`
-	Name           string     `json:"name"`
-	Kind           string     `json:"kind" enum:"live"`
-	OrganizationID string     `json:"organization_id"`
-	ProjectID      *string    `json:"project_id"`
-	Key            string     `json:"key" doc:"The key itself; only in this answer"`
-	Last4          string     `json:"last4"`
-	Scopes         []string   `json:"scopes" nullable:"false"`
-	ExpiresAt      *time.Time `json:"expires_at"`
-	CreatedAt      time.Time  `json:"created_at"`
 }
 
 type registerOutput struct {
@@ -134,17 +99,7 @@ func (s *server) makeAccount(ctx context.Context, tx *store.DB, a store.Account,
 	if m.account, err = tx.CreateAccount(ctx, a); err != nil {
 		return nil, err
 	}
-	plan, ok := billing.LookupPlan(firstPlan)
-	if !ok {
-		return nil, errors.New("there is no plan " + firstPlan)
-	}
-	if m.org, err = tx.CreateOrg(ctx, orgName, plan.Name, plan.RetentionDays); err != nil {
-		return nil, err
-	}
-	if err := tx.AddOwner(ctx, m.org.ID, m.account.ID); err != nil {
-		return nil, err
-	}
-	if m.project, err = tx.CreateProject(ctx, m.org.ID, "First project"); err != nil {
+	if m.org, m.project, err = makeHome(ctx, tx, m.account.ID, orgName); err != nil {
 		return nil, err
 	}
 	expires := s.opts.Now().Add(auth.ProjectKeyLife)
@@ -163,6 +118,19 @@ func (s *server) makeAccount(ctx context.Context, tx *store.DB, a store.Account,
 	return &m, s.record(actingAs(ctx, m.account.ID), tx, change{
 		Action: "account.register", Kind: "account", ID: m.account.ID, OrgID: m.org.ID, ProjectID: m.project.ID, After: auditAccount(m.account),
 	})
+}
+
+// makeHome makes an organization that an account owns, with a project.
+func makeHome(ctx context.Context, tx *store.DB, accountID, name string) (*store.Org, *store.Project, error) {
+	plan := billing.Plans()[0]
+	org, err := tx.CreateOwnedOrg(ctx, store.Org{
+		ID: store.NewOrgID(), Name: name, Plan: plan.Name, RetentionDays: plan.RetentionDays,
+	}, accountID)
+	if err != nil {
+		return nil, nil, err
+	}
+	project, err := tx.CreateProject(ctx, org.ID, "First project")
+	return org, project, err
 }
 
 // actingAs is the context of someone whom the request has shown to be an account.
@@ -209,18 +177,10 @@ func linkHash(token string) []byte {
 }
 
 func (m *registered) view() registration {
+	key := viewKey(m.key)
+	key.Key = m.secret
 	return registration{
-		Account: viewAccount(m.account),
-		Organization: registeredOrg{
-			ID: m.org.ID, Object: "organization", Name: m.org.Name, Plan: m.org.Plan, Role: auth.RoleOwner, CreatedAt: m.org.CreatedAt.UTC(),
-		},
-		Project: registeredProject{
-			ID: m.project.ID, Object: "project", OrganizationID: m.org.ID, Name: m.project.Name, CreatedAt: m.project.CreatedAt.UTC(),
-		},
-		Key: registeredKey{
-			ID: m.key.ID, Object: "api_key", Name: m.key.Name, Kind: m.key.Kind, OrganizationID: m.org.ID, ProjectID: &m.project.ID,
-			Key: m.secret, Last4: m.key.Last4, Scopes: m.key.Scopes, ExpiresAt: utc(m.key.ExpiresAt), CreatedAt: m.key.CreatedAt.UTC(),
-		},
+		Account: viewAccount(m.account), Organization: viewOrg(m.org, auth.RoleOwner), Project: viewProject(m.project), Key: key,
 		signedIn: viewSignIn(m.signIn),
 	}
 }

@@ -139,7 +139,8 @@ func TestRegister(t *testing.T) {
 	want := map[string]any{
 		"account.object": "account", "account.email": "Ada@Example.com", "account.name": "Ada", "account.email_verified": false,
 		"organization.object": "organization", "organization.name": "Engines", "organization.plan": "free", "organization.role": "owner",
-		"project.object": "project", "project.name": "First project", "key.object": "api_key", "key.name": "First key", "key.kind": "live",
+		"project.object": "project", "project.name": "First project", "project.slug": "first-project",
+		"key.object": "api_key", "key.name": "First key", "key.kind": "live", "key.prefix": "nb_live_", "key.created_by": a.json["account"].(map[string]any)["id"],
 	}
 	if diff := cmp.Diff(want, shown); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

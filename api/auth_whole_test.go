@@ -62,7 +62,7 @@ func (b *bundle) apart(rounds int, requests [2]func(i int)) (medians [2]time.Dur
 	var times [2][]time.Duration
 	for i := range rounds + 5 {
 		for j := range requests {
-			which := (i + j) % 2 // neither always comes first
+			which := (i + j) % 2             // neither always comes first
 			b.exec(`DELETE FROM rate_limit`) // so many would be refused
 			began := time.Now()
 			requests[which](i)

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/nanobanana/nanobanana/api/auth"
-	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -121,22 +120,11 @@ func (s *server) makeSignOnAccount(ctx context.Context, tx *store.DB, who *auth.
 	if who.OrgID != "" {
 		return a, nil
 	}
-	plan, ok := billing.LookupPlan(firstPlan)
-	if !ok {
-		return nil, errors.New("there is no plan " + firstPlan)
-	}
 	name := a.Name
 	if name == "" {
 		name, _, _ = strings.Cut(email, "@")
 	}
-	org, err := tx.CreateOrg(ctx, name, plan.Name, plan.RetentionDays)
-	if err != nil {
-		return nil, err
-	}
-	if err := tx.AddOwner(ctx, org.ID, a.ID); err != nil {
-		return nil, err
-	}
-	_, err = tx.CreateProject(ctx, org.ID, "First project")
+	_, _, err = makeHome(ctx, tx, a.ID, name)
 	return a, err
 }
 

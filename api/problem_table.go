@@ -122,7 +122,7 @@ var sentinels = []struct {
 	{store.ErrSessionEnded, "session_ended"},
 	{store.ErrTokenReused, "session_ended"},
 	{store.ErrAccountSuspended, "account_suspended"},
-	{store.ErrOnlyOwner, "last_owner"},
+	{store.ErrLastOwner, "last_owner"},
 	{store.ErrNotFound, "not_found"},
 	{jobs.ErrIdempotencyKeyReused, "idempotency_key_reused"},
 	{jobs.ErrIdempotencyInFlight, "idempotency_in_flight"},

@@ -156,18 +156,6 @@ func (db *DB) VerifyAccount(ctx context.Context, id string) (*Account, error) {
 	return a, nil
 }
 
-// AddOwner makes an account an owner of an organization.
-func (db *DB) AddOwner(ctx context.Context, orgID, accountID string) error {
-	_, err := db.q.Exec(ctx, `
-		INSERT INTO membership (org_id, account_id, role)
-		VALUES (@org_id, @account_id, 'owner')`,
-		pgx.NamedArgs{"org_id": orgID, "account_id": accountID})
-	if err != nil {
-		return fmt.Errorf("make %s an owner of %s: %w", accountID, orgID, err)
-	}
-	return nil
-}
-
 // RevokeOwnedKeys ends every key of the organizations that an account owns, on every
 // process.
 func (db *DB) RevokeOwnedKeys(ctx context.Context, accountID string) error {

@@ -2,19 +2,15 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrOnlyOwner reports that others would be left in an organization without an owner.
-var ErrOnlyOwner = errors.New("the account is the only owner of an organization that others belong to")
-
 // EraseAccount forgets a person: the account keeps its id alone, and what signed them
 // in, their memberships, mails and invitations are gone. It returns the organizations
 // that nobody belongs to then, for DeleteOrg. It belongs into a transaction, and fails
-// with ErrOnlyOwner, before anything is changed, or with ErrNotFound.
+// with ErrLastOwner, before anything is changed, or with ErrNotFound.
 func (db *DB) EraseAccount(ctx context.Context, id string) (alone []string, err error) {
 	args := pgx.NamedArgs{"id": id}
 	alone, err = db.leaveAll(ctx, args)
@@ -85,7 +81,7 @@ func (db *DB) leaveAll(ctx context.Context, args pgx.NamedArgs) (alone []string,
 		case row.Others == 0:
 			alone = append(alone, row.OrgID)
 		case row.Role == "owner" && row.Owners == 0:
-			return nil, fmt.Errorf("organization %s: %w", row.OrgID, ErrOnlyOwner)
+			return nil, fmt.Errorf("organization %s: %w", row.OrgID, ErrLastOwner)
 		}
 	}
 	return alone, nil

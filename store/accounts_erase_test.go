@@ -53,7 +53,7 @@ func TestEraseAccount(t *testing.T) {
 	if err := b.InsertMail(t.Context(), store.Mail{ID: "mail_1", AccountID: &ada.ID, Recipient: ada.Email, Data: []byte("{}")}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := erase(); !errors.Is(err, store.ErrOnlyOwner) || !strings.Contains(err.Error(), shared) {
+	if _, err := erase(); !errors.Is(err, store.ErrLastOwner) || !strings.Contains(err.Error(), shared) {
 		t.Errorf("while the only owner: %v", err)
 	}
 	if _, err := b.Account(t.Context(), ada.ID); err != nil {
@@ -109,7 +109,7 @@ func TestEraseAccount_AtTheSameTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := <-second; !errors.Is(err, store.ErrOnlyOwner) {
+	if err := <-second; !errors.Is(err, store.ErrLastOwner) {
 		t.Errorf("the second: %v", err)
 	}
 }
@@ -119,7 +119,7 @@ func TestDeleteOrg(t *testing.T) {
 	b := setup(t)
 	org := b.project.OrgID
 	ada := b.claimant(t, "ada@example.com")
-	if err := b.AddOwner(t.Context(), org, ada.ID); err != nil {
+	if err := b.InsertMembership(t.Context(), org, ada.ID, store.RoleOwner); err != nil {
 		t.Fatal(err)
 	}
 	b.made(t, b.scope(), nil)

@@ -12,23 +12,15 @@ import (
 // that is shorter.
 const KeyWarning = 7 * 24 * time.Hour
 
-// An ExpiringKey is a key that will expire, and who should know.
+// An ExpiringKey is a key that will expire.
 type ExpiringKey struct {
 	APIKey
 	OrgName string
-	Owners  []KeyOwner // with an address that is verified
-}
-
-// A KeyOwner is an owner of a key's organization.
-type KeyOwner struct {
-	AccountID string `json:"account_id"`
-	Email     string `json:"email"`
-	Name      string `json:"name"`
 }
 
 // WarnExpiringKeys returns up to limit keys that will expire within KeyWarning and
 // records the events of those of projects. Each is returned once, to one process: it
-// belongs into the transaction that tells the owners.
+// belongs into the transaction that tells of them.
 func (db *DB) WarnExpiringKeys(ctx context.Context, limit int) ([]*ExpiringKey, error) {
 	ids := make([]string, limit) // of the events, as far as they become true
 	for i := range ids {
@@ -63,11 +55,6 @@ var warnExpiringKeysSQL = `
 			WHERE k.id = due.id
 			RETURNING ` + columns[APIKey]("k") + `, due.org_name
 		), ` + recordEvents(apiKeyEvents(`SELECT *, (@event_ids::text[])[row_number() OVER (ORDER BY id)] AS event_id FROM warned`, EventKeyExpiring), "") + `
-		SELECT ` + columns[APIKey]("warned") + `, org_name, coalesce((
-			SELECT jsonb_agg(jsonb_build_object('account_id', a.id, 'email', a.email, 'name', a.name) ORDER BY a.id)
-			FROM membership AS m JOIN account AS a ON a.id = m.account_id
-			WHERE m.org_id = warned.org_id AND m.role = 'owner'
-				AND a.verified_at IS NOT NULL AND a.suspended_at IS NULL AND a.erased_at IS NULL
-		), '[]') AS owners
+		SELECT ` + columns[APIKey]("warned") + `, org_name
 		FROM warned, errands_announced
 		ORDER BY warned.expires_at, warned.id`

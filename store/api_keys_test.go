@@ -192,9 +192,6 @@ func (b *bundle) keyEvents(t *testing.T) (list []string) {
 func TestWarnExpiringKeys(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	owner := b.member(t, "owner@example.com", "owner")
-	b.member(t, "admin@example.com", "admin")
-	b.exec(t, `UPDATE account SET verified_at = NULL WHERE id = $1`, b.member(t, "unverified@example.com", "owner"))
 	ids := map[string]string{}
 	for name, life := range map[string][2]time.Duration{ // past, to come
 		"soon":    {83 * 24 * time.Hour, 7*24*time.Hour - time.Minute},
@@ -230,9 +227,8 @@ func TestWarnExpiringKeys(t *testing.T) {
 				defer mu.Unlock()
 				for _, k := range keys {
 					warned[k.ID]++
-					want := []store.KeyOwner{{AccountID: owner, Email: "owner@example.com", Name: "owner@example.com"}}
-					if diff := cmp.Diff(want, k.Owners); diff != "" || k.OrgName != "test" || k.WarnedAt == nil {
-						t.Errorf("%s of %s, owners (-want +got):\n%s", k.Name, k.OrgName, diff)
+					if k.OrgName != "test" || k.WarnedAt == nil {
+						t.Errorf("%s of %s, warned at %v", k.Name, k.OrgName, k.WarnedAt)
 					}
 				}
 				return err

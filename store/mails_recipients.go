@@ -7,11 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Roles of those who are told of what happens to an organization.
-const (
-	roleOwner = "owner"
-	roleAdmin = "admin"
-)
+// roleAdmin is the role of those who are told of some things beside the owners.
+const roleAdmin = "admin"
 
 // A MailRecipient is a person of an organization to whom mail can be sent: their
 // address is verified.
@@ -36,7 +33,7 @@ const recipientsSQL = `
 func (db *DB) MailRecipients(ctx context.Context, orgID string) ([]*MailRecipient, error) {
 	rows, err := db.q.Query(ctx, recipientsSQL+` AND m.org_id = @org
 			ORDER BY a.id`,
-		pgx.NamedArgs{"org": orgID, "roles": []string{roleOwner, roleAdmin}})
+		pgx.NamedArgs{"org": orgID, "roles": []string{RoleOwner, roleAdmin}})
 	if err != nil {
 		return nil, fmt.Errorf("list people of %s: %w", orgID, err)
 	}

@@ -152,7 +152,7 @@ func (db *DB) RecordSent(ctx context.Context, ahead time.Duration, sent []*Sent)
 	}
 	args["ahead"], args["logged"] = ahead, attemptsLogged
 	args["disable_after"], args["failures_apart"] = DisableAfter, failuresApart
-	args["roles"] = []string{roleOwner}
+	args["roles"] = []string{RoleOwner}
 	args = withMails(withDeliveries(args))
 	var batch pgx.Batch
 	batch.Queue(lockAttemptsSQL, args)

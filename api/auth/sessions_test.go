@@ -36,7 +36,7 @@ func setupPeople(t testing.TB) *people {
 	if p.account, err = p.db.CreateAccount(t.Context(), store.Account{Email: "ada@example.com"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.db.AddOwner(t.Context(), p.project.OrgID, p.account.ID); err != nil {
+	if err := p.db.InsertMembership(t.Context(), p.project.OrgID, p.account.ID, store.RoleOwner); err != nil {
 		t.Fatal(err)
 	}
 	p.in = p.issue(t)
