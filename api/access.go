@@ -45,6 +45,9 @@ const (
 func inProject(scope string) access { return access{area: areaProject, scope: scope} }
 func inOrg(scope string) access     { return access{area: areaOrg, scope: scope} }
 
+// readsGenerations is the access of the routes that a signed URL opens as well.
+var readsGenerations = inProject(auth.ScopeGenerationsRead)
+
 var (
 	asAccount  = access{area: areaAccount}
 	asOperator = access{area: areaOperator}

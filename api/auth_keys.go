@@ -30,7 +30,7 @@ func describeAccessKeys(doc *huma.OpenAPI) {
 		Method: http.MethodGet, Path: accessKeysPath, OperationID: "getAccessTokenKeys", Tags: []string{"auth"},
 		Summary:     "Fetch the public keys that access tokens are signed with",
 		Description: "That a token is signed and in its time does not show that its session goes on: GET /v1/me does.",
-		Security:    []map[string][]string{},
+		Security:    asAnyone.security(),
 		Extensions:  asAnyone.extensions(),
 		Responses:   map[string]*huma.Response{"200": answer},
 	})

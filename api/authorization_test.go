@@ -242,6 +242,9 @@ func TestAuthorization(t *testing.T) {
 		if row, ok := operationRows[op.id]; !ok || byClass[row.class] == nil {
 			t.Errorf("operation %s has no row in the matrix: say who may call it", op.id)
 		}
+		if op.access.Area == "" {
+			t.Errorf("the document does not say who may call %s", op.id)
+		}
 	}
 	for id := range operationRows {
 		if !slices.Contains(ids, id) {

@@ -104,7 +104,7 @@ func (s *server) streamAccess(c echo.Context, f *following) (holder, error) {
 		c.Response().Header().Set("Access-Control-Allow-Origin", "*") // the URL alone grants it
 		return holder{id: f.id, name: "The generation's URL", most: s.opts.MaxSharedStreams}, nil
 	}
-	err := s.admitRequest(c, inProject(auth.ScopeGenerationsRead))
+	err := s.admitRequest(c, readsGenerations)
 	if errors.Is(err, auth.ErrMissing) && sig != "" {
 		err = store.ErrNotFound
 	}

@@ -93,7 +93,7 @@ func (s *server) imageAccess(c echo.Context, id string) (project string, shared 
 		project, err = s.db.ImageProject(ctx, id)
 		return project, true, err
 	}
-	err = s.admitRequest(c, inProject(auth.ScopeGenerationsRead))
+	err = s.admitRequest(c, readsGenerations)
 	if errors.Is(err, auth.ErrMissing) && sig != "" {
 		err = store.ErrNotFound
 	}

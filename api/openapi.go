@@ -57,7 +57,8 @@ func describePlainRoutes(doc *huma.OpenAPI) {
 		Method: http.MethodGet, Path: "/v1/images/{id}/content", OperationID: "getImageContent", Tags: []string{"images"},
 		Summary:     "Fetch an image",
 		Description: "Takes a key of the image's project, or the signature that the image's url carries. Range, If-Range and If-None-Match work as in RFC 9110.",
-		Security:    []map[string][]string{{"key": {}}, {}},
+		Security:    append(readsGenerations.security(), map[string][]string{}),
+		Extensions:  readsGenerations.extensions(),
 		Parameters: []*huma.Param{
 			{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}},
 			{Name: "sig", In: "query", Description: "Instead of a key", Schema: &huma.Schema{Type: "string"}},
@@ -87,7 +88,7 @@ func describePlainRoutes(doc *huma.OpenAPI) {
 	} {
 		op := &huma.Operation{
 			Method: http.MethodGet, Path: r.path, OperationID: r.id, Summary: r.summary, Tags: []string{"health"},
-			Security:  []map[string][]string{},
+			Security: asAnyone.security(), Extensions: asAnyone.extensions(),
 			Responses: map[string]*huma.Response{"200": jsonResponse(doc, "It does", reflect.TypeFor[health]())},
 		}
 		if r.path != "/livez" {
@@ -97,7 +98,7 @@ func describePlainRoutes(doc *huma.OpenAPI) {
 	}
 	explain := &huma.Operation{
 		Method: http.MethodGet, Path: "/errors/{code}", OperationID: "explainError", Summary: "Explain an error code", Tags: []string{"errors"},
-		Security:   []map[string][]string{},
+		Security: asAnyone.security(), Extensions: asAnyone.extensions(),
 		Parameters: []*huma.Param{{Name: "code", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}}},
 		Responses:  map[string]*huma.Response{"200": jsonResponse(doc, "The code", reflect.TypeFor[errorExplanation]())},
 	}
@@ -119,7 +120,7 @@ func describeStreams(doc *huma.OpenAPI) {
 			"Who has that URL can follow this one generation and see all of it in done, so hand it to nobody else. " +
 			"100 streams may be open for each key, and 100 for each signed URL. " +
 			"While the database is away, who sends Last-Event-ID gets 200 with retry and nothing more: connect again to go on.",
-		Security: []map[string][]string{{"key": {}}, {}},
+		Security: append(readsGenerations.security(), map[string][]string{}), Extensions: readsGenerations.extensions(),
 		Parameters: []*huma.Param{
 			{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}},
 			{Name: "sig", In: "query", Description: "Instead of a key: the signature of the generation's urls.events", Schema: &huma.Schema{Type: "string"}},

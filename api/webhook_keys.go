@@ -27,7 +27,8 @@ func describeWebhookKeys(doc *huma.OpenAPI) {
 		Method: http.MethodGet, Path: webhookKeysPath, OperationID: "getWebhookKeys", Tags: []string{"webhooks"},
 		Summary:     "Fetch the public keys that webhooks are signed with",
 		Description: "For the v1a signatures (Ed25519). They are the same for all customers: check the event's project_id as well.",
-		Security:    []map[string][]string{},
+		Security:    asAnyone.security(),
+		Extensions:  asAnyone.extensions(),
 		Responses:   map[string]*huma.Response{"200": answer},
 	})
 }
