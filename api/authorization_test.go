@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/store"
 )
 
 // expected is what each kind of caller is answered, by the class of the operation.
@@ -54,6 +57,7 @@ keys.change     401    401     401     401     401     403       403 403  403   
 org.read        401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    ok     ok      ok        404          404   ok    401   401   404      404
 org.change      401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    403     403       404          404   403   401   401   404      404
 org.owners      401    401     401     401     401     403       403 403  403    403     403      403    404           ok    403   403    403     403       404          404   403   401   401   404      404
+masterkeys.make 401    401     401     401     401     403       403 403  403    403     403      403    403           ok    403   403    403     403       404          404   403   401   401   404      403
 org.audit       401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    403   403    403     403       404          404   403   401   401   404      404
 me              401    401     401     401     401     403       403 403  403    403     403      403    403           ok    ok    ok     ok      ok        ok           ok    403   401   401   ok       403
 operate         401    401     401     401     401     403       403 403  403    403     403      403    403           403   403   403    403     403       403          403   403   401   401   ok       ok
@@ -62,14 +66,15 @@ operate         401    401     401     401     401     403       403 403  403   
 // An operationRow says of an operation what the document does not: what it is for
 // the matrix, and how to ask for it so that it succeeds.
 type operationRow struct {
-	class   string
-	target  string // what its path parameters name
-	body    string
-	query   string
-	answers []int // what whoever may call is answered, if it is not the success
+	class  string
+	target string // what its path parameters name
+	body   string
+	query  string
+	answer string // status and code for whoever may call, if it is not the success
 }
 
-// operationRows has a row for each operation of the document.
+// operationRows has a row for each operation of the document, and more for those whose
+// body says how much is asked for.
 var operationRows = map[string]operationRow{
 	"health": {class: "open"}, "livez": {class: "open"}, "readyz": {class: "open"}, "getWebhookKeys": {class: "open"},
 	"explainError": {class: "open", target: "code"},
@@ -113,7 +118,11 @@ var operationRows = map[string]operationRow{
 	"updateProject":  {class: "projects.change", target: "project", body: `{"name":"Another"}`},
 	"archiveProject": {class: "projects.change", target: "project"},
 
-	"listKeys":  {class: "keys.list"},
+	"listKeys":                {class: "keys.list"},
+	"createKey master":        {class: "masterkeys.make", body: `{"name":"k","kind":"master"}`},
+	"createInvitation owner":  {class: "org.owners", target: "guest", body: `{"email":"GUEST","role":"owner"}`},
+	"updateMember into owner": {class: "org.owners", target: "membership", body: `{"role":"owner"}`},
+
 	"createKey": {class: "keys.make", body: `{"name":"k","project_id":"PROJECT"}`},
 	"getKey":    {class: "keys.read", target: "key"},
 	"updateKey": {class: "keys.change", target: "key", body: `{"name":"another"}`},
@@ -122,41 +131,41 @@ var operationRows = map[string]operationRow{
 
 	"getOrg":           {class: "org.read", target: "organization"},
 	"updateOrg":        {class: "org.change", target: "organization", body: `{"name":"Renamed"}`},
-	"deleteOrg":        {class: "org.owners", target: "organization", body: `{"name":"not its name"}`, answers: []int{409, 422}},
+	"deleteOrg":        {class: "org.owners", target: "organization", body: `{"name":"not its name"}`, answer: "422 validation_failed"},
 	"listMembers":      {class: "org.read", target: "organization"},
 	"updateMember":     {class: "org.change", target: "membership", body: `{"role":"billing"}`},
 	"deleteMember":     {class: "org.change", target: "membership"},
 	"listInvitations":  {class: "org.read", target: "organization"},
 	"createInvitation": {class: "org.change", target: "guest", body: `{"email":"GUEST","role":"member"}`},
 	"revokeInvitation": {class: "org.change", target: "invitation"},
-	"resendInvitation": {class: "org.change", target: "invitation", answers: []int{429}}, // it was just sent,
+	"resendInvitation": {class: "org.change", target: "invitation", answer: "429 rate_limited"}, // it was just sent,
 	"listAuditLog":     {class: "org.audit", target: "organization"},
 	"exportAuditLog":   {class: "org.audit", target: "organization"},
 
 	"register":           {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`},
-	"login":              {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`, answers: []int{401}},
-	"refresh":            {class: "open", answers: []int{401}},
-	"logout":             {class: "open", answers: []int{401}},
-	"verifyEmail":        {class: "open", body: `{"token":"unknown"}`, answers: []int{410}},
+	"login":              {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`, answer: "401 invalid_credentials"},
+	"refresh":            {class: "open", answer: "401 session_ended"},
+	"logout":             {class: "open", answer: "401 session_ended"},
+	"verifyEmail":        {class: "open", body: `{"token":"unknown"}`, answer: "410 link_invalid"},
 	"forgotPassword":     {class: "open", target: "guest", body: `{"email":"GUEST"}`},
-	"resetPassword":      {class: "open", body: `{"token":"unknown","password":"three plain words here"}`, answers: []int{410}},
+	"resetPassword":      {class: "open", body: `{"token":"unknown","password":"three plain words here"}`, answer: "410 link_invalid"},
 	"getAccessTokenKeys": {class: "open"},
 
 	"listSignOnProviders": {class: "open"},
-	"beginSignOn":         {class: "open", target: "provider", answers: []int{400}}, // who sends it on to finishSignOn, without its cookie
-	"finishSignOn":        {class: "open", target: "provider", answers: []int{400}},
+	"beginSignOn":         {class: "open", target: "provider", answer: "400 sign_on_failed"}, // who sends it on to finishSignOn, without its cookie
+	"finishSignOn":        {class: "open", target: "provider", answer: "400 sign_on_failed"},
 
-	"resendVerification": {class: "me", answers: []int{202, 409}},
-	"acceptInvitation":   {class: "me", body: `{"token":"unknown"}`, answers: []int{404, 410}},
+	"resendVerification": {class: "me"},
+	"acceptInvitation":   {class: "me", body: `{"token":"unknown"}`, answer: "410 link_invalid"},
 	"listOrgs":           {class: "me"},
 	"createOrg":          {class: "me", body: `{"name":"Mine"}`},
 	"getMe":              {class: "me"},
 	"updateMe":           {class: "me", body: `{"name":"Ada"}`},
-	"deleteMe":           {class: "me", body: `{"password":"not theirs at all"}`, answers: []int{403, 401, 409, 422}},
+	"deleteMe":           {class: "me", body: `{"password":"not theirs at all"}`, answer: "403 permission_denied"},
 	"exportMe":           {class: "me"},
 	"listSessions":       {class: "me"},
 	"endOtherSessions":   {class: "me"},
-	"endSession":         {class: "me", target: "session", answers: []int{404}}, // of another
+	"endSession":         {class: "me", target: "session", answer: "404 not_found"}, // of another
 
 	"adminListAuditLog":  {class: "operate"},
 	"adminListKeys":      {class: "operate", query: "?org_id=ORG"},
@@ -230,8 +239,18 @@ func expectations() (callers []string, byClass map[string]map[string]string) {
 	return callers, byClass
 }
 
+// rowsOf are the rows of an operation, by their names.
+func rowsOf(op operation) (rows []operationRow) {
+	for _, name := range slices.Sorted(maps.Keys(operationRows)) {
+		if id, _, _ := strings.Cut(name, " "); id == op.id {
+			rows = append(rows, operationRows[name])
+		}
+	}
+	return rows
+}
+
 // Every operation is asked for by every kind of caller. One without a row fails, as
-// does a row without an operation.
+// does a row without an operation. What is refused changes no row.
 func TestAuthorization(t *testing.T) {
 	t.Parallel()
 	ops := operations(t)
@@ -246,8 +265,8 @@ func TestAuthorization(t *testing.T) {
 			t.Errorf("the document does not say who may call %s", op.id)
 		}
 	}
-	for id := range operationRows {
-		if !slices.Contains(ids, id) {
+	for name := range operationRows {
+		if id, _, _ := strings.Cut(name, " "); !slices.Contains(ids, id) {
 			t.Errorf("there is no operation %s", id)
 		}
 	}
@@ -259,13 +278,38 @@ func TestAuthorization(t *testing.T) {
 			t.Parallel()
 			m := newMatrix(t)
 			for _, op := range ops {
-				if operationRows[op.id].class != class {
-					continue
-				}
-				for _, caller := range callers {
-					m.ask(op, caller, byClass[class][caller])
+				for _, row := range rowsOf(op) {
+					if row.class == class {
+						m.askAll(op, row, callers, byClass[class])
+					}
 				}
 			}
 		})
+	}
+}
+
+// A key of exactly the scope that the document names may call an operation; a key of
+// all the others may not.
+func TestAuthorization_Scopes(t *testing.T) {
+	t.Parallel()
+	m := newMatrix(t)
+	for _, scope := range auth.ProjectScopes() {
+		others := slices.DeleteFunc(auth.ProjectScopes(), func(s string) bool { return s == scope })
+		for caller, scopes := range map[string][]string{"only " + scope: {scope}, "all but " + scope: others} {
+			key, _, err := m.keys.Create(t.Context(), nil, auth.NewKey{OrgID: m.org, ProjectID: m.project.ID, Name: "k", Kind: store.KeyLive, Scopes: scopes})
+			m.must(err)
+			m.headers[caller] = []string{"Authorization: Bearer " + key}
+		}
+	}
+	for _, op := range operations(t) {
+		if op.access.Area != "project" {
+			continue
+		}
+		if !slices.Contains(auth.ProjectScopes(), op.access.Scope) {
+			t.Errorf("%s needs the scope %q, which no key can have", op.id, op.access.Scope)
+			continue
+		}
+		m.ask(op, operationRows[op.id], "all but "+op.access.Scope, "403")
+		m.ask(op, operationRows[op.id], "only "+op.access.Scope, "ok")
 	}
 }
