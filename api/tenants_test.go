@@ -21,7 +21,7 @@ type tenant struct {
 	things []map[string]string // path parameters of all that it has
 }
 
-// newTenant makes an organization with a project, and one to three things of each kind.
+// newTenant makes an organization with a project, and one or two things of each kind.
 func newTenant(m *matrix, random *rand.Rand, name string) *tenant {
 	m.Helper()
 	own := *m.bundle
@@ -41,7 +41,7 @@ func newTenant(m *matrix, random *rand.Rand, name string) *tenant {
 		delete(kinds, shared)
 	}
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
-		for range 1 + random.IntN(3) {
+		for range 1 + random.IntN(2) {
 			thing := t.makeTarget(kind)
 			thing["kind"] = kind
 			if thing["id"] == "" {
@@ -167,6 +167,9 @@ func tryAll(m *matrix, random *rand.Rand, op operation, mine, theirs *tenant) (a
 				m.Errorf("%s %s %s by a stranger's %s: %d %s", op.method, path, body, who, a.status, a.body)
 			}
 		}
+		if op.method == "GET" && strings.HasPrefix(op.id, "list") {
+			asked += lookBehind(m, op, headers, mine, theirs)
+		}
 		if strings.Contains(op.path, "{") {
 			for path := range attempts(random, op.path, mine, theirs) {
 				try(path, headers)
@@ -183,4 +186,31 @@ func tryAll(m *matrix, random *rand.Rand, op operation, mine, theirs *tenant) (a
 		}
 	}
 	return asked
+}
+
+// lookBehind lists from the other tenant's ids on, both ways: nothing of theirs shows.
+func lookBehind(m *matrix, op operation, headers []string, mine, theirs *tenant) (asked int) {
+	m.Helper()
+	path := fill(op.path, map[string]string{"org_id": mine.org, "id": ownEndpoint(mine)})
+	for _, thing := range theirs.things {
+		for _, query := range []string{"?limit=100&after=", "?limit=100&before="} {
+			asked++
+			a := m.do("", "GET", path+query+thing["id"], "", append(slices.Clone(headers), m.anotherAddress())...)
+			if a.status >= 500 {
+				m.Errorf("%s%s%s: %d %s", path, query, thing["id"], a.status, a.body)
+			}
+			for _, other := range theirs.things {
+				if a.status == 200 && strings.Contains(a.body, other["id"]) {
+					m.Errorf("%s%s%s shows %s of another tenant", path, query, thing["id"], other["id"])
+				}
+			}
+		}
+	}
+	return asked
+}
+
+// ownEndpoint is the id of one of a tenant's webhook endpoints.
+func ownEndpoint(t *tenant) string {
+	i := slices.IndexFunc(t.things, func(thing map[string]string) bool { return thing["kind"] == "endpoint" })
+	return t.things[i]["id"]
 }
