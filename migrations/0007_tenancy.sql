@@ -87,6 +87,7 @@ CREATE TABLE invitation (
 );
 CREATE UNIQUE INDEX invitation_open ON invitation (org_id, email_key) WHERE accepted_at IS NULL AND revoked_at IS NULL;
 CREATE INDEX invitation_org ON invitation (org_id, id);
+CREATE INDEX invitation_email ON invitation (email_key);
 
 ALTER TABLE project
     ADD COLUMN slug           text,   -- NULL: made before there were any
@@ -202,6 +203,11 @@ CREATE TABLE mail (
     error      text
 );
 CREATE INDEX mail_age ON mail (created_at);
+-- What is erased with a person or an organization.
+CREATE INDEX mail_account ON mail (account_id) WHERE account_id IS NOT NULL;
+CREATE INDEX mail_recipient ON mail (recipient);
+CREATE INDEX mail_org ON mail (org_id) WHERE org_id IS NOT NULL;
+CREATE INDEX mail_inviter ON mail ((data ->> 'inviter_id')) WHERE kind = 'invitation';
 CREATE INDEX mail_waiting ON mail (created_at) WHERE sent_at IS NULL AND failed_at IS NULL;
 
 -- The generic cell rate algorithm (ITU-T I.371): when a bucket is empty again. What a
