@@ -27,16 +27,7 @@ func (db *DB) EraseAccount(ctx context.Context, id string) (alone []string, err 
 		`DELETE FROM session WHERE account_id = @id`,
 		`DELETE FROM idempotency_key WHERE project_id = @id`,
 		// What was sent to an address that is not known to be theirs may be another's.
-		eraseMails(`
-			SELECT id FROM mail WHERE account_id = @id
-			UNION
-			SELECT mail.id FROM account AS me, LATERAL (
-				SELECT email FROM account WHERE email_key = me.email_key
-				UNION
-				SELECT email FROM invitation WHERE email_key = me.email_key
-			) AS spelt
-			JOIN mail ON mail.recipient = spelt.email
-			WHERE me.id = @id AND me.verified_at IS NOT NULL`),
+		eraseMails(mailsToSQL("@id")),
 		`UPDATE mail
 		SET data = data - 'inviter_id' || jsonb_build_object('inviter', data -> 'organization')
 		WHERE kind = @invited AND data ->> 'inviter_id' = @id`,
