@@ -41,6 +41,7 @@ func TestRegister_AllOrNothing(t *testing.T) {
 		t.Errorf("registering leaves\n%s", got)
 	}
 	// The same of a new password: the sessions end with it, or not at all.
+	w.must(200, "POST", "/v1/auth/verify_email", tokenBody(b.mailed("verify_email", "ada@example.com")))
 	b.exec(`CREATE TRIGGER refuse_row BEFORE INSERT ON audit_entry FOR EACH ROW EXECUTE FUNCTION refuse_row()`)
 	b.do("", "POST", "/v1/auth/forgot_password", `{"email":"ada@example.com"}`)
 	token := b.mailed("reset_password", "ada@example.com")
@@ -82,8 +83,8 @@ func (b *bundle) apart(rounds int, requests [2]func(i int)) (medians [2]time.Dur
 // It runs by itself: a busy machine measures itself alone.
 func TestTiming_TellsNothing(t *testing.T) {
 	b := setup(t, nil)
-	known := b.registered("known@example.com")
-	known.must(200, "POST", "/v1/auth/verify_email", tokenBody(b.mailed("verify_email", "known@example.com")))
+	b.verified("known@example.com")
+	b.registered("waiting@example.com")
 	post := func(target string, status int, body func(i int) string) func(int) {
 		return func(i int) {
 			if a := b.do("", "POST", target, body(i)); a.status != status {
@@ -101,6 +102,14 @@ func TestTiming_TellsNothing(t *testing.T) {
 		}},
 		"Forgot": {60, [2]func(int){
 			post("/v1/auth/forgot_password", 202, func(int) string { return `{"email":"known@example.com"}` }),
+			post("/v1/auth/forgot_password", 202, func(int) string { return `{"email":"nobody@example.com"}` }),
+		}},
+		"LoginUnverified": {60, [2]func(int){
+			post("/v1/auth/login", 401, func(int) string { return credentials("waiting@example.com", goodPassword) }),
+			post("/v1/auth/login", 401, func(int) string { return credentials("nobody@example.com", goodPassword) }),
+		}},
+		"ForgotUnverified": {60, [2]func(int){
+			post("/v1/auth/forgot_password", 202, func(int) string { return `{"email":"waiting@example.com"}` }),
 			post("/v1/auth/forgot_password", 202, func(int) string { return `{"email":"nobody@example.com"}` }),
 		}},
 		"Register": {60, [2]func(int){
