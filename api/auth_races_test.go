@@ -168,6 +168,35 @@ func TestLogin_OfAnAccountThatGoes(t *testing.T) {
 	}
 }
 
+// Whoever signs on while their account is erased gets another, and leaves nothing in the
+// former.
+func TestSignOn_OfAnAccountThatGoes(t *testing.T) {
+	t.Parallel()
+	b := setupSignOn(t, nil)
+	ada := identified("1", "ada@example.com", true)
+	former := b.accountOf(b.signIn(ada))
+	browser := b.newBrowser(false)
+	target := b.callback(browser, ada, "").String()
+	p := &pending{done: make(chan struct{})}
+	b.must(b.db.Transact(t.Context(), func(tx *store.DB) error {
+		if _, err := tx.EraseAccount(t.Context(), former); err != nil {
+			return err
+		}
+		go func() {
+			defer close(p.done)
+			p.got = b.open(browser, target)
+		}()
+		b.waiting(1, p)
+		return nil
+	}))
+	if id := b.accountOf(p.answer()); id == former {
+		t.Error("they are signed in to what is erased")
+	}
+	if n := b.rows(`SELECT count(*) FROM session WHERE account_id = $1`, former); n != 0 {
+		t.Errorf("%d sessions are left", n)
+	}
+}
+
 // A reset ends also the session that a sign-in has begun and not yet committed.
 func TestReset_EndsTheSessionThatBegins(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,8 @@ func (s *server) signOn(ctx context.Context, who *auth.Identified) (a *store.Acc
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	// Once more if someone shows in the same moment that the address is theirs.
+	// Once more if someone shows in the same moment that the address is theirs, or has
+	// the account erased.
 	for range 2 {
 		err = s.db.Transact(ctx, func(tx *store.DB) error {
 			if a, err = s.accountOf(ctx, tx, who, mailed); err != nil {
@@ -32,7 +33,7 @@ func (s *server) signOn(ctx context.Context, who *auth.Identified) (a *store.Acc
 			in, err = s.opts.Sessions.Issue(ctx, tx, s.newSession(ctx, a.ID, store.MethodOIDC))
 			return err
 		})
-		if !errors.Is(err, store.ErrEmailTaken) {
+		if !errors.Is(err, store.ErrEmailTaken) && !errors.Is(err, store.ErrNotFound) {
 			break
 		}
 	}
