@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -31,6 +32,9 @@ type access struct {
 
 	// cookie says that the operation itself asks for the refresh token.
 	cookie bool
+
+	// person says that an access token shows who asks, where there is one.
+	person bool
 }
 
 // Areas.
@@ -52,6 +56,7 @@ var (
 	asAccount  = access{area: areaAccount}
 	asOperator = access{area: areaOperator}
 	asAnyone   = access{area: areaOpen}
+	asHolder   = access{area: areaOpen, person: true}
 	asSession  = access{area: areaOpen, cookie: true}
 )
 
@@ -202,10 +207,15 @@ func (s *server) authenticate(r *http.Request) (*auth.Caller, error) {
 	return caller, s.limitGuesses(r, err)
 }
 
+// maxToken is more bytes than any access token needs; longer ones are not looked into.
+const maxToken = 16 << 10
+
 // authenticateCredential returns whom an API key or an access token speaks for.
 func (s *server) authenticateCredential(ctx context.Context, credential string) (*auth.Caller, error) {
 	switch {
 	case !auth.IsToken(credential):
+	case len(credential) > maxToken:
+		return nil, &auth.TokenError{Err: auth.ErrInvalidToken, Reason: fmt.Sprintf("it has more than %d bytes", maxToken)}
 	case !s.opts.Sessions.Owns(credential) && s.opts.Issuers.Issued(credential):
 		return s.opts.Issuers.Authenticate(ctx, credential)
 	default:
@@ -238,6 +248,8 @@ func (a access) security() []map[string][]string {
 	switch {
 	case a.cookie:
 		return []map[string][]string{{"session": {}}}
+	case a.person:
+		return []map[string][]string{{"token": {}}, {}}
 	case a.area == areaOpen:
 		return []map[string][]string{}
 	case a.area == areaAccount:
@@ -272,6 +284,9 @@ func (a access) describe() string {
 	}
 	if a.cookie {
 		who = "For whoever has the cookies of a sign-in, and shows so in the header " + headerCSRF + "."
+	}
+	if a.person {
+		who = "For whoever has signed in to the account, or knows its password."
 	}
 	if a.scope != "" {
 		who += " Needs the scope " + a.scope + "."

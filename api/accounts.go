@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
@@ -96,6 +97,14 @@ func (s *server) updateMe(ctx context.Context, in *updateMeInput) (*accountOutpu
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	err = s.db.Transact(ctx, func(tx *store.DB) error {
+		if hash != "" {
+			if err := s.lockUnchanged(ctx, tx, a); err != nil {
+				return err
+			}
+			if err := sessionGoesOn(ctx, tx); err != nil {
+				return err
+			}
+		}
 		if in.Body.Name != nil && *in.Body.Name != a.Name {
 			if err := s.rename(ctx, tx, a.ID, *in.Body.Name); err != nil {
 				return err
@@ -110,9 +119,26 @@ func (s *server) updateMe(ctx context.Context, in *updateMeInput) (*accountOutpu
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, overtaken(err)
 	}
 	return showAccount(a), nil
+}
+
+// sessionGoesOn refuses a request whose session was ended since it came.
+func sessionGoesOn(ctx context.Context, tx *store.DB) error {
+	state, err := tx.SessionState(ctx, auth.FromContext(ctx).SessionID)
+	if errors.Is(err, store.ErrNotFound) || err == nil && state.Ended {
+		return store.ErrSessionEnded
+	}
+	return err
+}
+
+// overtaken says that a password was changed since it was confirmed.
+func overtaken(err error) error {
+	if errors.Is(err, errOvertaken) {
+		return refuse("permission_denied", "The password was changed meanwhile.")
+	}
+	return err
 }
 
 func (s *server) rename(ctx context.Context, tx *store.DB, id, name string) error {
@@ -131,6 +157,12 @@ const recentSignIn = 10 * time.Minute
 // not just signed in.
 func (s *server) confirm(ctx context.Context, a *store.Account, password string) error {
 	if a.Password != nil {
+		if err := s.limitVisitor(requestOf(ctx).http, "confirm"); err != nil {
+			return err
+		}
+		if err := s.limitConfirming(ctx, a.ID); err != nil {
+			return err
+		}
 		if _, err := s.checkPassword(ctx, a, password); err != nil {
 			return refuseWrongPassword(err)
 		}

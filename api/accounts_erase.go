@@ -31,6 +31,13 @@ func (s *server) deleteMe(ctx context.Context, in *deleteMeInput) (*deleteMeOutp
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	err = s.db.Transact(ctx, func(tx *store.DB) error {
+		locked, err := tx.LockAccountAndOrgs(ctx, a.ID)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(unchanged(locked, a), sessionGoesOn(ctx, tx)); err != nil {
+			return err
+		}
 		alone, err := tx.EraseAccount(ctx, a.ID)
 		if err != nil {
 			return err
@@ -46,7 +53,7 @@ func (s *server) deleteMe(ctx context.Context, in *deleteMeInput) (*deleteMeOutp
 		return s.record(ctx, tx, change{Action: "account.erase", Kind: "account", ID: a.ID, Before: auditAccount(a)})
 	})
 	if err != nil {
-		return nil, err
+		return nil, overtaken(err)
 	}
 	return &deleteMeOutput{SetCookie: s.cookies(r, nil)}, nil
 }

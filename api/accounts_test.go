@@ -14,7 +14,7 @@ import (
 func TestMe(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	w, other := b.registered("ada@example.com"), b.login("ada@example.com", goodPassword)
+	w, other := b.verified("ada@example.com"), b.login("ada@example.com", goodPassword)
 	if a := b.do(w.key, "GET", "/v1/me", ""); a.status != 403 || a.code() != "permission_denied" {
 		t.Errorf("an API key: %d %s", a.status, a.body)
 	}
@@ -43,7 +43,7 @@ func TestMe(t *testing.T) {
 func TestMe_FirstPassword(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	w := b.registered("ada@example.com")
+	w := b.verified("ada@example.com")
 	b.exec(`UPDATE account SET password = NULL`)
 	b.exec(`UPDATE session SET created_at = now() - interval '11 minutes'`)
 	w.want("permission_denied", "PATCH", "/v1/me", `{"password":{"new":"some other words"}}`)
@@ -59,7 +59,7 @@ func TestMe_FirstPassword(t *testing.T) {
 func TestSessions(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	w, stranger := b.registered("ada@example.com"), b.registered("bob@example.com")
+	w, stranger := b.verified("ada@example.com"), b.registered("bob@example.com")
 	second, third := b.login("ada@example.com", goodPassword), b.login("ada@example.com", goodPassword)
 	list := w.must(200, "GET", "/v1/me/sessions?order=asc", "")
 	var ids []string
@@ -99,7 +99,7 @@ func TestSessions(t *testing.T) {
 func TestExport(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	w, stranger := b.registered("ada@example.com"), b.registered("bob@example.com")
+	w, stranger := b.verified("ada@example.com"), b.registered("bob@example.com")
 	b.exec(`UPDATE org SET rate_limit = 0`)
 	b.submit(stranger.key, `{"prompt":"not theirs"}`)
 	const many = 120 // several pages
@@ -128,7 +128,7 @@ func TestExport(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Object != "account_export" || got.Account.ID != w.account || got.Account.Email != "ada@example.com" ||
-		len(got.Identities) != 1 || len(got.Sessions) != 1 || len(got.Memberships) != 2 || len(got.Audit) != 1 || len(got.Organizations) != 1 {
+		len(got.Identities) != 1 || len(got.Sessions) != 1 || len(got.Memberships) != 2 || len(got.Audit) != 2 || len(got.Organizations) != 1 {
 		t.Fatalf("%.3000s", a.body)
 	}
 	org := got.Organizations[0]
@@ -160,7 +160,7 @@ func TestExport(t *testing.T) {
 func TestExport_BreaksOff(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	w := b.registered("ada@example.com")
+	w := b.verified("ada@example.com")
 	b.exec(`ALTER TABLE audit_entry RENAME TO away`)
 	defer b.exec(`ALTER TABLE away RENAME TO audit_entry`)
 	if a, err := b.try(t.Context(), w.access, http.MethodGet, "/v1/me/export", ""); err == nil {
@@ -171,7 +171,7 @@ func TestExport_BreaksOff(t *testing.T) {
 func TestDeleteMe(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	w, other := b.registered("ada@example.com"), b.registered("bob@example.com")
+	w, other := b.verified("ada@example.com"), b.registered("bob@example.com")
 	b.submit(w.key, `{"prompt":"x"}`)
 	w.want("permission_denied", "DELETE", "/v1/me", `{"password":"wrong words"}`)
 	w.want("permission_denied", "DELETE", "/v1/me", `{}`)

@@ -9,14 +9,33 @@ import (
 	jobsmail "github.com/nanobanana/nanobanana/jobs/mail"
 )
 
-// parseEmail returns a plain address: without a name, brackets or comments.
+// parseEmail returns a plain address of ASCII: without a name, brackets or comments, at
+// a name that the DNS may have. Others have many forms that mail servers, providers and
+// people take for the same.
 func parseEmail(text string) (string, bool) {
-	text = strings.TrimSpace(text)
-	if text == "" || len(text) > jobsmail.MaxAddress || !isText(text) {
+	text = strings.Trim(text, " \t\r\n")
+	if len(text) > jobsmail.MaxAddress || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", false
 	}
 	parsed, err := mail.ParseAddress(text)
-	return text, err == nil && parsed.Name == "" && parsed.Address == text
+	if err != nil || parsed.Name != "" || parsed.Address != text {
+		return "", false
+	}
+	return text, isDomain(text[strings.LastIndexByte(text, '@')+1:])
+}
+
+// isDomain reports whether text is a name of two labels or more (RFC 1035, section
+// 2.3.1), and no address in digits.
+func isDomain(text string) bool {
+	labels := strings.Split(text, ".")
+	for _, label := range labels {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.ContainsFunc(label, func(r rune) bool {
+			return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r != '-'
+		}) {
+			return false
+		}
+	}
+	return len(labels) > 1 && strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
 // faultList gathers what is wrong with a body.
@@ -30,7 +49,7 @@ func (l *faultList) add(param, code, message string) {
 func (l *faultList) email(param, text string) string {
 	address, ok := parseEmail(text)
 	if !ok {
-		l.add(param, "invalid", param+" must be an e-mail address such as ada@example.com, of at most 254 bytes")
+		l.add(param, "invalid", param+" must be an e-mail address such as ada@example.com, of at most 254 characters of ASCII; write an international domain in its form with xn--")
 	}
 	return address
 }

@@ -41,36 +41,24 @@ type loginOutput struct {
 	Body         loginAnswer
 }
 
-// login takes as long, and says the same, for an address that has no account as for a
-// wrong password.
+// login takes as long, and says the same, for an address that nobody has shown to be
+// theirs as for a wrong password.
 func (s *server) login(ctx context.Context, in *loginInput) (*loginOutput, error) {
 	r := requestOf(ctx).http
 	if err := s.checkOrigin(r); err != nil {
 		return nil, err
 	}
-	if err := s.limitAccount(ctx, "login", in.Body.Email); err != nil {
+	if err := s.limitAccount(r, "login", in.Body.Email); err != nil {
 		return nil, err
 	}
-	a, err := s.accountByEmail(ctx, in.Body.Email)
-	if err != nil {
-		return nil, err
+	a, signIn, err := s.signIn(ctx, in.Body)
+	if errors.Is(err, errOvertaken) {
+		// Another sign-in may have had the password kept in a better form.
+		a, signIn, err = s.signIn(ctx, in.Body)
 	}
-	weak, err := s.checkPassword(ctx, a, in.Body.Password)
-	if err != nil {
-		return nil, err
+	if errors.Is(err, errOvertaken) {
+		err = refuse("invalid_credentials", "")
 	}
-	requestOf(ctx).accountID = a.ID
-	if a.SuspendedAt != nil {
-		return nil, store.ErrAccountSuspended
-	}
-	if weak {
-		if err := s.rehash(ctx, a, in.Body.Password); err != nil {
-			return nil, err
-		}
-	}
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
-	signIn, err := s.opts.Sessions.Issue(ctx, s.db, s.newSession(ctx, a.ID, store.MethodPassword))
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +67,72 @@ func (s *server) login(ctx context.Context, in *loginInput) (*loginOutput, error
 	}, nil
 }
 
-// accountByEmail returns the account that an address means, or nil.
+// errOvertaken is that a password was changed while it was checked.
+var errOvertaken = errors.New("the password was changed meanwhile")
+
+// signIn begins a session of whoever knows the password, or fails with errOvertaken.
+func (s *server) signIn(ctx context.Context, in loginBody) (a *store.Account, signIn *auth.SignIn, err error) {
+	if a, err = s.accountByEmail(ctx, in.Email); err != nil {
+		return nil, nil, err
+	}
+	weak, err := s.checkPassword(ctx, a, in.Password)
+	if err != nil {
+		return nil, nil, err
+	}
+	requestOf(ctx).accountID = a.ID
+	if a.SuspendedAt != nil {
+		return nil, nil, store.ErrAccountSuspended
+	}
+	better := ""
+	if weak {
+		if better, err = s.opts.Passwords.Hash(ctx, in.Password); err != nil {
+			return nil, nil, err
+		}
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	err = s.db.Transact(ctx, func(tx *store.DB) error {
+		if err := s.lockUnchanged(ctx, tx, a); err != nil {
+			return err
+		}
+		if better != "" {
+			if _, err := tx.SetPassword(ctx, a.ID, better); err != nil {
+				return err
+			}
+		}
+		signIn, err = s.opts.Sessions.Issue(ctx, tx, s.newSession(ctx, a.ID, store.MethodPassword))
+		return err
+	})
+	return a, signIn, err
+}
+
+// lockUnchanged keeps an account, and what signs it in, as it is until the transaction
+// ends. It fails with errOvertaken if the password is not any more what was checked:
+// checking one takes long enough for another to be set, and for sessions to be ended.
+func (s *server) lockUnchanged(ctx context.Context, tx *store.DB, checked *store.Account) error {
+	a, err := tx.LockAccount(ctx, checked.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return errOvertaken
+	}
+	if err != nil {
+		return err
+	}
+	return unchanged(a, checked)
+}
+
+// unchanged is lockUnchanged of an account that is locked.
+func unchanged(a, checked *store.Account) error {
+	switch {
+	case a.SuspendedAt != nil:
+		return store.ErrAccountSuspended
+	case (a.Password == nil) != (checked.Password == nil), a.Password != nil && *a.Password != *checked.Password:
+		return errOvertaken
+	}
+	return nil
+}
+
+// accountByEmail returns the account that has shown an address to be its own, or nil.
+// Passwords open no other: anyone may have named the address.
 func (s *server) accountByEmail(ctx context.Context, email string) (*store.Account, error) {
 	if !isText(email) {
 		email = ""
@@ -105,17 +158,6 @@ func (s *server) checkPassword(ctx context.Context, a *store.Account, password s
 		err = refuse("invalid_credentials", "")
 	}
 	return weak, err
-}
-
-// rehash keeps a password that was just checked in the form of today.
-func (s *server) rehash(ctx context.Context, a *store.Account, password string) error {
-	better, err := s.opts.Passwords.Hash(ctx, password)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
-	return s.db.RehashPassword(ctx, a.ID, *a.Password, better)
 }
 
 // newSession is a session that the request begins.
@@ -149,8 +191,21 @@ func (s *server) refresh(ctx context.Context, _ *refreshInput) (*refreshOutput, 
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	signIn, err := s.opts.Sessions.Refresh(ctx, token)
-	if err != nil {
+	var signIn *auth.SignIn
+	var refused error
+	err = s.db.Transact(ctx, func(tx *store.DB) error {
+		var reuse *store.ReuseError
+		if signIn, refused = s.opts.Sessions.Refresh(ctx, tx, token); !errors.As(refused, &reuse) {
+			return refused
+		}
+		return s.record(ctx, tx, change{
+			Action: "session.reuse", Kind: "account", ID: reuse.Session.AccountID, After: map[string]string{"session": reuse.Session.ID},
+		})
+	})
+	switch {
+	case errors.Is(refused, store.ErrTokenReused) && (err == nil || errors.Is(err, refused)):
+		return nil, refuse("session_ended", "The session was ended because an old sign-in was used again: someone else may have a copy of its cookies. Sign in again with POST /v1/auth/login.")
+	case err != nil:
 		return nil, err
 	}
 	requestOf(ctx).accountID = signIn.Session.AccountID

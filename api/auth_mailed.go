@@ -2,75 +2,10 @@ package api
 
 import (
 	"context"
-	"errors"
 
-	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
 )
-
-type verifyEmailBody struct {
-	Token string `json:"token" required:"true" maxLength:"100" doc:"Of the link that was mailed"`
-}
-
-type verifyEmailInput struct{ Body verifyEmailBody }
-
-func (s *server) verifyEmail(ctx context.Context, in *verifyEmailInput) (*accountOutput, error) {
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
-	var a *store.Account
-	err := s.db.Transact(ctx, func(tx *store.DB) error {
-		id, err := tx.UseAccountToken(ctx, store.TokenVerify, linkHash(in.Body.Token))
-		if err != nil {
-			return err
-		}
-		a, err = s.claimAddress(ctx, tx, id)
-		return err
-	})
-	if err != nil {
-		return nil, linkError(err)
-	}
-	return showAccount(a), nil
-}
-
-// claimAddress records that an account's address is theirs.
-func (s *server) claimAddress(ctx context.Context, tx *store.DB, id string) (*store.Account, error) {
-	before, err := tx.Account(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	after, err := tx.VerifyAccount(ctx, id)
-	if err != nil || before.VerifiedAt != nil {
-		return after, err
-	}
-	return after, s.record(actingAs(ctx, id), tx, change{
-		Action: "account.verify", Kind: "account", ID: id, Before: auditAccount(before), After: auditAccount(after),
-	})
-}
-
-// linkError says why a link proves nothing.
-func linkError(err error) error {
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return refuse("link_invalid", "")
-	case errors.Is(err, store.ErrEmailTaken):
-		return refuse("already_exists", "Another account has verified this e-mail address; sign in to that one, or reset its password.")
-	}
-	return err
-}
-
-func (s *server) resendVerification(ctx context.Context, _ *struct{}) (*struct{}, error) {
-	id := auth.FromContext(ctx).AccountID
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
-	return nil, s.db.Transact(ctx, func(tx *store.DB) error {
-		a, err := tx.Account(ctx, id)
-		if err != nil || a.VerifiedAt != nil {
-			return err
-		}
-		return s.mailVerification(ctx, tx, a)
-	})
-}
 
 type forgotPasswordBody struct {
 	Email string `json:"email" required:"true" maxLength:"254"`
@@ -78,11 +13,13 @@ type forgotPasswordBody struct {
 
 type forgotPasswordInput struct{ Body forgotPasswordBody }
 
-// forgotPassword does the same work for an address that has no account: the mail to
-// nobody is recorded as sent. What is left of a difference, a row more or less, drowns in
-// the time that a password takes.
+// forgotPassword does the same work for an address that no account has shown to be its
+// own: the mail to nobody is recorded as sent. What is left of a difference, a row more
+// or less, drowns in the time that a password takes. An account whose address was never
+// shown to be theirs gets no mail, since whoever follows it would get into what is
+// perhaps a stranger's; who forgot the password of one registers again.
 func (s *server) forgotPassword(ctx context.Context, in *forgotPasswordInput) (*struct{}, error) {
-	if err := s.limitAccount(ctx, "forgot_password", in.Body.Email); err != nil {
+	if err := s.limitAccount(requestOf(ctx).http, "forgot_password", in.Body.Email); err != nil {
 		return nil, err
 	}
 	a, err := s.accountByEmail(ctx, in.Body.Email)
@@ -115,7 +52,7 @@ type resetPasswordBody struct {
 
 type resetPasswordInput struct{ Body resetPasswordBody }
 
-// resetPassword takes an account over for whoever reads its mail: what was signed in
+// resetPassword gives an account back to whoever reads its mail: what was signed in
 // before is signed out.
 func (s *server) resetPassword(ctx context.Context, in *resetPasswordInput) (*struct{}, error) {
 	var faults faultList
@@ -124,7 +61,8 @@ func (s *server) resetPassword(ctx context.Context, in *resetPasswordInput) (*st
 		return nil, err
 	}
 	token := linkHash(in.Body.Token)
-	if err := s.peekLink(ctx, store.TokenReset, token); err != nil {
+	id, err := s.accountOfLink(ctx, store.TokenReset, token)
+	if err != nil {
 		return nil, err
 	}
 	hash, err := s.opts.Passwords.Hash(ctx, in.Body.Password)
@@ -134,40 +72,32 @@ func (s *server) resetPassword(ctx context.Context, in *resetPasswordInput) (*st
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	return nil, linkError(s.db.Transact(ctx, func(tx *store.DB) error {
-		id, err := tx.UseAccountToken(ctx, store.TokenReset, token)
+		a, err := tx.LockAccount(ctx, id)
+		if err == nil && a.VerifiedAt == nil {
+			err = store.ErrNotFound
+		}
 		if err != nil {
 			return err
 		}
-		before, err := tx.Account(ctx, id)
-		if err != nil {
+		if _, err := tx.UseAccountToken(ctx, store.TokenReset, token); err != nil {
 			return err
-		}
-		if _, err := s.claimAddress(ctx, tx, id); err != nil {
-			return err
-		}
-		if before.VerifiedAt == nil {
-			// Whoever registered with an address that was not theirs keeps nothing.
-			if err := tx.RevokeOwnedKeys(ctx, id); err != nil {
-				return err
-			}
 		}
 		return s.replacePassword(actingAs(ctx, id), tx, id, hash, "")
 	}))
 }
 
-// peekLink refuses a token that is no good, before work is done for it.
-func (s *server) peekLink(ctx context.Context, purpose string, hash []byte) error {
+// accountOfLink returns whose a token is, or refuses one that is no good before work is
+// done for it.
+func (s *server) accountOfLink(ctx context.Context, purpose string, hash []byte) (id string, err error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	good, err := s.db.HasAccountToken(ctx, purpose, hash)
-	if err == nil && !good {
-		err = refuse("link_invalid", "")
-	}
-	return err
+	id, err = s.db.AccountOfToken(ctx, purpose, hash)
+	return id, linkError(err)
 }
 
-// replacePassword gives an account another password and ends its sessions, but for the
-// one named, if any.
+// replacePassword gives an account, which the transaction has locked, another password
+// and ends its sessions, but for the one named, if any. An address that is not known to
+// be theirs gets no mail of it: a stranger could have any number sent.
 func (s *server) replacePassword(ctx context.Context, tx *store.DB, id, hash, except string) error {
 	a, err := tx.SetPassword(ctx, id, hash)
 	if err != nil {
@@ -180,10 +110,12 @@ func (s *server) replacePassword(ctx context.Context, tx *store.DB, id, hash, ex
 	if err != nil {
 		return err
 	}
-	if err := s.queue.Send(ctx, tx, jobs.NewMail{
-		Kind: jobs.MailPasswordChanged, To: a.Email, AccountID: id, Data: map[string]string{"name": a.Name},
-	}); err != nil {
-		return err
+	if a.VerifiedAt != nil {
+		if err := s.queue.Send(ctx, tx, jobs.NewMail{
+			Kind: jobs.MailPasswordChanged, To: a.Email, AccountID: id, Data: map[string]string{"name": a.Name},
+		}); err != nil {
+			return err
+		}
 	}
 	return s.record(ctx, tx, change{
 		Action: "account.password_change", Kind: "account", ID: id, After: map[string]int{"sessions_ended": ended},

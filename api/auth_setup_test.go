@@ -76,6 +76,15 @@ func (b *bundle) registered(email string) *browser {
 	return w
 }
 
+// verified is a browser of someone who has registered and shown that the address is
+// theirs.
+func (b *bundle) verified(email string) *browser {
+	b.Helper()
+	w := b.registered(email)
+	w.must(200, "POST", "/v1/auth/verify_email", tokenBody(b.mailed("verify_email", email)))
+	return w
+}
+
 // login is a browser of someone who signs in.
 func (b *bundle) login(email, password string) *browser {
 	b.Helper()

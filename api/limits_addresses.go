@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -31,6 +32,7 @@ var addressRates = []struct {
 }{
 	{"register", rate{10, time.Hour}},
 	{"login", rate{20, 10 * time.Minute}},
+	{"confirm", rate{20, 10 * time.Minute}}, // no route: a password that a person's own change asks for
 	{"forgot_password", rate{10, time.Hour}},
 	{"reset_password", rate{10, time.Hour}},
 	{"verify", rate{10, time.Hour}},
@@ -40,12 +42,27 @@ var addressRates = []struct {
 	{"", rate{60, 10 * time.Minute}}, // whatever there may be
 }
 
-// accountRates are the limits on one e-mail address, from wherever. It is never
-// written to.
-var accountRates = map[string]rate{
-	"login":           {10, 15 * time.Minute},
-	"forgot_password": {5, time.Hour},
+// networkFactor is how many times the limit of one address of IPv6 the network it is in
+// has for registering. Providers give out 48 bits to whoever asks (RFC 6177), which are
+// 65,536 addresses here.
+const networkFactor = 5
+
+// accountRates are the limits on one e-mail address: of each visitor, so that one who
+// guesses does not lock its owner out, and of all together. It is never written to.
+var accountRates = map[string]struct{ visitor, all rate }{
+	"login":           {rate{10, 15 * time.Minute}, rate{100, 15 * time.Minute}},
+	"forgot_password": {rate{5, time.Hour}, rate{20, time.Hour}},
 }
+
+// Neither is ever written to.
+var (
+	// confirmRate is the limit on guesses at the password of an account by whoever is
+	// signed in to it, or holds its mailed link.
+	confirmRate = rate{10, 15 * time.Minute}
+
+	// mailRate is the limit on mails to one address that anyone can have sent.
+	mailRate = rate{5, time.Hour}
+)
 
 // limitAddress counts requests that sign in or out, or prepare it, by where they come
 // from, before anything of them is read.
@@ -69,9 +86,16 @@ func (s *server) limitAddress(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *server) limitVisitor(r *http.Request, name string) error {
 	s.noteProxy(r)
 	for _, row := range addressRates {
-		if strings.HasPrefix(name, row.prefix) {
-			return s.limitRate(r.Context(), addressKey(s.clientAddress(r))+"/"+name, row.rate, "from your address")
+		if !strings.HasPrefix(name, row.prefix) {
+			continue
 		}
+		address := s.clientAddress(r)
+		buckets := []limit.Bucket{row.bucket(addressKey(address) + "/" + name)}
+		if network, ok := networkKey(address); ok && name == "register" {
+			wide := rate{row.n * networkFactor, row.period}
+			buckets = []limit.Bucket{row.bucket(network + "/" + name + "/" + addressKey(address)), wide.bucket(network + "/" + name)}
+		}
+		return s.limitRates(r.Context(), "from your address", buckets...)
 	}
 	return nil
 }
@@ -87,25 +111,71 @@ func addressKey(address netip.Addr) string {
 	return "ip:" + address.String()
 }
 
-// limitAccount counts an attempt at the account of an e-mail address, "login" or
-// "forgot_password", whether or not there is one, or refuses it. Only a keyed hash of
-// the address is kept.
-func (s *server) limitAccount(ctx context.Context, action, email string) error {
-	key := "account:" + s.opts.Signer.Blind("limit", store.EmailKey(email)) + "/" + action
-	return s.limitRate(ctx, key, accountRates[action], "for this e-mail address")
+// networkKey names the network that an address of IPv6 is in.
+func networkKey(address netip.Addr) (string, bool) {
+	if !address.Is6() {
+		return "", false
+	}
+	prefix, err := address.WithZone("").Prefix(48)
+	return "ip:" + prefix.String(), err == nil
 }
 
-// limitRate counts one of what a key names, or refuses it.
-func (s *server) limitRate(ctx context.Context, key string, r rate, whose string) error {
+// emailBucket begins the keys of what is counted for an e-mail address. Only a keyed
+// hash of the address is kept.
+func (s *server) emailBucket(email string) string {
+	return "account:" + s.opts.Signer.Blind("limit", store.EmailKey(email))
+}
+
+// limitAccount counts an attempt at the account of an e-mail address, "login" or
+// "forgot_password", whether or not there is one, or refuses it.
+func (s *server) limitAccount(r *http.Request, action, email string) error {
+	key, rates := s.emailBucket(email)+"/"+action, accountRates[action]
+	return s.limitRates(r.Context(), "for this e-mail address",
+		rates.visitor.bucket(key+"/"+addressKey(s.clientAddress(r))), rates.all.bucket(key))
+}
+
+// limitConfirming counts a guess at the password of an account that is named otherwise
+// than by its address, or refuses it.
+func (s *server) limitConfirming(ctx context.Context, accountID string) error {
+	return s.limitRates(ctx, "for this account", confirmRate.bucket("account:"+accountID+"/confirm"))
+}
+
+// limitMails counts a mail to an address that anyone can have sent, or refuses it.
+func (s *server) limitMails(ctx context.Context, email string) error {
+	return s.limitRates(ctx, "for this e-mail address", mailRate.bucket(s.emailBucket(email)+"/mail"))
+}
+
+// mayMail counts such a mail, and reports whether it may be sent.
+func (s *server) mayMail(ctx context.Context, email string) (bool, error) {
+	err := s.limitMails(ctx, email)
+	var refused *refusal
+	if errors.As(err, &refused) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// bucket counts what a key names.
+func (r rate) bucket(key string) limit.Bucket {
+	return limit.Bucket{Key: key, Limit: r.n, Period: r.period}
+}
+
+// limitRates counts one of what all the buckets count, or refuses it.
+func (s *server) limitRates(ctx context.Context, whose string, buckets ...limit.Bucket) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	taken, err := s.limits.Take(ctx, []limit.Bucket{{Key: key, Limit: r.n, Period: r.period}})
+	taken, err := s.limits.Take(ctx, buckets)
 	if err != nil || taken.Allowed {
 		return err
 	}
-	after := taken.States[0].RetryAfter
-	return limited(after, "There were more than %s %s. Ask again in %s.",
-		quantity(r.n, "such request", "in "+periodText(r.period)), whose, waitText(after))
+	var full limit.State // the one to wait for
+	for _, state := range taken.States {
+		if state.RetryAfter > full.RetryAfter {
+			full = state
+		}
+	}
+	return limited(full.RetryAfter, "There were more than %s %s. Ask again in %s.",
+		quantity(full.Limit, "such request", "in "+periodText(full.Period)), whose, waitText(full.RetryAfter))
 }
 
 // periodText is an hour or a number of minutes, for people.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -102,30 +103,76 @@ func TestLimitAddress_CountsWhoItIs(t *testing.T) {
 	}
 }
 
+// visit is a request from an address.
+func visit(remote string) *http.Request {
+	r := httptest.NewRequest("POST", "/", http.NoBody)
+	r.RemoteAddr = remote
+	return r
+}
+
+// attempts returns how many attempts at the account of an address pass, of those that
+// the visitors make in turn.
+func attempts(t *testing.T, s *server, action, email string, remotes ...string) (n int) {
+	t.Helper()
+	for ; n < 200; n++ {
+		if err := s.limitAccount(visit(remotes[n%len(remotes)]), action, email); err != nil {
+			if p := problemFor(nil, err); p.Code != "rate_limited" || p.after <= 0 || strings.Contains(p.Detail, "@") {
+				t.Errorf("refused by %+v", p)
+			}
+			return n
+		}
+	}
+	return n
+}
+
 func TestLimitAccount_CountsTheAddressAndKeepsNoneOfIt(t *testing.T) {
 	t.Parallel()
 	s, _, _ := door(t)
-	count := func(action string, emails ...string) (n int) {
-		for ; n < 100; n++ {
-			if err := s.limitAccount(t.Context(), action, emails[n%len(emails)]); err != nil {
-				if p := problemFor(nil, err); p.Code != "rate_limited" || p.after <= 0 || strings.Contains(p.Detail, "@") {
-					t.Errorf("refused by %+v", p)
-				}
-				return n
-			}
-		}
-		return n
-	}
+	const guesser, owner = "203.0.113.9:1", "198.51.100.7:1"
 	got := []int{
-		count("login", "ann@example.com", " ANN@Example.com "), count("login", "bob@example.com"),
-		count("forgot_password", "ann@example.com"),
+		attempts(t, s, "login", "ann@example.com", guesser), attempts(t, s, "login", " ANN@Example.com ", guesser),
+		attempts(t, s, "login", "ann@example.com", owner), attempts(t, s, "login", "bob@example.com", guesser),
+		attempts(t, s, "forgot_password", "ann@example.com", guesser), attempts(t, s, "forgot_password", "ann@example.com", owner),
+		attempts(t, s, "login", "eve@example.com", "[2001:db8:1:2::1]:1", "[2001:db8:1:2::2]:1"),
 	}
-	if !slices.Equal(got, []int{10, 10, 5}) {
-		t.Errorf("%v pass, want 10, 10 and 5", got)
+	if want := []int{10, 0, 10, 10, 5, 5, 10}; !slices.Equal(got, want) {
+		t.Errorf("%v pass, want %v", got, want)
 	}
 	var readable int
-	err := s.db.Pool().QueryRow(t.Context(), `SELECT count(*) FROM rate_limit WHERE bucket ~* 'ann|bob|@|example'`).Scan(&readable)
+	err := s.db.Pool().QueryRow(t.Context(), `SELECT count(*) FROM rate_limit WHERE bucket ~* 'ann|bob|eve|@|example'`).Scan(&readable)
 	if err != nil || readable != 0 {
 		t.Errorf("%d buckets tell an address, %v", readable, err)
+	}
+}
+
+// However many visitors there are, guesses at one account have a bound.
+func TestLimitAccount_OfAllVisitors(t *testing.T) {
+	t.Parallel()
+	s, _, _ := door(t)
+	var remotes []string
+	for i := range 150 {
+		remotes = append(remotes, fmt.Sprintf("203.0.113.%d:1", i))
+	}
+	if n := attempts(t, s, "login", "ann@example.com", remotes...); n < 100 || n > 101 {
+		t.Errorf("%d logins pass, want 100", n)
+	}
+	if n := attempts(t, s, "forgot_password", "ann@example.com", remotes...); n != 20 {
+		t.Errorf("%d mails for a new password pass, want 20", n)
+	}
+}
+
+// Who has a /48 of IPv6 registers no more often than five that have an address.
+func TestLimitAddress_RegisteringFromANetwork(t *testing.T) {
+	t.Parallel()
+	_, e, _ := door(t)
+	all := 0
+	for i := range 8 {
+		all += passes(e, "POST", "/v1/auth/register", fmt.Sprintf("[2001:db8:1:%x::1]:1", i), "")
+	}
+	if all != 50 {
+		t.Errorf("%d register, want 50", all)
+	}
+	if n := passes(e, "POST", "/v1/auth/register", "[2001:db8:2::1]:1", ""); n != 10 {
+		t.Errorf("%d register from another network, want 10", n)
 	}
 }

@@ -3,27 +3,37 @@ package api
 import (
 	"context"
 	"errors"
+	netmail "net/mail"
 	"strings"
 
 	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/jobs/mail"
 	"github.com/nanobanana/nanobanana/store"
 )
 
 // signOn signs in whom a provider has identified: with the account that is known to
 // be theirs, else with the one whose verified address they have, else with a new one.
 func (s *server) signOn(ctx context.Context, who *auth.Identified) (a *store.Account, in *auth.SignIn, err error) {
+	if _, ok := parseEmail(who.Email); !ok {
+		who.Verified = false // and nobody can show that it is theirs
+	}
+	mailed, err := s.mailsSignOn(ctx, who)
+	if err != nil {
+		return nil, nil, err
+	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	// Once more if someone shows in the same moment that the address is theirs.
+	// Once more if someone shows in the same moment that the address is theirs, or has
+	// the account erased.
 	for range 2 {
 		err = s.db.Transact(ctx, func(tx *store.DB) error {
-			if a, err = s.accountOf(ctx, tx, who); err != nil {
+			if a, err = s.accountOf(ctx, tx, who, mailed); err != nil {
 				return err
 			}
 			in, err = s.opts.Sessions.Issue(ctx, tx, s.newSession(ctx, a.ID, store.MethodOIDC))
 			return err
 		})
-		if !errors.Is(err, store.ErrEmailTaken) {
+		if !errors.Is(err, store.ErrEmailTaken) && !errors.Is(err, store.ErrNotFound) {
 			break
 		}
 	}
@@ -34,15 +44,31 @@ func (s *server) signOn(ctx context.Context, who *auth.Identified) (a *store.Acc
 	return a, in, nil
 }
 
+// mailsSignOn reports whether the address of a sign-in gets a mail, if it makes an
+// account that has to show whose it is.
+func (s *server) mailsSignOn(ctx context.Context, who *auth.Identified) (bool, error) {
+	if who.Verified {
+		return false, nil
+	}
+	bounded, cancel := s.bounded(ctx)
+	defer cancel()
+	_, err := s.db.Identity(bounded, who.Issuer, who.Subject)
+	if errors.Is(err, store.ErrNotFound) {
+		return s.mayMail(ctx, who.Email)
+	}
+	return false, err
+}
+
 // accountOf returns the account of an identity, which it links or makes if it is new.
-func (s *server) accountOf(ctx context.Context, tx *store.DB, who *auth.Identified) (*store.Account, error) {
+// mailed is that of mailVerification.
+func (s *server) accountOf(ctx context.Context, tx *store.DB, who *auth.Identified, mailed bool) (*store.Account, error) {
 	if err := tx.LockIdentity(ctx, who.Issuer, who.Subject); err != nil {
 		return nil, err
 	}
 	known, err := tx.Identity(ctx, who.Issuer, who.Subject)
 	switch {
 	case err == nil:
-		a, err := tx.Account(ctx, known.AccountID)
+		a, err := tx.LockAccount(ctx, known.AccountID)
 		if err == nil && a.SuspendedAt != nil {
 			err = store.ErrAccountSuspended
 		}
@@ -50,8 +76,8 @@ func (s *server) accountOf(ctx context.Context, tx *store.DB, who *auth.Identifi
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, err
 	}
-	email, ok := parseEmail(who.Email)
-	if !ok {
+	email := strings.TrimSpace(who.Email)
+	if parsed, err := netmail.ParseAddress(email); err != nil || parsed.Address != email || len(email) > mail.MaxAddress || !isText(email) {
 		return nil, refuse("sign_on_failed", "The provider %s does not say your e-mail address, which an account needs; it must be asked for the scope email, and allowed to tell it.", who.Provider)
 	}
 	a, err := s.linkable(ctx, tx, who, email)
@@ -61,7 +87,7 @@ func (s *server) accountOf(ctx context.Context, tx *store.DB, who *auth.Identifi
 	action := "identity.link"
 	if a == nil {
 		action = "account.register"
-		if a, err = s.makeSignOnAccount(ctx, tx, who, email); err != nil {
+		if a, err = s.makeSignOnAccount(ctx, tx, who, email, mailed); err != nil {
 			return nil, err
 		}
 	}
@@ -87,11 +113,9 @@ func (s *server) linkable(ctx context.Context, tx *store.DB, who *auth.Identifie
 	a, err := tx.AccountByEmail(ctx, email)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return nil, nil
+		return nil, nil // whoever names it without having shown so may be anyone
 	case err != nil:
 		return nil, err
-	case a.VerifiedAt == nil:
-		return nil, nil // anyone may have named it
 	case a.SuspendedAt != nil:
 		return nil, store.ErrAccountSuspended
 	case a.Operator:
@@ -102,7 +126,7 @@ func (s *server) linkable(ctx context.Context, tx *store.DB, who *auth.Identifie
 
 // makeSignOnAccount records an account without a password, and an organization and a
 // project of its own unless it joins one.
-func (s *server) makeSignOnAccount(ctx context.Context, tx *store.DB, who *auth.Identified, email string) (*store.Account, error) {
+func (s *server) makeSignOnAccount(ctx context.Context, tx *store.DB, who *auth.Identified, email string, mailed bool) (*store.Account, error) {
 	now := s.opts.Now()
 	fresh := store.Account{Email: email, Name: signOnName(who.Name)}
 	if who.Verified {
@@ -113,7 +137,7 @@ func (s *server) makeSignOnAccount(ctx context.Context, tx *store.DB, who *auth.
 		return nil, err
 	}
 	if !who.Verified {
-		if err := s.mailVerification(ctx, tx, a); err != nil {
+		if err := s.mailVerification(ctx, tx, a, mailed); err != nil {
 			return nil, err
 		}
 	}

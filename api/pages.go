@@ -46,6 +46,7 @@ type webPage struct {
 	Form    string // where the form goes: its template has the same name as the page's
 	Token   string
 	Mails   []devMail
+	Note    string // below the form
 	Example string // a request to send
 }
 
@@ -92,12 +93,12 @@ func (s *server) showFault(c echo.Context, name string, p webPage, err error) er
 	fault := problemFor(c.Request(), err)
 	if fault.Status >= http.StatusInternalServerError {
 		requestOf(c.Request().Context()).cause = err
-		p.Text, p.Form, p.Fault = nil, "", "Something went wrong here. Please try again in a minute."
+		p.Text, p.Form, p.Example, p.Fault = nil, "", "", "Something went wrong here. Please try again in a minute."
 		return s.show(c, fault.Status, "message", p)
 	}
 	p.Fault = fault.Detail
 	if fault.Status == http.StatusGone { // the form would not help
-		name, p.Text = "message", nil
+		name, p.Text, p.Example = "message", nil, ""
 	}
 	return s.show(c, fault.Status, name, p)
 }

@@ -8,15 +8,23 @@ import (
 	"github.com/nanobanana/nanobanana/jobs/mail"
 )
 
-// verifyPage asks whoever opened the link of a mail to press a button.
+// verifyPage asks whoever opened the link of a mail for the password of the account.
 func (s *server) verifyPage(c echo.Context) error {
-	return s.linkPage(c, "verify", verifyAsk(c.QueryParam("token")))
+	return s.linkPage(c, "verify", verifyAsk(s.base(c.Request()), c.QueryParam("token")))
 }
 
-func verifyAsk(token string) webPage {
+func verifyAsk(base, token string) webPage {
 	return webPage{
 		Title: "Confirm your e-mail address", Form: mail.VerifyPath, Token: token,
-		Text: []string{"Press the button to show that the mail with this link reached you."},
+		Text: []string{
+			"Enter the password that you chose when you signed up, to show that it was you, and that the mail with this link reached you.",
+			"If it was not you, close this page: nothing happens.",
+		},
+		Note: "If you have no password, because you sign in through single sign-on, send this with your access token instead:",
+		Example: "curl -X POST " + base + "/v1/auth/verify_email \\\n" +
+			"  -H \"Authorization: Bearer $ACCESS_TOKEN\" \\\n" +
+			"  -H 'Content-Type: application/json' \\\n" +
+			"  -d '{\"token\":\"" + plainToken(token) + "\"}'",
 	}
 }
 
@@ -76,13 +84,12 @@ const maxLinkToken = 128
 // verifyForm proves an address, as POST /v1/auth/verify_email does.
 func (s *server) verifyForm(c echo.Context) error {
 	values, err := s.form(c, "verify_email")
-	ask := verifyAsk(values["token"])
+	ask := verifyAsk(s.base(c.Request()), values["token"])
 	if err == nil {
-		_, err = s.verifyEmail(c.Request().Context(), &verifyEmailInput{Body: verifyEmailBody{Token: values["token"]}})
+		_, err = s.verifyEmail(c.Request().Context(), &verifyEmailInput{Body: verifyEmailBody{Token: values["token"], Password: values["password"]}})
 	}
 	if err != nil {
-		ask.Text = nil
-		return s.showFault(c, "message", ask, err)
+		return s.showFault(c, "verify", ask, err)
 	}
 	return s.show(c, http.StatusOK, "message", webPage{
 		Title: "Thank you", Text: []string{"Your e-mail address is confirmed. You can close this page."},

@@ -194,21 +194,35 @@ func TestPages_VerifyAndReset(t *testing.T) {
 		t.Fatal("opening the link has used it up")
 	}
 	for i, want := range []struct {
-		status int
-		shows  string
-	}{{http.StatusOK, "is confirmed"}, {http.StatusGone, "has been used"}} { // a link works once
-		a := b.post(mail.VerifyPath, url.Values{"token": {token}}, "Origin: null")
+		password string
+		status   int
+		shows    string
+	}{
+		{"", http.StatusUnauthorized, `name="password"`},
+		{second, http.StatusUnauthorized, "not the password of the account"},
+		{first, http.StatusOK, "is confirmed"},
+		{first, http.StatusGone, "has been used"}, // a link works once
+	} {
+		a := b.post(mail.VerifyPath, url.Values{"token": {token}, "password": {want.password}}, "Origin: null")
 		checkPage(t, a, want.status)
-		if !strings.Contains(a.body, want.shows) || verified() != 1 {
+		if done := i >= 2; !strings.Contains(a.body, want.shows) || (verified() == 1) != done || strings.Contains(a.body, "<form") == done {
 			t.Errorf("try %d: %s", i, a.body)
 		}
 	}
+	b.exec(`UPDATE account SET verified_at = NULL, password = NULL`)
+	b.exec(`UPDATE account_token SET used_at = NULL`)
+	a := b.post(mail.VerifyPath, url.Values{"token": {token}, "password": {first}})
+	checkPage(t, a, http.StatusForbidden)
+	if !strings.Contains(a.body, "has no password") || !strings.Contains(a.body, "Authorization: Bearer $ACCESS_TOKEN") {
+		t.Error(a.body)
+	}
+	b.exec(`UPDATE account SET verified_at = now()`)
 
 	if a := b.do("", "POST", "/v1/auth/forgot_password", fmt.Sprintf(`{"email":%q}`, email)); a.status >= 300 {
 		t.Fatal(a.status, a.body)
 	}
 	token = b.mailed(jobs.MailReset, email)
-	a := b.post(mail.ResetPath, url.Values{"token": {token}, "password": {"short"}})
+	a = b.post(mail.ResetPath, url.Values{"token": {token}, "password": {"short"}})
 	checkPage(t, a, http.StatusUnprocessableEntity)
 	if !strings.Contains(a.body, "fewer than 8") || !strings.Contains(a.body, `value="`+token+`"`) || strings.Contains(a.body, `"short"`) {
 		t.Error(a.body)

@@ -54,7 +54,7 @@ var problemKinds = []problemKind{
 	{Code: "key_revoked", Status: 401, Title: "API key revoked", Type: typeAuth, Detail: "The API key has been revoked; make a new one."},
 	{Code: "invalid_token", Status: 401, Title: "Invalid access token", Type: typeAuth, Detail: "The access token is not valid; sign in again with POST /v1/auth/login."},
 	{Code: "token_expired", Status: 401, Title: "Access token expired", Type: typeAuth, Detail: "The access token has expired; get another with POST /v1/auth/refresh."},
-	{Code: "invalid_credentials", Status: 401, Title: "Invalid credentials", Type: typeAuth, Detail: "The e-mail address or the password is wrong."},
+	{Code: "invalid_credentials", Status: 401, Title: "Invalid credentials", Type: typeAuth, Detail: "The e-mail address or the password is wrong, or the address is not verified yet: follow the link that was mailed."},
 	{Code: "session_ended", Status: 401, Title: "Session ended", Type: typeAuth, Detail: "The session has ended; sign in again with POST /v1/auth/login."},
 	{Code: "quota_exceeded", Status: 402, Title: "Quota exceeded", Type: typeQuota, Detail: "The monthly limit is reached."},
 	{Code: "permission_denied", Status: 403, Title: "Permission denied", Type: typePermission, Detail: "The caller may not do this."},

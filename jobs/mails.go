@@ -16,7 +16,7 @@ const QueueMail = store.QueueMail
 
 // Kinds of mail.
 const (
-	MailVerify           = store.MailVerify           // data: name; the link proves the address
+	MailVerify           = store.MailVerify           // data: at (RFC 3339), ip; the link proves the address
 	MailReset            = store.MailReset            // data: name; the link proves the address
 	MailRegistered       = store.MailRegistered       // someone registered with the address of an account; data: name
 	MailPasswordChanged  = store.MailPasswordChanged  // data: name

@@ -67,18 +67,14 @@ func (db *DB) DropAccountTokens(ctx context.Context, accountID, purpose string) 
 	return nil
 }
 
-// HasAccountToken reports whether UseAccountToken would take a token.
-func (db *DB) HasAccountToken(ctx context.Context, purpose string, hash []byte) (bool, error) {
-	rows, err := db.q.Query(ctx, `
+// AccountOfToken returns whose token UseAccountToken would take, or ErrNotFound.
+func (db *DB) AccountOfToken(ctx context.Context, purpose string, hash []byte) (accountID string, err error) {
+	found, err := one[struct{ AccountID string }](ctx, db, `
 		SELECT account_id FROM account_token
 		WHERE hash = @hash AND purpose = @purpose AND used_at IS NULL AND expires_at > now()`,
 		pgx.NamedArgs{"hash": hash, "purpose": purpose})
 	if err != nil {
-		return false, fmt.Errorf("look for token to %s: %w", purpose, err)
+		return "", fmt.Errorf("look for token to %s: %w", purpose, err)
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return false, fmt.Errorf("look for token to %s: %w", purpose, err)
-	}
-	return len(ids) > 0, nil
+	return found.AccountID, nil
 }

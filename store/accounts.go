@@ -29,8 +29,17 @@ type Account struct {
 	ErasedAt    *time.Time // nothing but the id is left
 }
 
-// EmailKey is how an address is compared: two with the same one are the same.
-func EmailKey(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
+// EmailKey is how an address is compared: two with the same one are the same. Letters
+// of ASCII are folded and no others: what Unicode folds into them (U+0130, U+212A) are
+// other people's addresses.
+func EmailKey(email string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, strings.Trim(email, " \t\r\n"))
+}
 
 // CreateAccount records an account from its Email, Name, Password and VerifiedAt, which
 // with a time stands for an address that is known to be theirs. It fails with
@@ -72,21 +81,12 @@ func (db *DB) Account(ctx context.Context, id string) (*Account, error) {
 	return a, nil
 }
 
-// AccountByEmail returns the account whose address it has been shown to be, else the
-// oldest that names it, or ErrNotFound.
+// AccountByEmail returns the account whose address it has been shown to be, or
+// ErrNotFound: any number of others may name it.
 func (db *DB) AccountByEmail(ctx context.Context, email string) (*Account, error) {
 	a, err := one[Account](ctx, db, `
-		SELECT * FROM (
-			(SELECT `+columns[Account]("")+` FROM account
-			WHERE email_key = @email_key AND verified_at IS NOT NULL AND erased_at IS NULL)
-			UNION ALL
-			(SELECT `+columns[Account]("")+` FROM account
-			WHERE email_key = @email_key AND erased_at IS NULL
-			ORDER BY id
-			LIMIT 1)
-		) AS found
-		ORDER BY verified_at
-		LIMIT 1`,
+		SELECT `+columns[Account]("")+` FROM account
+		WHERE email_key = @email_key AND verified_at IS NOT NULL AND erased_at IS NULL`,
 		pgx.NamedArgs{"email_key": EmailKey(email)})
 	if err != nil {
 		return nil, fmt.Errorf("account by e-mail address: %w", err)
@@ -118,20 +118,6 @@ func (db *DB) changeAccount(ctx context.Context, set, id, value string) (*Accoun
 	return a, nil
 }
 
-// RehashPassword replaces the form in which a password is kept, unless it was changed
-// meanwhile.
-func (db *DB) RehashPassword(ctx context.Context, id, former, password string) error {
-	_, err := db.q.Exec(ctx, `
-		UPDATE account
-		SET password = @password
-		WHERE id = @id AND password = @former AND erased_at IS NULL`,
-		pgx.NamedArgs{"id": id, "former": former, "password": password})
-	if err != nil {
-		return fmt.Errorf("rehash password of %s: %w", id, err)
-	}
-	return nil
-}
-
 // VerifyAccount records that an account's address is theirs, and returns the account.
 // Doing so twice keeps the first time. It fails with ErrEmailTaken, which leaves a
 // transaction intact unless the other did so in the same moment, or with ErrNotFound.
@@ -154,24 +140,4 @@ func (db *DB) VerifyAccount(ctx context.Context, id string) (*Account, error) {
 		return nil, fmt.Errorf("verify account %s: %w", id, takenError(err))
 	}
 	return a, nil
-}
-
-// RevokeOwnedKeys ends every key of the organizations that an account owns, on every
-// process.
-func (db *DB) RevokeOwnedKeys(ctx context.Context, accountID string) error {
-	_, err := db.q.Exec(ctx, `
-		WITH revoked AS (
-			UPDATE api_key
-			SET revoked_at = now()
-			WHERE revoked_at IS NULL AND org_id IN (
-				SELECT org_id FROM membership
-				WHERE account_id = @account_id AND role = 'owner')
-			RETURNING id
-		)
-		SELECT pg_notify(@channel, id) FROM revoked`,
-		pgx.NamedArgs{"account_id": accountID, "channel": channelKey})
-	if err != nil {
-		return fmt.Errorf("revoke keys of %s: %w", accountID, err)
-	}
-	return nil
 }

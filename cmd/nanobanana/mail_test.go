@@ -85,7 +85,7 @@ func TestDev_Mail(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		form := url.Values{"token": target.Query()["token"]}.Encode()
+		form := url.Values{"token": target.Query()["token"], "password": {"correct horse battery"}}.Encode()
 		status, answer, err := fetch(t.Context(), "POST", state.URL+target.Path, "application/x-www-form-urlencoded", form)
 		if status != 200 || err != nil || !strings.Contains(answer, "is confirmed") {
 			t.Errorf("%d, %v: %s", status, err, answer)

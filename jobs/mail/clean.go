@@ -30,7 +30,7 @@ func clean(kind string, data map[string]string) map[string]string {
 	shown := make(map[string]string, len(data))
 	for key, value := range data {
 		switch {
-		case key == "expires_at":
+		case key == "expires_at", key == "at":
 			shown[key] = day(value)
 		case key == "role":
 			shown[key] = line(strings.ReplaceAll(value, "_", " "), maxName)

@@ -22,7 +22,7 @@ func letters() []mail.Letter {
 		kind, token string
 		data        map[string]string
 	}{
-		{store.MailVerify, "tok-en_1", map[string]string{"name": "Ada Lovelace"}},
+		{store.MailVerify, "tok-en_1", map[string]string{"at": "2026-11-21T13:03:00Z", "ip": "203.0.113.5"}},
 		{store.MailReset, "tok-en_1", map[string]string{"name": "Ada Lovelace"}},
 		{store.MailRegistered, "", map[string]string{"name": "Ada Lovelace"}},
 		{store.MailPasswordChanged, "", map[string]string{"name": "Ada Lovelace"}},
