@@ -89,7 +89,7 @@ func (s *server) admitRequest(c echo.Context, a access) error {
 	}
 	switch a.area {
 	case areaProject:
-		caller, err = s.placeInProject(c.Request(), caller)
+		caller, err = s.placeInProject(c.Request().Context(), caller, placeOf(c.Request()))
 	case areaOrg:
 		caller, err = s.placeInOrg(c, caller)
 	case areaAccount:
@@ -107,7 +107,7 @@ func (s *server) admitRequest(c echo.Context, a access) error {
 	if a.scope != "" && !caller.May(a.scope) {
 		return refuseScope(caller, a.scope)
 	}
-	r.projectID = caller.ProjectID
+	r.projectID, r.admitted = caller.ProjectID, s.opts.Now()
 	c.SetRequest(c.Request().WithContext(auth.NewContext(c.Request().Context(), caller)))
 	return nil
 }
@@ -122,36 +122,53 @@ func refuseScope(caller *auth.Caller, scope string) error {
 	return refuse("permission_denied", "The role %s is not granted the scope %s; ask an owner of the organization.", caller.Role, scope)
 }
 
-// placeInProject returns the caller as one of a project.
-func (s *server) placeInProject(r *http.Request, caller *auth.Caller) (*auth.Caller, error) {
+// A place is where within an organization a person asks. Empty fields are not said.
+type place struct {
+	org, project string
+	mode         string // store.KeyLive, the default, or store.KeyTest
+	changes      bool   // something is asked that an archived project does not take
+}
+
+// placeOf returns where a request is asked. What is in an archived project may be read
+// and deleted.
+func placeOf(r *http.Request) place {
+	return place{
+		org: r.Header.Get(headerOrg), project: r.Header.Get(headerProject), mode: r.Header.Get(headerMode),
+		changes: !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodDelete}, r.Method),
+	}
+}
+
+// placeInProject returns the caller as one of a project: a key as one of its own.
+func (s *server) placeInProject(ctx context.Context, caller *auth.Caller, at place) (*auth.Caller, error) {
 	if caller.Kind == auth.KindKey {
 		return caller, nil
 	}
 	if caller.Kind == auth.KindMaster {
 		return nil, refuse("permission_denied", "A master key administers its organization; use the key of a project, which POST /v1/keys makes.")
 	}
-	org, err := s.placeNamed(caller, r.Header.Get(headerOrg))
+	org, err := s.placeNamed(caller, at.org)
 	if err != nil {
 		return nil, err
 	}
-	id := r.Header.Get(headerProject)
-	ctx, cancel := s.bounded(r.Context())
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	reach, err := s.db.ProjectReach(ctx, org.OrgID, id)
+	reach, err := s.db.ProjectReach(ctx, org.OrgID, at.project)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return nil, refuse("not_found", "The organization has no project %q.", shorten(id, maxName))
+		return nil, refuse("not_found", "The organization has no project %q.", shorten(at.project, maxName))
 	case errors.Is(err, store.ErrAmbiguous):
 		return nil, refuse("project_required", "The organization has not exactly one project; say which in the header %s.", headerProject)
 	case err != nil:
 		return nil, err
 	case reach.OrgSuspendedAt != nil:
 		return nil, auth.ErrSuspended
+	case reach.ArchivedAt != nil && at.changes:
+		return nil, refuse("project_archived", "The project is archived, for good: what is in it can be read and deleted, and nothing else.")
 	}
 	in := *org
 	in.ProjectID = reach.ProjectID
 	in.Limits = auth.Limits{Plan: reach.Plan, OrgRate: reach.OrgRateLimit, ProjectRate: reach.ProjectRateLimit}
-	switch mode := r.Header.Get(headerMode); mode {
+	switch at.mode {
 	case "", store.KeyLive:
 	case store.KeyTest:
 		in.Test = true
@@ -240,7 +257,7 @@ func (s *server) checkAddress(r *http.Request, caller *auth.Caller) error {
 
 // middlewares are those of an operation.
 func (s *server) middlewares(a access) huma.Middlewares {
-	return huma.Middlewares{s.admit(a), s.checkQuery, s.checkBody}
+	return huma.Middlewares{s.admit(a), s.checkQuery, s.checkBody(a)}
 }
 
 // security is what the document says of who may call.

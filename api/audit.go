@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"net/http"
+	"strings"
 
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/store"
@@ -24,7 +26,7 @@ type change struct {
 func (s *server) record(ctx context.Context, tx *store.DB, c change) error {
 	r := requestOf(ctx)
 	entry := store.AuditEntry{
-		ActorKind: store.ActorService, ActorID: "-", RequestID: r.id, UserAgent: shorten(r.http.UserAgent(), maxMessage),
+		ActorKind: store.ActorService, ActorID: "-", RequestID: r.id, UserAgent: userAgent(r.http),
 		IP: s.clientAddress(r.http).String(), Action: c.Action, TargetKind: c.Kind, TargetID: c.ID,
 		Operator: c.Operator, Before: auditJSON(c.Before), After: auditJSON(c.After),
 	}
@@ -45,6 +47,12 @@ func (s *server) record(ctx context.Context, tx *store.DB, c change) error {
 		entry.ProjectID = &c.ProjectID
 	}
 	return tx.RecordAudit(ctx, entry)
+}
+
+// userAgent is what a request says it was made with, as far as a row can hold it.
+func userAgent(r *http.Request) string {
+	text := strings.ReplaceAll(strings.ToValidUTF8(r.UserAgent(), "\uFFFD"), "\x00", "\uFFFD")
+	return shorten(text, maxMessage)
 }
 
 func auditJSON(v any) json.RawMessage {

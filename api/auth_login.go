@@ -163,12 +163,8 @@ func (s *server) checkPassword(ctx context.Context, a *store.Account, password s
 // newSession is a session that the request begins.
 func (s *server) newSession(ctx context.Context, accountID, method string) store.Session {
 	r := requestOf(ctx).http
-	agent := r.UserAgent()
-	if !isText(agent) {
-		agent = ""
-	}
 	return store.Session{
-		AccountID: accountID, Method: method, IP: s.clientAddress(r).String(), UserAgent: shorten(agent, maxMessage),
+		AccountID: accountID, Method: method, IP: s.clientAddress(r).String(), UserAgent: userAgent(r),
 	}
 }
 

@@ -245,6 +245,7 @@ func (m *matrix) makeTarget(kind string) map[string]string {
 		project, _ := m.newProject("elsewhere")
 		return map[string]string{"org_id": project.OrgID}
 	case "invitation":
+		m.exec(`DELETE FROM invitation`) // there may be only so many a day
 		return id(m.create(m.master, "/v1/orgs/"+m.org+"/invitations", `{"email":"`+email+`","role":"member"}`))
 	case "membership", "user", "session":
 		guest := m.person(email, auth.RoleMember)

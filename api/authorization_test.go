@@ -42,10 +42,8 @@ class           nobody garbage unknown expired revoked suspended key test reader
 open            ok     ok      ok      ok      ok      ok        ok  ok   ok     ok      ok       ok     ok            ok    ok    ok     ok      ok        ok           ok    ok    ok    ok    ok       ok
 work.list       401    401     401     401     401     403       ok  ok   ok     own     own      403    403           ok    ok    ok     403     ok        404          404   ok    401   401   404      403
 work.make       401    401     401     401     401     403       ok  ok   403    own     own      403    403           ok    ok    ok     403     403       404          404   ok    401   401   404      403
-work.read       401    401     401     401     401     403       ok  ok   ok     404     404      403    403           ok    ok    ok     403     ok        404          404   ok    401   401   404      403
-work.change     401    401     401     401     401     403       ok  ok   403    404     404      403    403           ok    ok    ok     403     403       404          404   ok    401   401   404      403
-live.read       401    401     401     401     401     403       ok  404  ok     404     404      403    403           ok    ok    ok     403     ok        404          404   ok    401   401   404      403
-live.change     401    401     401     401     401     403       ok  404  403    404     404      403    403           ok    ok    ok     403     403       404          404   ok    401   401   404      403
+work.read       401    401     401     401     401     403       ok  404  ok     404     404      403    403           ok    ok    ok     403     ok        404          404   ok    401   401   404      403
+work.change     401    401     401     401     401     403       ok  404  403    404     404      403    403           ok    ok    ok     403     403       404          404   ok    401   401   404      403
 projects.list   401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    ok     ok      ok        404          404   ok    401   401   404      own
 projects.make   401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    403    403     403       404          404   403   401   401   404      own
 projects.read   401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    ok     ok      ok        404          404   ok    401   401   404      404
@@ -92,21 +90,21 @@ var operationRows = map[string]operationRow{
 	"listModels":           {class: "work.list"},
 	"getModel":             {class: "work.list", target: "model"},
 	"listEvents":           {class: "work.list"},
-	"getEvent":             {class: "live.read", target: "event"},
+	"getEvent":             {class: "work.read", target: "event"},
 
 	"createWebhookEndpoint":      {class: "work.make", body: `{"url":"https://example.com/hook"}`},
 	"listWebhookEndpoints":       {class: "work.list"},
-	"getWebhookEndpoint":         {class: "live.read", target: "endpoint"},
-	"updateWebhookEndpoint":      {class: "live.change", target: "endpoint", body: `{"description":"d"}`},
-	"deleteWebhookEndpoint":      {class: "live.change", target: "endpoint"},
-	"enableWebhookEndpoint":      {class: "live.change", target: "endpoint"},
-	"disableWebhookEndpoint":     {class: "live.change", target: "endpoint"},
-	"rotateWebhookEndpoint":      {class: "live.change", target: "endpoint", body: `{"overlap_seconds":0}`},
-	"testWebhookEndpoint":        {class: "live.change", target: "endpoint"},
-	"replay":                     {class: "live.change", target: "endpoint", body: `{"since":"2026-01-01T00:00:00Z"}`},
-	"listDeliveries":             {class: "live.read", target: "endpoint"},
-	"getDelivery":                {class: "live.read", target: "delivery"},
-	"redeliver":                  {class: "live.change", target: "delivery"},
+	"getWebhookEndpoint":         {class: "work.read", target: "endpoint"},
+	"updateWebhookEndpoint":      {class: "work.change", target: "endpoint", body: `{"description":"d"}`},
+	"deleteWebhookEndpoint":      {class: "work.change", target: "endpoint"},
+	"enableWebhookEndpoint":      {class: "work.change", target: "endpoint"},
+	"disableWebhookEndpoint":     {class: "work.change", target: "endpoint"},
+	"rotateWebhookEndpoint":      {class: "work.change", target: "endpoint", body: `{"overlap_seconds":0}`},
+	"testWebhookEndpoint":        {class: "work.change", target: "endpoint"},
+	"replay":                     {class: "work.change", target: "endpoint", body: `{"since":"2026-01-01T00:00:00Z"}`},
+	"listDeliveries":             {class: "work.read", target: "endpoint"},
+	"getDelivery":                {class: "work.read", target: "delivery"},
+	"redeliver":                  {class: "work.change", target: "delivery"},
 	"getDefaultWebhookSecret":    {class: "work.make"},
 	"rotateDefaultWebhookSecret": {class: "work.make", body: `{"overlap_seconds":0}`},
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -23,34 +24,52 @@ import (
 // is wrong with them.
 const maxValues = 1000
 
-// checkBody lets an operation run only with a body that has arrived whole and
-// says nothing that decoding would change or drop unseen.
-func (s *server) checkBody(ctx huma.Context, next func(huma.Context)) {
-	if ctx.Operation().RequestBody == nil {
+// admittedFor is how long it is believed that a caller may do what was asked, while
+// the body arrives.
+const admittedFor = time.Second
+
+// checkBody returns the middleware that lets an operation run only with a body that
+// has arrived whole and says nothing that decoding would change or drop unseen. Who
+// takes long to send it is admitted anew: what the caller may do can have changed.
+func (s *server) checkBody(a access) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		if ctx.Operation().RequestBody == nil {
+			next(ctx)
+			return
+		}
+		c := humaecho.Unwrap(ctx)
+		text, err := readBody(ctx, c.Request())
+		if err == nil && s.opts.Now().Sub(requestOf(c.Request().Context()).admitted) > admittedFor {
+			err = s.admitRequest(c, a)
+		}
+		if err != nil {
+			s.writeError(err, c)
+			return
+		}
+		c.Request().Body = io.NopCloser(bytes.NewReader(text))
 		next(ctx)
-		return
 	}
-	c := humaecho.Unwrap(ctx)
-	r := c.Request()
+}
+
+// readBody returns the body of a request, or what is wrong with it.
+func readBody(ctx huma.Context, r *http.Request) ([]byte, error) {
 	text, err := io.ReadAll(r.Body)
 	switch {
 	case err != nil:
-		err = bodyError(err)
+		return nil, bodyError(err)
 	case r.Context().Err() != nil:
-		err = r.Context().Err() // nobody is left to answer
-	case isJSON(r.Header.Get("Content-Type")):
-		err = inspect(text)
-		if err == nil && ctx.Method() == http.MethodPatch {
-			known, _ := ctx.Operation().Metadata[parameterNames].(parameters)
-			err = refuseNulls(text, known.clearable)
-		}
+		return nil, r.Context().Err() // nobody is left to answer
+	case !isJSON(r.Header.Get("Content-Type")):
+		return text, nil
 	}
-	if err != nil {
-		s.writeError(err, c)
-		return
+	if err := inspect(text); err != nil {
+		return nil, err
 	}
-	r.Body = io.NopCloser(bytes.NewReader(text))
-	next(ctx)
+	if ctx.Method() == http.MethodPatch {
+		known, _ := ctx.Operation().Metadata[parameterNames].(parameters)
+		return text, refuseNulls(text, known.clearable)
+	}
+	return text, nil
 }
 
 // bodyError is what to tell of a body that did not arrive. It is never the

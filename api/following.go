@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs/view"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -62,7 +61,7 @@ type following struct {
 	news    <-chan struct{}
 	project string // empty until it is read, for who has the signed URL
 	key     string // of the caller; empty for who has the signed URL
-	org     string // of the caller
+	at      place  // where the caller asks
 	id      string
 
 	told    int64 // the number of the last row that was told whole
@@ -142,7 +141,7 @@ func (f *following) digest(ctx context.Context, r result) (over bool, err error)
 		return true, context.Cause(ctx)
 	case r.err == nil:
 		f.s.streams.note(false)
-	case isRefusedKey(r.err):
+	case isRefused(r.err):
 		f.out.comment(r.err.Error())
 		return true, f.out.flush()
 	case !isAway(r.err):
@@ -219,16 +218,35 @@ func (f *following) look(ctx context.Context) (now sight, err error) {
 	return now, err
 }
 
-// catchUp tells what is new, to a caller whose key is still good. over is that
+// reach is which generations the caller may see.
+func (f *following) reach() reach {
+	return reach{project: f.project, test: f.at.mode == store.KeyTest}
+}
+
+// readmit refuses a caller who would be refused the stream now.
+func (f *following) readmit(ctx context.Context) error {
+	caller, err := f.s.authenticateCredential(ctx, f.key)
+	if err != nil {
+		return err
+	}
+	if err := f.s.checkAddress(requestOf(ctx).http, caller); err != nil {
+		return err
+	}
+	if caller, err = f.s.placeInProject(ctx, caller, f.at); err != nil {
+		return err
+	}
+	if !caller.May(readsGenerations.scope) {
+		return refuseScope(caller, readsGenerations.scope)
+	}
+	return nil
+}
+
+// catchUp tells what is new, to a caller who may still have it. over is that
 // there will be nothing more. ctx bounds it.
 func (f *following) catchUp(ctx context.Context) (over bool, err error) {
 	if f.key != "" {
-		caller, err := f.s.authenticateCredential(ctx, f.key)
-		if err != nil {
+		if err := f.readmit(ctx); err != nil {
 			return false, err
-		}
-		if in := caller.Within(f.org); in == nil || !in.May(auth.ScopeGenerationsRead) {
-			return false, errNoMember
 		}
 	}
 	now, err := f.look(ctx)
@@ -291,7 +309,7 @@ func (f *following) tell(e *store.Event, o outlook) error {
 // whatever becomes of the others. e is nil if there is no row of the end: then
 // there is the last event alone.
 func (f *following) tellEnd(ctx context.Context, e *store.Event) error {
-	g, err := f.s.readGeneration(ctx, f.project, f.id)
+	g, err := f.s.readGeneration(ctx, f.reach(), f.id)
 	if err != nil {
 		return err
 	}

@@ -69,6 +69,7 @@ func TestGenerationEvents_EndWhenTheServerDrains(t *testing.T) {
 func TestGenerationEvents_Limits(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *api.Options) { o.MaxStreams, o.MaxKeyStreams = 3, 2 })
+	another := b.newKey(b.project, store.KeyLive)
 	id, theirs := b.submit(b.live, `{"prompt":"x"}`), b.submit(b.other, `{"prompt":"x"}`)
 	refused := func(key, id string) {
 		t.Helper()
@@ -83,7 +84,7 @@ func TestGenerationEvents_Limits(t *testing.T) {
 	other := b.open(b.other, theirs)
 	b.must(first.body.Close())
 	free := func() bool {
-		f, err := b.follow(t.Context(), b.test, id)
+		f, err := b.follow(t.Context(), another, id)
 		b.must(err)
 		defer func() { _ = f.body.Close() }()
 		return f.status == http.StatusOK

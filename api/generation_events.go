@@ -112,7 +112,10 @@ func (s *server) streamAccess(c echo.Context, f *following) (holder, error) {
 		return holder{}, err
 	}
 	caller := auth.FromContext(c.Request().Context())
-	f.project, f.org = caller.ProjectID, caller.OrgID
+	f.project, f.at = caller.ProjectID, place{org: caller.OrgID, project: caller.ProjectID}
+	if caller.Test {
+		f.at.mode = store.KeyTest
+	}
 	f.key, err = keyOf(c.Request().Header)
 	return holder{id: caller.ActorID(), name: "The key", most: s.opts.MaxKeyStreams}, err
 }
@@ -185,7 +188,7 @@ func (f *following) moveTo(ctx context.Context, last streamPosition) (over bool,
 			return false, err
 		}
 	}
-	g, err := f.s.db.Generation(ctx, f.project, f.id)
+	g, err := f.s.readGeneration(ctx, f.reach(), f.id)
 	if err != nil {
 		return false, err
 	}

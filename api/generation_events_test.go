@@ -310,7 +310,7 @@ func TestGenerationEvents_Access(t *testing.T) {
 	}{
 		"Head":        {b.live, "HEAD", path, 200},
 		"HeadAtEnd":   {b.live, "HEAD", path + "?last_event_id=3", 204},
-		"TestKey":     {b.test, "GET", path, 200},
+		"TestKey":     {b.test, "GET", path, 404},
 		"NoKey":       {"", "GET", path, 401},
 		"BadKey":      {"nb_live_x", "GET", path, 401},
 		"Other":       {b.other, "GET", path, 404},

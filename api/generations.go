@@ -51,7 +51,7 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 	}
 	g := accepted.Generation
 	if wait > 0 && !g.Status.Terminal() {
-		if g, err = s.awaitEnd(ctx, g.ProjectID, g.ID, wait); err != nil {
+		if g, err = s.awaitEnd(ctx, reachOf(caller), g.ID, wait); err != nil {
 			return nil, err
 		}
 	}
@@ -84,8 +84,7 @@ type getGenerationOutput struct {
 }
 
 func (s *server) getGeneration(ctx context.Context, in *getGenerationInput) (*getGenerationOutput, error) {
-	project := auth.FromContext(ctx).ProjectID
-	g, err := s.awaitEnd(ctx, project, in.ID, time.Duration(in.Wait)*time.Second)
+	g, err := s.awaitEnd(ctx, reachOf(auth.FromContext(ctx)), in.ID, time.Duration(in.Wait)*time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -158,12 +157,6 @@ func (s *server) bounded(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, s.opts.QueryTimeout)
 }
 
-func (s *server) readGeneration(ctx context.Context, project, id string) (*store.Generation, error) {
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
-	return s.db.Generation(ctx, project, id)
-}
-
 func (s *server) readStatus(ctx context.Context, project, id string) (store.Status, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -172,17 +165,17 @@ func (s *server) readStatus(ctx context.Context, project, id string) (store.Stat
 
 // awaitEnd returns a generation once it has ended, or as it is when the time is
 // over or the process drains.
-func (s *server) awaitEnd(ctx context.Context, project, id string, wait time.Duration) (*store.Generation, error) {
+func (s *server) awaitEnd(ctx context.Context, within reach, id string, wait time.Duration) (*store.Generation, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
 	if wait <= 0 {
-		return s.readGeneration(ctx, project, id)
+		return s.readGeneration(ctx, within, id)
 	}
 	// Listen first: an end between reading and listening would go unheard.
 	news, done := s.opts.Live.Generation(id)
 	defer done()
-	g, err := s.readGeneration(ctx, project, id)
+	g, err := s.readGeneration(ctx, within, id)
 	if err != nil || g.Status.Terminal() {
 		return g, err
 	}
@@ -201,13 +194,13 @@ func (s *server) awaitEnd(ctx context.Context, project, id string, wait time.Dur
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		status, err := s.readStatus(ctx, project, id)
+		status, err := s.readStatus(ctx, within.project, id)
 		if err != nil {
 			return nil, err
 		}
 		waiting = waiting && !status.Terminal()
 	}
-	return s.readGeneration(ctx, project, id)
+	return s.readGeneration(ctx, within, id)
 }
 
 // checkID refuses an id that no generation has, before Postgres sees it.
@@ -223,12 +216,13 @@ type cancelGenerationOutput struct {
 }
 
 func (s *server) cancelGeneration(ctx context.Context, in *generationInput) (*cancelGenerationOutput, error) {
-	if err := checkID(in.ID); err != nil {
+	within := reachOf(auth.FromContext(ctx))
+	if err := s.checkReach(ctx, within, in.ID); err != nil {
 		return nil, err
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	g, err := s.queue.CancelGeneration(ctx, auth.FromContext(ctx).ProjectID, in.ID)
+	g, err := s.queue.CancelGeneration(ctx, within.project, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -240,12 +234,13 @@ func (s *server) cancelGeneration(ctx context.Context, in *generationInput) (*ca
 }
 
 func (s *server) deleteGeneration(ctx context.Context, in *generationInput) (*struct{}, error) {
-	if err := checkID(in.ID); err != nil {
+	within := reachOf(auth.FromContext(ctx))
+	if err := s.checkReach(ctx, within, in.ID); err != nil {
 		return nil, err
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	return nil, s.queue.RemoveGeneration(ctx, auth.FromContext(ctx).ProjectID, in.ID)
+	return nil, s.queue.RemoveGeneration(ctx, within.project, in.ID)
 }
 
 type listGenerationsOutput struct {
@@ -268,7 +263,9 @@ func (s *server) listGenerations(ctx context.Context, in *listGenerationsInput) 
 	if err != nil {
 		return nil, err
 	}
-	project := auth.FromContext(ctx).ProjectID
+	caller := auth.FromContext(ctx)
+	project := caller.ProjectID
+	filter.Test = caller.Test
 	if in.ProjectID != "" && in.ProjectID != project {
 		return nil, refuse("not_found", "project_id is not the key's own project; leave it out.")
 	}

@@ -50,7 +50,7 @@ func (s *server) imageContent(c echo.Context) error {
 		return err
 	}
 	id := c.Param("id")
-	project, shared, err := s.imageAccess(c, id)
+	within, shared, err := s.imageAccess(c, id)
 	if err != nil {
 		return err
 	}
@@ -59,16 +59,16 @@ func (s *server) imageContent(c echo.Context) error {
 		return err
 	}
 	ctx := c.Request().Context()
-	img, err := s.readImage(ctx, project, id)
+	img, err := s.readImage(ctx, within, id)
 	if errors.Is(err, store.ErrNotFound) {
 		var pending *store.Generation
-		if pending, err = s.absentImage(ctx, project, id, wait); err != nil {
+		if pending, err = s.absentImage(ctx, within, id, wait); err != nil {
 			return err
 		}
 		if pending != nil {
 			return s.answerPending(c, pending, id)
 		}
-		img, err = s.readImage(ctx, project, id) // it was made while we waited
+		img, err = s.readImage(ctx, within, id) // it was made while we waited
 	}
 	if err != nil {
 		return err
@@ -82,35 +82,39 @@ func (s *server) imageContent(c echo.Context) error {
 	return s.serveImage(c, img, imageFileOf(img, variant), shared)
 }
 
-// imageAccess returns the project of an image that the caller may see: by the
+// imageAccess returns within what reach the caller may see an image: by the
 // signature in the URL, which grants the image to whoever has it, or else by a
 // key of the project. shared says that it was the former.
-func (s *server) imageAccess(c echo.Context, id string) (project string, shared bool, err error) {
+func (s *server) imageAccess(c echo.Context, id string) (within reach, shared bool, err error) {
 	ctx, cancel := s.bounded(c.Request().Context())
 	defer cancel()
 	sig := c.QueryParam("sig")
 	if sig != "" && s.opts.Signer.Verify(id, sig) {
-		project, err = s.db.ImageProject(ctx, id)
-		return project, true, err
+		within.project, err = s.db.ImageProject(ctx, id)
+		return within, true, err
 	}
 	err = s.admitRequest(c, readsGenerations)
 	if errors.Is(err, auth.ErrMissing) && sig != "" {
 		err = store.ErrNotFound
 	}
 	if err != nil {
-		return "", false, err
+		return reach{}, false, err
 	}
-	return auth.FromContext(c.Request().Context()).ProjectID, false, nil
+	return reachOf(auth.FromContext(c.Request().Context())), false, nil
 }
 
-// readImage returns an image of a project, or store.ErrNotFound.
-func (s *server) readImage(ctx context.Context, project, id string) (*store.Image, error) {
-	if _, _, err := store.GenerationOfImage(id); err != nil {
+// readImage returns an image within reach, or store.ErrNotFound.
+func (s *server) readImage(ctx context.Context, within reach, id string) (*store.Image, error) {
+	generationID, _, err := store.GenerationOfImage(id)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkReach(ctx, within, generationID); err != nil {
 		return nil, err
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	return s.db.Image(ctx, project, id)
+	return s.db.Image(ctx, within.project, id)
 }
 
 func imageWait(query url.Values) (time.Duration, error) {
@@ -130,12 +134,12 @@ func imageWait(query url.Values) (time.Duration, error) {
 // absentImage says why an image has no row: it returns its live generation, an
 // error that tells the caller what became of it, or neither if there is a row by
 // now.
-func (s *server) absentImage(ctx context.Context, project, id string, wait time.Duration) (*store.Generation, error) {
+func (s *server) absentImage(ctx context.Context, within reach, id string, wait time.Duration) (*store.Generation, error) {
 	generationID, index, err := store.GenerationOfImage(id)
 	if err != nil {
 		return nil, err
 	}
-	before, err := s.readGeneration(ctx, project, generationID)
+	before, err := s.readGeneration(ctx, within, generationID)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +148,7 @@ func (s *server) absentImage(ctx context.Context, project, id string, wait time.
 	}
 	g := before
 	if !g.Status.Terminal() {
-		if g, err = s.awaitEnd(ctx, project, generationID, wait); err != nil {
+		if g, err = s.awaitEnd(ctx, within, generationID, wait); err != nil {
 			return nil, err
 		}
 	}

@@ -76,7 +76,7 @@ func TestImageContent_Access(t *testing.T) {
 		code        string
 	}{
 		"Key":                   {b.live, path, 200, ""},
-		"TestKeyOfTheProject":   {b.test, path, 200, ""},
+		"TestKeyOfTheProject":   {b.test, path, 404, "not_found"},
 		"Signature":             {"", path + "?sig=" + b.signer.Sign(id), 200, ""},
 		"Neither":               {"", path, 401, "missing_api_key"},
 		"WrongSignature":        {"", path + "?sig=" + b.signer.Sign(unknown), 404, "not_found"},

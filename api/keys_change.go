@@ -42,6 +42,8 @@ func (s *server) placeKey(ctx context.Context, by *orgChange, n *auth.NewKey, pr
 	}
 	reach, err := by.tx.ProjectReach(ctx, by.org.ID, projectID)
 	switch {
+	case err == nil && reach.ArchivedAt != nil:
+		return refuse("project_archived", "")
 	case errors.Is(err, store.ErrNotFound):
 		return refuse("not_found", "The organization has no project %q.", shorten(projectID, maxName))
 	case errors.Is(err, store.ErrAmbiguous):
@@ -195,7 +197,10 @@ func (s *server) rotateKey(ctx context.Context, in *rotateKeyInput) (*created[ap
 		if err != nil {
 			return "", nil, err
 		}
-		secret, made, replaced, err := s.opts.Keys.Rotate(ctx, by.tx, old, auth.Rotation{ID: id, Grace: grace, CreatedBy: by.caller.ActorID()})
+		secret, made, replaced, err := s.opts.Keys.Rotate(ctx, by.tx, old, auth.Rotation{
+			ID: id, Grace: grace, CreatedBy: by.caller.ActorID(),
+			KeepEnd: by.caller.KeyID == in.ID, // nobody gives themself more time
+		})
 		if err != nil {
 			return "", nil, err
 		}

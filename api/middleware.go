@@ -26,6 +26,7 @@ type request struct {
 	keyID     string
 	accountID string
 	projectID string
+	admitted  time.Time     // when it was last
 	queue     *jobs.Queue   // judges what is asked of it
 	taken     []limit.State // of the limits on generations, if it has taken from them
 	cause     error         // why it failed, if that is ours to mend

@@ -30,6 +30,11 @@ func (s *server) changeOrg(ctx context.Context, scope string, do func(context.Co
 			return err
 		}
 		by := &orgChange{tx: tx, org: org, caller: caller}
+		if caller.IsKey() {
+			if err := s.checkOwnKey(ctx, by); err != nil {
+				return err
+			}
+		}
 		if caller.Kind == auth.KindAccount {
 			by.member, err = tx.Membership(ctx, org.ID, caller.AccountID)
 			if errors.Is(err, store.ErrNotFound) {
@@ -47,6 +52,18 @@ func (s *server) changeOrg(ctx context.Context, scope string, do func(context.Co
 		}
 		return do(ctx, by)
 	})
+}
+
+// checkOwnKey refuses a key that has ended since it was admitted.
+func (s *server) checkOwnKey(ctx context.Context, by *orgChange) error {
+	key, err := by.tx.APIKey(ctx, by.org.ID, by.caller.KeyID)
+	if errors.Is(err, store.ErrNotFound) {
+		return auth.ErrUnknown
+	}
+	if err != nil {
+		return err
+	}
+	return auth.CheckKey(key, s.opts.Now())
 }
 
 // need refuses a caller who is not granted a scope; empty is none.

@@ -220,18 +220,21 @@ func isAway(err error) bool {
 	return store.IsUnavailable(err) || store.IsStatementTimeout(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, auth.ErrIssuerAway)
 }
 
-// errNoMember is what ends the streams of someone whom an organization has removed.
-var errNoMember = errors.New("you do not belong to the organization any more")
-
 // isRefusedKey reports whether err is that a credential, which is well formed, is no
 // good any more.
 func isRefusedKey(err error) bool {
-	for _, refused := range []error{auth.ErrInvalidToken, auth.ErrTokenExpired, auth.ErrForbidden, auth.ErrSuspended, store.ErrSessionEnded, store.ErrAccountSuspended, errNoMember} {
+	for _, refused := range []error{auth.ErrInvalidToken, auth.ErrTokenExpired, auth.ErrForbidden, auth.ErrSuspended, store.ErrSessionEnded, store.ErrAccountSuspended} {
 		if errors.Is(err, refused) {
 			return true
 		}
 	}
 	return errors.Is(err, auth.ErrUnknown) || errors.Is(err, auth.ErrExpired) || errors.Is(err, auth.ErrRevoked)
+}
+
+// isRefused reports whether err is that a caller is no longer let in.
+func isRefused(err error) bool {
+	var refused *refusal
+	return errors.As(err, &refused) || isRefusedKey(err)
 }
 
 // routingProblem turns what Echo says of a route.

@@ -26,9 +26,10 @@ func (EraseOrgArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{Queue: QueueMaintenance, MaxAttempts: 25}
 }
 
-// eraseAfter is longer than a revoked key is believed anywhere, so that nothing is
-// accepted behind the erasure.
-const eraseAfter = 10 * time.Second
+// eraseAfter is longer than a request that was admitted before the end can take: 30 s
+// for its body to arrive, the second that a revoked key is believed where nobody is
+// told, and its turns in the database. So nothing is accepted behind the erasure.
+const eraseAfter = 2 * time.Minute
 
 // DeleteOrg ends an organization, as store.DB's DeleteOrg does, and queues the
 // erasure of what it had, in a transaction. It fails with store.ErrNotFound.

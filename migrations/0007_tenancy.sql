@@ -116,6 +116,9 @@ ALTER TABLE api_key
 CREATE INDEX api_key_org ON api_key (org_id, id);
 CREATE INDEX api_key_expiry ON api_key (expires_at) WHERE revoked_at IS NULL AND warned_at IS NULL;
 
+-- Test keys see their own generations, however few of a project's those are.
+CREATE INDEX generation_test ON generation (project_id, id) WHERE test;
+
 -- Generations that keys with a monthly limit have asked for.
 CREATE TABLE api_key_usage (
     api_key_id text COLLATE "C" NOT NULL,

@@ -59,21 +59,22 @@ func TestPlans_ReadLittle(t *testing.T) {
 		return func(db *store.DB) error { _, err := db.Deliveries(t.Context(), scope, endpoint, f); return err }
 	}
 	for name, ask := range map[string]func(*store.DB) error{
-		"one sending":        func(db *store.DB) error { _, err := db.Sendings(t.Context(), errands[:1]); return err },
-		"many sendings":      func(db *store.DB) error { _, err := db.Sendings(t.Context(), errands); return err },
-		"generations":        generations(store.GenerationFilter{Limit: 20}),
-		"generations after":  generations(store.GenerationFilter{Limit: 20, After: crowdGeneration(300)}),
-		"generations before": generations(store.GenerationFilter{Limit: 20, Before: crowdGeneration(19000)}),
-		"generations oldest": generations(store.GenerationFilter{Limit: 20, Ascending: true, After: crowdGeneration(19000)}),
-		"generations failed": generations(store.GenerationFilter{Limit: 20, Status: store.StatusFailed}),
-		"events":             events(store.EventFilter{Limit: 20}),
-		"events after":       events(store.EventFilter{Limit: 20, After: 19000}),
-		"events before":      events(store.EventFilter{Limit: 20, Before: 500}),
-		"events newest":      events(store.EventFilter{Limit: 20, Descending: true, After: 500}),
-		"deliveries":         deliveries(store.DeliveryFilter{Limit: 20}),
-		"deliveries after":   deliveries(store.DeliveryFilter{Limit: 20, After: crowdEvent(300)}),
-		"deliveries before":  deliveries(store.DeliveryFilter{Limit: 20, Before: crowdEvent(19000)}),
-		"deliveries failed":  deliveries(store.DeliveryFilter{Limit: 20, State: store.DeliveryFailed}),
+		"one sending":         func(db *store.DB) error { _, err := db.Sendings(t.Context(), errands[:1]); return err },
+		"many sendings":       func(db *store.DB) error { _, err := db.Sendings(t.Context(), errands); return err },
+		"generations":         generations(store.GenerationFilter{Limit: 20}),
+		"generations after":   generations(store.GenerationFilter{Limit: 20, After: crowdGeneration(300)}),
+		"generations before":  generations(store.GenerationFilter{Limit: 20, Before: crowdGeneration(19000)}),
+		"generations oldest":  generations(store.GenerationFilter{Limit: 20, Ascending: true, After: crowdGeneration(19000)}),
+		"generations failed":  generations(store.GenerationFilter{Limit: 20, Status: store.StatusFailed}),
+		"generations of test": generations(store.GenerationFilter{Limit: 20, Test: true}),
+		"events":              events(store.EventFilter{Limit: 20}),
+		"events after":        events(store.EventFilter{Limit: 20, After: 19000}),
+		"events before":       events(store.EventFilter{Limit: 20, Before: 500}),
+		"events newest":       events(store.EventFilter{Limit: 20, Descending: true, After: 500}),
+		"deliveries":          deliveries(store.DeliveryFilter{Limit: 20}),
+		"deliveries after":    deliveries(store.DeliveryFilter{Limit: 20, After: crowdEvent(300)}),
+		"deliveries before":   deliveries(store.DeliveryFilter{Limit: 20, Before: crowdEvent(19000)}),
+		"deliveries failed":   deliveries(store.DeliveryFilter{Limit: 20, State: store.DeliveryFailed}),
 		"a generation's events": func(db *store.DB) error {
 			_, err := db.GenerationEvents(t.Context(), project, crowdGeneration(77), 0)
 			return err

@@ -291,20 +291,24 @@ var ErrAmbiguous = errors.New("ambiguous")
 type Reach struct {
 	ProjectID        string
 	ProjectRateLimit *int
+	ArchivedAt       *time.Time
 	Plan             string
 	OrgRateLimit     *int
 	OrgSuspendedAt   *time.Time
 }
 
-// ProjectReach returns a project of an organization that is not archived; an empty
-// id is the only one there is. It fails with ErrNotFound or ErrAmbiguous.
+// ProjectReach returns a project of an organization; an empty id is the only one that
+// is not archived. It fails with ErrNotFound or ErrAmbiguous.
 func (db *DB) ProjectReach(ctx context.Context, orgID, id string) (*Reach, error) {
+	if id != "" && !ValidProjectID(id) {
+		return nil, fmt.Errorf("project %q of %s: %w", id, orgID, ErrNotFound)
+	}
 	found, err := many[Reach](ctx, db, `
-		SELECT project.id AS project_id, project.rate_limit AS project_rate_limit,
+		SELECT project.id AS project_id, project.rate_limit AS project_rate_limit, project.archived_at,
 			org.plan, org.rate_limit AS org_rate_limit, org.suspended_at AS org_suspended_at
 		FROM project JOIN org ON org.id = project.org_id
-		WHERE project.org_id = @org_id AND project.id = coalesce(nullif(@id, ''), project.id)
-			AND project.archived_at IS NULL AND org.deleted_at IS NULL
+		WHERE project.org_id = @org_id AND org.deleted_at IS NULL
+			AND (project.id = @id OR @id = '' AND project.archived_at IS NULL)
 		LIMIT 2`,
 		pgx.NamedArgs{"org_id": orgID, "id": id})
 	switch {

@@ -187,8 +187,11 @@ func TestArchiveProject(t *testing.T) {
 	if _, err := b.UpdateProject(t.Context(), p); !errors.Is(err, store.ErrProjectArchived) {
 		t.Errorf("an archived one is changed: %v", err)
 	}
-	if _, err := b.ProjectReach(t.Context(), p.OrgID, p.ID); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("an archived one is reached: %v", err)
+	if reach, err := b.ProjectReach(t.Context(), p.OrgID, p.ID); err != nil || reach.ArchivedAt == nil {
+		t.Errorf("an archived one that is named: %v, %v", reach, err)
+	}
+	if reach, err := b.ProjectReach(t.Context(), p.OrgID, ""); err != nil || reach.ProjectID != sibling.ID {
+		t.Errorf("the only one that is not archived: %v, %v", reach, err)
 	}
 	for archived, want := range map[bool]string{true: p.ID, false: sibling.ID} {
 		list, err := b.Projects(t.Context(), p.OrgID, archived, store.Page{Limit: 10})

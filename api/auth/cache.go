@@ -109,22 +109,34 @@ func (e *entry) concerns(ids []string) bool {
 
 // caller judges an entry at the time given.
 func (e *entry) caller(now time.Time) (*Caller, error) {
-	on := func(why error, at *time.Time) error {
-		return fmt.Errorf("%w on %s", why, at.UTC().Format(time.RFC3339))
+	if e.row == nil {
+		return nil, ErrUnknown
+	}
+	if err := CheckKey(&e.row.APIKey, now); err != nil {
+		return nil, err
 	}
 	switch row := e.row; {
-	case row == nil:
-		return nil, ErrUnknown
-	case row.RevokedAt != nil:
-		return nil, on(ErrRevoked, row.RevokedAt)
-	case row.ExpiresAt != nil && !now.Before(*row.ExpiresAt):
-		return nil, on(ErrExpired, row.ExpiresAt)
 	case row.OrgDeletedAt != nil:
-		return nil, on(ErrRevoked, row.OrgDeletedAt)
+		return nil, endedOn(ErrRevoked, row.OrgDeletedAt)
 	case row.ProjectArchivedAt != nil:
-		return nil, on(ErrRevoked, row.ProjectArchivedAt)
+		return nil, endedOn(ErrRevoked, row.ProjectArchivedAt)
 	case row.OrgSuspendedAt != nil:
 		return nil, ErrSuspended
 	}
 	return &e.who, nil
+}
+
+// CheckKey refuses a key that is revoked or has expired, with ErrRevoked or ErrExpired.
+func CheckKey(key *store.APIKey, now time.Time) error {
+	switch {
+	case key.RevokedAt != nil:
+		return endedOn(ErrRevoked, key.RevokedAt)
+	case key.ExpiresAt != nil && !now.Before(*key.ExpiresAt):
+		return endedOn(ErrExpired, key.ExpiresAt)
+	}
+	return nil
+}
+
+func endedOn(why error, at *time.Time) error {
+	return fmt.Errorf("%w on %s", why, at.UTC().Format(time.RFC3339))
 }

@@ -94,11 +94,12 @@ var ErrEnded = errors.New("the API key has ended or has been replaced")
 type Rotation struct {
 	ID        string        // of the new key; default a new one
 	Grace     time.Duration // how long the old key goes on, up to MaxGrace
+	KeepEnd   bool          // the new key ends when the old one was to
 	CreatedBy string        // an account or a key; empty: the command line
 }
 
-// Rotate makes a key like another, valid for as long as that one was to be, in a
-// transaction. The other goes on for the time of grace, but not longer than it would
+// Rotate makes a key like another, valid for as long as that one was to be from now on,
+// or with KeepEnd to the same time, in a transaction. The other goes on for the time of grace, but not longer than it would
 // have; what it has used of its monthly limit counts for the new one too. It fails
 // with ErrEnded.
 func (k *Keys) Rotate(ctx context.Context, tx *store.DB, old *store.APIKey, r Rotation) (secret string, made, replaced *store.APIKey, err error) {
@@ -112,7 +113,8 @@ func (k *Keys) Rotate(ctx context.Context, tx *store.DB, old *store.APIKey, r Ro
 	if old.ProjectID != nil {
 		n.ProjectID, n.Scopes = *old.ProjectID, old.Scopes
 	}
-	if old.ExpiresAt != nil {
+	n.ExpiresAt = old.ExpiresAt
+	if old.ExpiresAt != nil && !r.KeepEnd {
 		end := k.opts.Now().Add(old.ExpiresAt.Sub(old.CreatedAt))
 		n.ExpiresAt = &end
 	}
