@@ -165,7 +165,7 @@ type invitationOutput struct {
 }
 
 // resendInvitation mails an invitation with another link: the former one is no good
-// any more.
+// any more. Whoever does so has invited.
 func (s *server) resendInvitation(ctx context.Context, in *invitationInput) (*invitationOutput, error) {
 	token, hash := newLinkToken()
 	var shown invitation
@@ -177,7 +177,7 @@ func (s *server) resendInvitation(ctx context.Context, in *invitationInput) (*in
 		if s.now().Before(mailed.Add(store.InvitationPause)) {
 			return refuse("rate_limited", "This invitation was mailed within the last minute; wait before you send it again.")
 		}
-		inv, err := by.tx.RenewInvitation(ctx, by.org.ID, before.ID, hash, s.now())
+		inv, err := by.tx.RenewInvitation(ctx, by.org.ID, before.ID, by.caller.ActorID(), hash, s.now())
 		if err != nil {
 			return err
 		}
