@@ -101,6 +101,18 @@ func (s *server) recordKey(ctx context.Context, tx *store.DB, action string, bef
 	return s.record(ctx, tx, c)
 }
 
+// recordRevoked writes to the audit log that keys were revoked with what they opened.
+func (s *server) recordRevoked(ctx context.Context, tx *store.DB, revoked []*store.APIKey) error {
+	for _, after := range revoked {
+		before := *after
+		before.RevokedAt = nil
+		if err := s.recordKey(ctx, tx, "key.revoke", &before, after); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // changeKey runs a change of one of the organization's keys. A master key takes the
 // scope master_keys:write, or itself where own says so; one that administers the
 // service takes another that does.
