@@ -72,7 +72,7 @@ func (s *server) makeKey(ctx context.Context, route, id string, asked []any, do 
 			made, err = by.tx.APIKey(ctx, by.org.ID, before)
 			return err
 		}
-		if err := errors.Join(by.active(), by.tx.RoomForAPIKey(ctx, by.org.ID)); err != nil {
+		if err := by.tx.RoomForAPIKey(ctx, by.org.ID); err != nil {
 			return err
 		}
 		secret, made, err = do(ctx, by)

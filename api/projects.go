@@ -56,9 +56,6 @@ func (s *server) createProject(ctx context.Context, in *createProjectInput) (*cr
 			p, err = by.tx.ProjectOf(ctx, by.org.ID, before)
 			return err
 		}
-		if err := by.active(); err != nil {
-			return err
-		}
 		if err := checkRetention(p, by.org); err != nil {
 			return err
 		}
