@@ -60,7 +60,10 @@ func (e *exporter) write(ctx context.Context, a *store.Account) error {
 	if err := e.print(`{"object":"account_export","exported_at":%q,"account":%s`, e.s.opts.Now().UTC().Format(time.RFC3339), shown); err != nil {
 		return err
 	}
-	for _, section := range []string{store.ExportIdentities, store.ExportSessions, store.ExportMemberships, store.ExportAudit} {
+	for _, section := range []string{
+		store.ExportIdentities, store.ExportSessions, store.ExportMemberships, store.ExportInvited, store.ExportInvitations,
+		store.ExportMails, store.ExportAudit, store.ExportAuditAbout,
+	} {
 		if err := e.print(`,%q:`, section); err != nil {
 			return err
 		}
@@ -78,15 +81,15 @@ func (e *exporter) write(ctx context.Context, a *store.Account) error {
 }
 
 // organization writes what an organization has, into its object.
-func (e *exporter) organization(ctx context.Context, id string) error {
+func (e *exporter) organization(ctx context.Context, org *store.ExportRow) error {
 	var projects []string
-	for _, section := range []string{store.ExportProjects, store.ExportKeys} {
+	for _, section := range []string{store.ExportProjects, store.ExportKeys, store.ExportEndpoints} {
 		if err := e.print(`,%q:`, section); err != nil {
 			return err
 		}
-		err := e.list(ctx, section, []string{id}, func(_ context.Context, id string) error {
+		err := e.list(ctx, section, []string{org.Key}, func(_ context.Context, row *store.ExportRow) error {
 			if section == store.ExportProjects {
-				projects = append(projects, id)
+				projects = append(projects, row.Key)
 			}
 			return nil
 		})
@@ -97,12 +100,33 @@ func (e *exporter) organization(ctx context.Context, id string) error {
 	if err := e.print(`,%q:`, store.ExportGenerations); err != nil {
 		return err
 	}
-	return e.list(ctx, store.ExportGenerations, projects, nil)
+	return e.list(ctx, store.ExportGenerations, projects, e.images)
+}
+
+// images writes a generation's images into its object, with the address of each that
+// can still be fetched.
+func (e *exporter) images(ctx context.Context, generation *store.ExportRow) error {
+	list := []map[string]any{}
+	if generation.Images != nil {
+		if err := json.Unmarshal(generation.Images, &list); err != nil {
+			return fmt.Errorf("read images of %s: %w", generation.Key, err)
+		}
+	}
+	for _, image := range list {
+		if id, _ := image["id"].(string); image["gone"] == false {
+			image["url"] = e.s.views.ImageURL(e.s.base(requestOf(ctx).http), id)
+		}
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		panic(err) // what was decoded encodes
+	}
+	return e.print(`,"images":%s`, text)
 }
 
 // list writes all rows of a section that belong to some owners. inside, if not nil,
-// writes more into the object of the row whose key it is given.
-func (e *exporter) list(ctx context.Context, section string, owners []string, inside func(context.Context, string) error) error {
+// writes more into the object of the row that it is given.
+func (e *exporter) list(ctx context.Context, section string, owners []string, inside func(context.Context, *store.ExportRow) error) error {
 	separator := "["
 	if len(owners) == 0 {
 		return e.print("[]")
@@ -121,7 +145,7 @@ func (e *exporter) list(ctx context.Context, section string, owners []string, in
 					return err
 				}
 				if inside != nil {
-					if err := inside(ctx, row.Key); err != nil {
+					if err := inside(ctx, row); err != nil {
 						return err
 					}
 				}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"strings"
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
@@ -24,7 +23,7 @@ type registerBody struct {
 	Email        string `json:"email" required:"true" maxLength:"254" example:"ada@example.com"`
 	Password     string `json:"password" required:"true" doc:"8 to 1024 bytes, and none of the commonest"`
 	Name         string `json:"name,omitempty" maxLength:"100"`
-	Organization string `json:"organization,omitempty" maxLength:"100" doc:"Its name; default: made from yours"`
+	Organization string `json:"organization,omitempty" maxLength:"100" doc:"Its name; default: First organization"`
 }
 
 type registerInput struct{ Body registerBody }
@@ -67,12 +66,6 @@ func (s *server) registerAccount(ctx context.Context, in *registerInput) (*regis
 	orgName := faults.name("organization", in.Body.Organization)
 	if err := faults.err(); err != nil {
 		return nil, err
-	}
-	if orgName == "" {
-		orgName = name
-	}
-	if orgName == "" {
-		orgName, _, _ = strings.Cut(email, "@")
 	}
 	hash, err := s.opts.Passwords.Hash(ctx, in.Body.Password)
 	if err != nil {
@@ -120,8 +113,16 @@ func (s *server) makeAccount(ctx context.Context, tx *store.DB, a store.Account,
 	})
 }
 
-// makeHome makes an organization that an account owns, with a project.
+// firstOrg is the name of an organization that nobody has named. It is not made from
+// the person's: names of organizations stay in the audit log.
+const firstOrg = "First organization"
+
+// makeHome makes an organization that an account owns, with a project. Without a name
+// it gets firstOrg.
 func makeHome(ctx context.Context, tx *store.DB, accountID, name string) (*store.Org, *store.Project, error) {
+	if name == "" {
+		name = firstOrg
+	}
 	plan := billing.Plans()[0]
 	org, err := tx.CreateOwnedOrg(ctx, store.Org{
 		ID: store.NewOrgID(), Name: name, Plan: plan.Name, RetentionDays: plan.RetentionDays,

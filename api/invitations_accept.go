@@ -50,7 +50,7 @@ func (s *server) acceptInvitation(ctx context.Context, in *acceptInvitationInput
 		}
 		shown = viewMembership(m)
 		return s.record(ctx, tx, change{
-			Action: "invitation.accept", Kind: "invitation", ID: inv.ID, OrgID: org.ID, Before: viewInvitation(inv), After: shown,
+			Action: "invitation.accept", Kind: "invitation", ID: inv.ID, OrgID: org.ID, Before: auditInvitation(inv), After: auditMembership(m),
 		})
 	})
 	if err != nil {

@@ -55,7 +55,7 @@ func TestInvitations(t *testing.T) {
 	m, token := p.mailed("Bob@example.com")
 	var data map[string]string
 	p.must(json.Unmarshal(m.Data, &data))
-	wantData := map[string]string{"organization": "first", "role": "member", "inviter": "Name of ada@example.com"}
+	wantData := map[string]string{"organization": "first", "role": "member", "inviter": "Name of ada@example.com", "inviter_id": ada.id}
 	if diff := cmp.Diff(wantData, data); diff != "" || m.Kind != "invitation" || *m.OrgID != p.org {
 		t.Errorf("%s of %s: %s", m.Kind, *m.OrgID, diff)
 	}

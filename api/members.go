@@ -27,6 +27,12 @@ func viewMembership(m *store.Membership) membership {
 	}
 }
 
+// auditMembership is what the audit log says of a membership: the account stands for
+// its name and address, which would have to be erased.
+func auditMembership(m *store.Membership) map[string]any {
+	return map[string]any{"account_id": m.AccountID, "role": m.Role}
+}
+
 type listMembersInput struct {
 	OrgID string `path:"org_id" example:"org_06f0r3k8cg7q1v2m4n6p8s9tb0"`
 	PageInput
@@ -77,8 +83,10 @@ func (s *server) updateMember(ctx context.Context, in *updateMemberInput) (*memb
 			return err
 		}
 		shown.Role = role
+		after := auditMembership(before)
+		after["role"] = role
 		return s.record(ctx, by.tx, change{
-			Action: "membership.update", Kind: "membership", ID: before.AccountID, Before: viewMembership(before), After: shown,
+			Action: "membership.update", Kind: "membership", ID: before.AccountID, Before: auditMembership(before), After: after,
 		})
 	})
 	if err != nil {
@@ -101,7 +109,7 @@ func (s *server) deleteMember(ctx context.Context, in *memberInput) (*struct{}, 
 			return err
 		}
 		return s.record(ctx, by.tx, change{
-			Action: "membership.delete", Kind: "membership", ID: before.AccountID, Before: viewMembership(before),
+			Action: "membership.delete", Kind: "membership", ID: before.AccountID, Before: auditMembership(before),
 		})
 	})
 }

@@ -120,11 +120,7 @@ func (s *server) makeSignOnAccount(ctx context.Context, tx *store.DB, who *auth.
 	if who.OrgID != "" {
 		return a, nil
 	}
-	name := a.Name
-	if name == "" {
-		name, _, _ = strings.Cut(email, "@")
-	}
-	_, _, err = makeHome(ctx, tx, a.ID, name)
+	_, _, err = makeHome(ctx, tx, a.ID, "")
 	return a, err
 }
 

@@ -11,8 +11,8 @@ import (
 )
 
 // EraseOrgArgs ask for what a deleted organization has entered and received to be
-// removed: every generation's prompt and images, webhook endpoints and secrets,
-// invitations and mails.
+// removed: every generation's prompt and images, events and what was sent of them,
+// webhook endpoints and secrets, names, invitations and mails.
 type EraseOrgArgs struct {
 	OrgID string `json:"org"`
 }

@@ -20,7 +20,7 @@ const (
 	MailReset            = store.MailReset            // data: name; the link proves the address
 	MailRegistered       = store.MailRegistered       // someone registered with the address of an account; data: name
 	MailPasswordChanged  = store.MailPasswordChanged  // data: name
-	MailInvitation       = store.MailInvitation       // data: organization, role, inviter; the link proves the invitation
+	MailInvitation       = store.MailInvitation       // data: organization, role, inviter, inviter_id (an account or a key); the link proves the invitation
 	MailKeyExpiring      = store.MailKeyExpiring      // data: organization, key, name, last4, expires_at (RFC 3339)
 	MailEndpointDisabled = store.MailEndpointDisabled // data: organization, endpoint, url, reason
 )

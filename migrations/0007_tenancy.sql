@@ -87,6 +87,8 @@ CREATE TABLE invitation (
 );
 CREATE UNIQUE INDEX invitation_open ON invitation (org_id, email_key) WHERE accepted_at IS NULL AND revoked_at IS NULL;
 CREATE INDEX invitation_org ON invitation (org_id, id);
+CREATE INDEX invitation_email ON invitation (email_key);
+CREATE INDEX invitation_inviter ON invitation (invited_by);
 
 ALTER TABLE project
     ADD COLUMN slug           text,   -- NULL: made before there were any
@@ -144,6 +146,7 @@ CREATE TABLE audit_entry (
 );
 CREATE INDEX audit_entry_org ON audit_entry (org_id, sequence);
 CREATE INDEX audit_entry_actor ON audit_entry (actor_id, id);
+CREATE INDEX audit_entry_target ON audit_entry (target_id, id);
 
 -- Who follows the log from one entry to the next misses one that was begun earlier
 -- and is committed later. So each writer holds, to its end, a shared lock whose key
@@ -202,6 +205,11 @@ CREATE TABLE mail (
     error      text
 );
 CREATE INDEX mail_age ON mail (created_at);
+-- What is erased with a person or an organization.
+CREATE INDEX mail_account ON mail (account_id) WHERE account_id IS NOT NULL;
+CREATE INDEX mail_recipient ON mail (recipient);
+CREATE INDEX mail_org ON mail (org_id) WHERE org_id IS NOT NULL;
+CREATE INDEX mail_inviter ON mail ((data ->> 'inviter_id')) WHERE kind = 'invitation';
 CREATE INDEX mail_waiting ON mail (created_at) WHERE sent_at IS NULL AND failed_at IS NULL;
 
 -- The generic cell rate algorithm (ITU-T I.371): when a bucket is empty again. What a

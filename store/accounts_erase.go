@@ -8,11 +8,13 @@ import (
 )
 
 // EraseAccount forgets a person: the account keeps its id alone, and what signed them
-// in, their memberships, mails and invitations are gone. It returns the organizations
-// that nobody belongs to then, for DeleteOrg. It belongs into a transaction, and fails
-// with ErrLastOwner, before anything is changed, or with ErrNotFound.
+// in, their memberships, and the mails and invitations to them are gone, those to their
+// verified address included. Invitations by them stay, without their name in the mail.
+// It returns the organizations that nobody belongs to then, for DeleteOrg. It belongs
+// into a transaction, and fails with ErrLastOwner, before anything is changed, or with
+// ErrNotFound.
 func (db *DB) EraseAccount(ctx context.Context, id string) (alone []string, err error) {
-	args := pgx.NamedArgs{"id": id}
+	args := pgx.NamedArgs{"id": id, "mail_kind": MailTicketKind, "invited": MailInvitation}
 	alone, err = db.leaveAll(ctx, args)
 	if err != nil {
 		return nil, fmt.Errorf("erase account %s: %w", id, err)
@@ -23,8 +25,12 @@ func (db *DB) EraseAccount(ctx context.Context, id string) (alone []string, err 
 		`DELETE FROM account_identity WHERE account_id = @id`,
 		`DELETE FROM account_token WHERE account_id = @id`,
 		`DELETE FROM session WHERE account_id = @id`,
-		`DELETE FROM mail WHERE account_id = @id`,
+		`DELETE FROM idempotency_key WHERE project_id = @id`,
 		// What was sent to an address that is not known to be theirs may be another's.
+		eraseMails(mailsToSQL("@id")),
+		`UPDATE mail
+		SET data = data - 'inviter_id' || jsonb_build_object('inviter', data -> 'organization')
+		WHERE kind = @invited AND data ->> 'inviter_id' = @id`,
 		`DELETE FROM invitation
 		WHERE email_key = (SELECT email_key FROM account WHERE id = @id AND verified_at IS NOT NULL)`,
 		`UPDATE account

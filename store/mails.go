@@ -52,11 +52,15 @@ func NewMailID() string { return NewID("mail") }
 
 // InsertMail records a mail to be sent, from its ID, Kind, Recipient, AccountID,
 // OrgID, Data and Sealed. One to nobody, which is made so that making one tells
-// nothing, counts as sent.
+// nothing, counts as sent. One to an account that has just been erased is not recorded.
 func (db *DB) InsertMail(ctx context.Context, m Mail) error {
 	_, err := db.q.Exec(ctx, `
+		WITH person AS (
+			SELECT erased_at FROM account WHERE id = @account_id FOR KEY SHARE -- waits for who erases it
+		)
 		INSERT INTO mail (id, kind, recipient, account_id, org_id, data, sealed, sent_at)
-		VALUES (@id, @kind, @recipient, @account_id, @org_id, @data, @sealed, CASE WHEN @recipient = '' THEN now() END)`,
+		SELECT @id, @kind, @recipient, @account_id, @org_id, @data, @sealed, CASE WHEN @recipient = '' THEN now() END
+		WHERE NOT EXISTS (SELECT FROM person WHERE erased_at IS NOT NULL)`,
 		pgx.NamedArgs{
 			"id": m.ID, "kind": m.Kind, "recipient": m.Recipient, "account_id": m.AccountID, "org_id": m.OrgID,
 			"data": m.Data, "sealed": m.Sealed,

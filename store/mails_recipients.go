@@ -28,6 +28,21 @@ const recipientsSQL = `
 			WHERE m.role = ANY(@roles) AND o.deleted_at IS NULL
 				AND a.verified_at IS NOT NULL AND a.suspended_at IS NULL AND a.erased_at IS NULL`
 
+// mailsToSQL returns the query for the ids of the mails to an account, or to an
+// address that it has shown to be its own, however that is spelt.
+func mailsToSQL(account string) string {
+	return `
+			SELECT id FROM mail WHERE account_id = ` + account + `
+			UNION
+			SELECT mail.id FROM account AS me, LATERAL (
+				SELECT email FROM account WHERE email_key = me.email_key
+				UNION
+				SELECT email FROM invitation WHERE email_key = me.email_key
+			) AS spelt
+			JOIN mail ON mail.recipient = spelt.email
+			WHERE me.id = ` + account + ` AND me.verified_at IS NOT NULL`
+}
+
 // MailRecipients returns the owners and admins of an organization whose address is
 // verified.
 func (db *DB) MailRecipients(ctx context.Context, orgID string) ([]*MailRecipient, error) {

@@ -38,6 +38,21 @@ func queueMails(from string) string {
 		)`
 }
 
+// eraseMails returns the statement that deletes the mails whose ids a query gives, and
+// their tickets: what a server answered to a try may name whom it was to. @mail_kind
+// is MailTicketKind.
+func eraseMails(ids string) string {
+	return `
+		WITH erased AS (
+			DELETE FROM mail
+			WHERE id IN (` + ids + `
+			)
+			RETURNING id
+		)
+		DELETE FROM ` + RiverSchema + `.river_job
+		WHERE kind = @mail_kind AND state <> 'running' AND args ->> 'mail' IN (SELECT id FROM erased)`
+}
+
 // withMails adds the arguments of queueMails.
 func withMails(args pgx.NamedArgs) pgx.NamedArgs {
 	args["mail_kind"], args["mail_attempts"], args["mail_queue"] = MailTicketKind, MailTicketAttempts, QueueMail

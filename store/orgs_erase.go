@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // An Unerased names a generation of a deleted organization that still has what its
@@ -40,32 +41,87 @@ func (db *DB) UnerasedGenerations(ctx context.Context, orgID string, after *Uner
 	return list, nil
 }
 
-// EraseOrg removes what a deleted organization had beside its generations: names,
-// webhook endpoints and secrets, invitations and mails. The rows that others' rows
-// name stay, empty. Doing it twice changes nothing.
-func (db *DB) EraseOrg(ctx context.Context, orgID string) error {
-	args := pgx.NamedArgs{"org_id": orgID}
+// deletedOrg is the organization @org_id, if it is a deleted one.
+const deletedOrg = `(SELECT id FROM org WHERE id = @org_id AND deleted_at IS NOT NULL)`
+
+// EraseOrgEvents removes up to limit events of a deleted organization, as many
+// deliveries with the log of what was answered, and as many idempotency keys. It
+// returns how many of the three there were: 0 when none is left that nobody is
+// changing.
+func (db *DB) EraseOrgEvents(ctx context.Context, orgID string, limit int) (int, error) {
+	args := pgx.NamedArgs{"org_id": orgID, "limit": limit, "request": EndpointRequest}
+	n := 0
 	var batch pgx.Batch
-	const deleted = `(SELECT id FROM org WHERE id = @org_id AND deleted_at IS NOT NULL)`
+	// What someone else has locked is left to a later call.
+	for _, sql := range []string{
+		`DELETE FROM webhook_delivery
+		WHERE ctid = ANY(ARRAY(
+			SELECT d.ctid FROM (
+				SELECT @request AS endpoint_id, id AS project_id FROM project WHERE org_id = ` + deletedOrg + `
+				UNION ALL
+				SELECT id, NULL FROM webhook_endpoint WHERE org_id = ` + deletedOrg + `
+			) AS e, LATERAL (
+				SELECT ctid FROM webhook_delivery AS w
+				WHERE w.endpoint_id = e.endpoint_id AND (e.project_id IS NULL OR w.project_id = e.project_id)
+				LIMIT @limit
+				FOR UPDATE SKIP LOCKED
+			) AS d
+			LIMIT @limit))`,
+		`DELETE FROM event
+		WHERE ctid = ANY(ARRAY(
+			SELECT e.ctid FROM project, LATERAL (
+				SELECT ctid FROM event WHERE project_id = project.id LIMIT @limit FOR UPDATE SKIP LOCKED
+			) AS e
+			WHERE project.org_id = ` + deletedOrg + `
+			LIMIT @limit))`,
+		`DELETE FROM idempotency_key
+		WHERE ctid = ANY(ARRAY(
+			SELECT k.ctid FROM (
+				SELECT id FROM project WHERE org_id = ` + deletedOrg + `
+				UNION ALL
+				SELECT ` + deletedOrg + ` -- what was made in it
+			) AS o, LATERAL (
+				SELECT ctid FROM idempotency_key WHERE project_id = o.id LIMIT @limit FOR UPDATE SKIP LOCKED
+			) AS k
+			LIMIT @limit))`,
+	} {
+		batch.Queue(sql, args).Exec(func(tag pgconn.CommandTag) error {
+			n += int(tag.RowsAffected())
+			return nil
+		})
+	}
+	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
+		return 0, fmt.Errorf("erase events of organization %s: %w", orgID, err)
+	}
+	return n, nil
+}
+
+// EraseOrg removes what a deleted organization had beside its generations and events:
+// names, webhook endpoints and secrets, invitations and mails. The rows that others'
+// rows name stay, empty. Doing it twice changes nothing.
+func (db *DB) EraseOrg(ctx context.Context, orgID string) error {
+	args := pgx.NamedArgs{"org_id": orgID, "mail_kind": MailTicketKind}
+	var batch pgx.Batch
 	for _, sql := range []string{
 		`DELETE FROM webhook_secret
-		WHERE org_id = ` + deleted,
+		WHERE org_id = ` + deletedOrg,
 		`UPDATE webhook_endpoint
 		SET url = '', events = '{}', description = '', disabled_at = coalesce(disabled_at, now()), deleted_at = coalesce(deleted_at, now())
-		WHERE org_id = ` + deleted,
+		WHERE org_id = ` + deletedOrg,
 		`DELETE FROM invitation
-		WHERE org_id = ` + deleted,
-		`DELETE FROM mail
-		WHERE org_id = ` + deleted,
+		WHERE org_id = ` + deletedOrg,
+		eraseMails(`
+			SELECT id FROM mail
+			WHERE org_id = ` + deletedOrg),
 		`UPDATE api_key
 		SET name = '', ip_allowlist = NULL
-		WHERE org_id = ` + deleted,
+		WHERE org_id = ` + deletedOrg,
 		`UPDATE project
 		SET name = '', slug = NULL, webhook_url = NULL, webhook_events = NULL
-		WHERE org_id = ` + deleted,
+		WHERE org_id = ` + deletedOrg,
 		`UPDATE org
 		SET name = ''
-		WHERE id = ` + deleted,
+		WHERE id = ` + deletedOrg,
 	} {
 		batch.Queue(sql, args)
 	}
