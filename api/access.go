@@ -211,6 +211,9 @@ func (s *server) placeNamed(caller *auth.Caller, orgID string) (*auth.Caller, er
 	if in == nil {
 		return nil, refuse("not_found", "You belong to no organization %q.", shorten(orgID, maxName))
 	}
+	if in.Suspended {
+		return nil, auth.ErrSuspended
+	}
 	return in, nil
 }
 

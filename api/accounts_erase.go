@@ -43,10 +43,7 @@ func (s *server) deleteMe(ctx context.Context, in *deleteMeInput) (*deleteMeOutp
 			return err
 		}
 		for _, org := range alone {
-			if err := s.queue.DeleteOrg(ctx, tx, org); err != nil {
-				return err
-			}
-			if err := s.record(ctx, tx, change{Action: "org.delete", Kind: "organization", ID: org, OrgID: org}); err != nil {
+			if err := s.endOrg(ctx, tx, org, nil); err != nil {
 				return err
 			}
 		}

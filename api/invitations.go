@@ -88,8 +88,8 @@ func (s *server) createInvitation(ctx context.Context, in *createInvitationInput
 // now is the present as Postgres keeps it.
 func (s *server) now() time.Time { return s.opts.Now().UTC().Truncate(time.Microsecond) }
 
-// mayInvite refuses a caller who may not invite someone to a role, or from whom
-// nobody should get mail.
+// mayInvite refuses a caller who may not invite someone to a role, or whose address
+// may be another's.
 func (by *orgChange) mayInvite(role string) error {
 	if err := by.needOwner(role); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (by *orgChange) mayInvite(role string) error {
 	if by.member != nil && by.member.VerifiedAt == nil {
 		return refuse("email_unverified", "Follow the link that was mailed to your address before you invite others.")
 	}
-	return by.active()
+	return nil
 }
 
 // sendInvitation mails an invitation and writes it to the audit log.
@@ -171,7 +171,7 @@ type invitationOutput struct {
 }
 
 // resendInvitation mails an invitation with another link: the former one is no good
-// any more.
+// any more. Whoever does so has invited.
 func (s *server) resendInvitation(ctx context.Context, in *invitationInput) (*invitationOutput, error) {
 	token, hash := newLinkToken()
 	var shown invitation
@@ -183,7 +183,7 @@ func (s *server) resendInvitation(ctx context.Context, in *invitationInput) (*in
 		if s.now().Before(mailed.Add(store.InvitationPause)) {
 			return refuse("rate_limited", "This invitation was mailed within the last minute; wait before you send it again.")
 		}
-		inv, err := by.tx.RenewInvitation(ctx, by.org.ID, before.ID, hash, s.now())
+		inv, err := by.tx.RenewInvitation(ctx, by.org.ID, before.ID, by.caller.ActorID(), hash, s.now())
 		if err != nil {
 			return err
 		}

@@ -36,6 +36,9 @@ func (s *server) acceptInvitation(ctx context.Context, in *acceptInvitationInput
 		if err := (&orgChange{org: org}).active(); err != nil {
 			return err
 		}
+		if err := s.stillInvited(ctx, tx, inv); err != nil {
+			return err
+		}
 		m, err := tx.AcceptInvitation(ctx, org.ID, inv.ID, accountID, s.now())
 		switch {
 		case errors.Is(err, store.ErrNotFound):
@@ -76,4 +79,44 @@ func invitationFor(ctx context.Context, tx *store.DB, accountID, token string) (
 		return nil, refuse("email_unverified", "")
 	}
 	return inv, nil
+}
+
+// stillInvited refuses an invitation whose sender could not send it any more: what
+// someone was trusted with ends with the trust. It must run in the transaction that
+// holds LockOrg.
+func (s *server) stillInvited(ctx context.Context, tx *store.DB, inv *store.Invitation) error {
+	grants, err := s.grantsOfInviter(ctx, tx, inv)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if !grants.Include(auth.ScopeMembersWrite) || inv.Role == auth.RoleOwner && !grants.Include(auth.ScopeOwnersWrite) {
+		return refuse("link_invalid", "Whoever sent this invitation may not invite you any more; ask the organization for another.")
+	}
+	return nil
+}
+
+// grantsOfInviter is what the sender of an invitation may do in its organization at
+// this moment.
+func (s *server) grantsOfInviter(ctx context.Context, tx *store.DB, inv *store.Invitation) (auth.Grants, error) {
+	switch {
+	case store.ValidAccountID(inv.InvitedBy):
+		account, err := tx.Account(ctx, inv.InvitedBy)
+		if err != nil || account.SuspendedAt != nil {
+			return nil, err
+		}
+		m, err := tx.Membership(ctx, inv.OrgID, account.ID)
+		if err != nil {
+			return nil, err
+		}
+		return auth.RoleGrants(m.Role), nil
+	case store.ValidAPIKeyID(inv.InvitedBy):
+		key, err := tx.APIKey(ctx, inv.OrgID, inv.InvitedBy)
+		if err != nil || key.Kind != store.KeyMaster || hasEnded(key, s.now()) {
+			return nil, err
+		}
+		return auth.MasterGrants(), nil
+	}
+	// Only its issuer knows what the bearer of a foreign token may do by now: the
+	// organization revokes what it does not stand by.
+	return auth.RoleGrants(auth.RoleOwner), nil
 }

@@ -74,7 +74,7 @@ func (s *server) makeKey(ctx context.Context, route, id string, asked []any, do 
 			made, err = by.tx.APIKey(ctx, by.org.ID, before)
 			return err
 		}
-		if err := errors.Join(by.active(), by.tx.RoomForAPIKey(ctx, by.org.ID)); err != nil {
+		if err := by.tx.RoomForAPIKey(ctx, by.org.ID); err != nil {
 			return err
 		}
 		secret, made, err = do(ctx, by)
@@ -101,6 +101,18 @@ func (s *server) recordKey(ctx context.Context, tx *store.DB, action string, bef
 		c.ProjectID = *after.ProjectID
 	}
 	return s.record(ctx, tx, c)
+}
+
+// recordRevoked writes to the audit log that keys were revoked with what they opened.
+func (s *server) recordRevoked(ctx context.Context, tx *store.DB, revoked []*store.APIKey) error {
+	for _, after := range revoked {
+		before := *after
+		before.RevokedAt = nil
+		if err := s.recordKey(ctx, tx, "key.revoke", &before, after); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // changeKey runs a change of one of the organization's keys. A master key takes the

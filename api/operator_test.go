@@ -264,7 +264,15 @@ func TestAdminSuspendOrg(t *testing.T) {
 	}
 	o.refuses("a key", o.live, "POST", "/v1/generations", `{"prompt":"x"}`, 403, "organization_suspended")
 	o.refuses("a member", owner.token, "POST", "/v1/generations", `{"prompt":"x"}`, 403, "organization_suspended")
-	o.does(owner.token, "GET", o.auditPath(), "", 200) // they may read why
+	for _, path := range []string{"/v1/generations/" + id, "/v1/models", "/v1/keys", "/v1/projects", "/v1/orgs/" + o.org, o.auditPath()} {
+		o.refuses("a member", owner.token, "GET", path, "", 403, "organization_suspended")
+	}
+	o.refuses("a member", owner.token, "DELETE", "/v1/generations/"+id, "", 403, "organization_suspended")
+	o.refuses("a member", owner.token, "DELETE", "/v1/orgs/"+o.org, `{"name":"first"}`, 403, "organization_suspended")
+	o.refuses("a member", owner.token, "DELETE", "/v1/orgs/"+o.org+"/members/"+owner.id, "", 403, "organization_suspended")
+	if list := o.does(owner.token, "GET", "/v1/orgs", "", 200); list.json["data"].([]any)[0].(map[string]any)["suspended"] != true {
+		t.Errorf("the list does not say so: %s", list.body)
+	}
 	o.does(o.other, "GET", "/v1/generations", "", 200)
 	o.finish(o.claim(id), []byte("image"))
 

@@ -35,6 +35,9 @@ func (s *server) changeOrg(ctx context.Context, scope string, do func(context.Co
 				return err
 			}
 		}
+		if err := by.active(); err != nil {
+			return err
+		}
 		if caller.Kind == auth.KindAccount {
 			by.member, err = tx.Membership(ctx, org.ID, caller.AccountID)
 			if errors.Is(err, store.ErrNotFound) {
@@ -84,7 +87,7 @@ func (by *orgChange) needOwner(roles ...string) error {
 	return nil
 }
 
-// active refuses what a suspended organization may not do: reach out, and grow.
+// active refuses what concerns a suspended organization: nobody may do anything in it.
 func (by *orgChange) active() error {
 	if by.org.SuspendedAt != nil {
 		return auth.ErrSuspended

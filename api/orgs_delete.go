@@ -6,6 +6,7 @@ import (
 
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/store"
 )
 
 type deleteOrgInput struct {
@@ -23,11 +24,23 @@ func (s *server) deleteOrg(ctx context.Context, in *deleteOrgInput) (*struct{}, 
 				Param: "name", Code: "conflict", Message: "name is not the organization's; send it as GET /v1/orgs/" + by.org.ID + " shows it",
 			}}}
 		}
-		if err := s.queue.DeleteOrg(ctx, by.tx, by.org.ID); err != nil {
-			return err
-		}
-		return s.record(ctx, by.tx, change{
-			Action: "org.delete", Kind: "organization", ID: by.org.ID, Before: viewOrg(by.org, ""),
-		})
+		return s.endOrg(ctx, by.tx, by.org.ID, viewOrg(by.org, ""))
 	})
+}
+
+// endOrg deletes an organization, and writes that to the audit log with the keys that
+// it revokes.
+func (s *server) endOrg(ctx context.Context, tx *store.DB, orgID string, before any) error {
+	revoked, err := tx.RevokeOrgKeys(ctx, orgID)
+	if err != nil {
+		return err
+	}
+	if err := s.queue.DeleteOrg(ctx, tx, orgID); err != nil {
+		return err
+	}
+	c := change{Action: "org.delete", Kind: "organization", ID: orgID, OrgID: orgID, Before: before}
+	if err := s.record(ctx, tx, c); err != nil {
+		return err
+	}
+	return s.recordRevoked(ctx, tx, revoked)
 }

@@ -106,8 +106,12 @@ func TestDeleteOrg(t *testing.T) {
 	p.eventually("its keys are refused", func() bool {
 		return p.do(p.live, "GET", "/v1/models", "").status == 401 && p.do(p.master, "GET", path, "").status == 401
 	})
-	if diff := cmp.Diff([]string{ada.id + " org.delete " + p.org}, p.audit(p.org)); diff != "" {
-		t.Error(diff)
+	audit := []string{ada.id + " org.delete " + p.org}
+	for _, key := range p.strings(`SELECT id FROM api_key WHERE org_id = $1 ORDER BY id`, p.org) {
+		audit = append(audit, ada.id+" key.revoke "+key)
+	}
+	if diff := cmp.Diff(audit, p.audit(p.org)); diff != "" || len(audit) < 3 {
+		t.Error(audit, diff)
 	}
 	var queued int
 	p.must(p.db.Pool().QueryRow(t.Context(), `SELECT count(*) FROM river.river_job WHERE kind = 'erase_org' AND args->>'org' = $1`, p.org).Scan(&queued))

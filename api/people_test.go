@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/nanobanana/nanobanana/api"
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/store"
@@ -63,23 +65,26 @@ func (p *people) signIn(account string) person {
 	return person{id: account, token: in.AccessToken}
 }
 
-// audit are "actor action target" of an organization's entries since the last call.
+// audit are "actor action target" of an organization's entries.
 func (p *people) audit(orgID string) []string {
 	p.Helper()
-	rows, err := p.db.Pool().Query(p.Context(), `
+	return p.strings(`
 		SELECT actor_id || ' ' || action || ' ' || target_id FROM audit_entry
 		WHERE org_id = $1
-		ORDER BY id`, orgID)
+		ORDER BY sequence`, orgID)
+}
+
+// strings are what a query returns.
+func (p *people) strings(sql string, args ...any) []string {
+	p.Helper()
+	rows, err := p.db.Pool().Query(p.Context(), sql, args...)
 	p.must(err)
-	defer rows.Close()
-	var entries []string
-	for rows.Next() {
-		var entry string
-		p.must(rows.Scan(&entry))
-		entries = append(entries, entry)
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	p.must(err)
+	if len(list) == 0 {
+		return nil
 	}
-	p.must(rows.Err())
-	return entries
+	return list
 }
 
 // exec runs a statement.

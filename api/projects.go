@@ -56,16 +56,13 @@ func (s *server) createProject(ctx context.Context, in *createProjectInput) (*cr
 			p, err = by.tx.ProjectOf(ctx, by.org.ID, before)
 			return err
 		}
-		if err := by.active(); err != nil {
-			return err
-		}
 		if err := checkRetention(p, by.org); err != nil {
 			return err
 		}
 		if p, err = by.tx.InsertProject(ctx, *p); err != nil {
 			return err
 		}
-		return s.record(ctx, by.tx, change{Action: "project.create", Kind: "project", ID: p.ID, ProjectID: p.ID, After: viewProject(p)})
+		return s.record(ctx, by.tx, change{Action: "project.create", Kind: "project", ID: p.ID, ProjectID: p.ID, After: auditProject(p)})
 	})
 	if err != nil {
 		return nil, projectError(err)
@@ -158,7 +155,7 @@ func (s *server) updateProject(ctx context.Context, in *updateProjectInput) (*pr
 		}
 		shown = viewProject(after)
 		return s.record(ctx, by.tx, change{
-			Action: "project.update", Kind: "project", ID: before.ID, ProjectID: before.ID, Before: viewProject(before), After: shown,
+			Action: "project.update", Kind: "project", ID: before.ID, ProjectID: before.ID, Before: auditProject(before), After: auditProject(after),
 		})
 	})
 	if err != nil {
@@ -175,14 +172,22 @@ func (s *server) archiveProject(ctx context.Context, in *projectInput) (*project
 		if before.ArchivedAt != nil {
 			return nil
 		}
+		revoked, err := by.tx.RevokeProjectKeys(ctx, by.org.ID, before.ID)
+		if err != nil {
+			return err
+		}
 		after, err := by.tx.ArchiveProject(ctx, by.org.ID, before.ID)
 		if err != nil {
 			return err
 		}
 		shown = viewProject(after)
-		return s.record(ctx, by.tx, change{
-			Action: "project.archive", Kind: "project", ID: before.ID, ProjectID: before.ID, Before: viewProject(before), After: shown,
+		err = s.record(ctx, by.tx, change{
+			Action: "project.archive", Kind: "project", ID: before.ID, ProjectID: before.ID, Before: auditProject(before), After: auditProject(after),
 		})
+		if err != nil {
+			return err
+		}
+		return s.recordRevoked(ctx, by.tx, revoked)
 	})
 	if err != nil {
 		return nil, err

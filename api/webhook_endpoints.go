@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
@@ -62,7 +63,16 @@ type webhookEndpointOutput struct {
 const noStore = "no-store"
 
 func (s *server) getWebhookEndpoint(ctx context.Context, in *webhookEndpointInput) (*webhookEndpointOutput, error) {
-	return s.answerEndpoint(ctx, in.ID, s.db.WebhookEndpoint)
+	if err := checkEndpointID(in.ID); err != nil {
+		return nil, err
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	e, err := s.db.WebhookEndpoint(ctx, scopeOf(ctx), in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return s.answerEndpoint(ctx, e)
 }
 
 func (s *server) updateWebhookEndpoint(ctx context.Context, in *updateWebhookEndpointInput) (*webhookEndpointOutput, error) {
@@ -70,38 +80,54 @@ func (s *server) updateWebhookEndpoint(ctx context.Context, in *updateWebhookEnd
 	if err != nil {
 		return nil, err
 	}
-	return s.changeEndpoint(ctx, in.ID, *change)
+	return s.changeEndpoint(ctx, in.ID, "webhook_endpoint.update", *change)
 }
 
 func (s *server) enableWebhookEndpoint(ctx context.Context, in *webhookEndpointInput) (*webhookEndpointOutput, error) {
 	enabled := true
-	return s.changeEndpoint(ctx, in.ID, store.WebhookEndpointChange{Enabled: &enabled})
+	return s.changeEndpoint(ctx, in.ID, "webhook_endpoint.enable", store.WebhookEndpointChange{Enabled: &enabled})
 }
 
 func (s *server) disableWebhookEndpoint(ctx context.Context, in *webhookEndpointInput) (*webhookEndpointOutput, error) {
 	enabled := false
-	return s.changeEndpoint(ctx, in.ID, store.WebhookEndpointChange{Enabled: &enabled})
+	return s.changeEndpoint(ctx, in.ID, "webhook_endpoint.disable", store.WebhookEndpointChange{Enabled: &enabled})
 }
 
-func (s *server) changeEndpoint(ctx context.Context, id string, change store.WebhookEndpointChange) (*webhookEndpointOutput, error) {
-	return s.answerEndpoint(ctx, id, func(ctx context.Context, scope store.Scope, id string) (*store.WebhookEndpoint, error) {
-		return s.db.UpdateWebhookEndpoint(ctx, scope, id, change)
-	})
-}
-
-// answerEndpoint shows the endpoint that find returns.
-func (s *server) answerEndpoint(ctx context.Context, id string, find func(context.Context, store.Scope, string) (*store.WebhookEndpoint, error)) (*webhookEndpointOutput, error) {
-	if err := checkEndpointID(id); err != nil {
-		return nil, err
-	}
-	scope := scopeOf(ctx)
+// changeEndpoint changes an endpoint and shows it. What changes nothing leaves no trace.
+func (s *server) changeEndpoint(ctx context.Context, id, action string, change store.WebhookEndpointChange) (*webhookEndpointOutput, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	e, err := find(ctx, scope, id)
+	var after *store.WebhookEndpoint
+	err := s.onEndpoint(ctx, id, func(tx *store.DB, before *store.WebhookEndpoint) (err error) {
+		after, err = tx.UpdateWebhookEndpoint(ctx, scopeOf(ctx), id, change)
+		if err != nil || reflect.DeepEqual(before, after) {
+			return err
+		}
+		return s.recordEndpoint(ctx, tx, action, before, after)
+	})
 	if err != nil {
 		return nil, err
 	}
-	secrets, err := s.db.WebhookSecrets(ctx, scope.OrgID, id)
+	return s.answerEndpoint(ctx, after)
+}
+
+// onEndpoint runs a change of one of the caller's endpoints in a transaction.
+func (s *server) onEndpoint(ctx context.Context, id string, do func(*store.DB, *store.WebhookEndpoint) error) error {
+	if err := checkEndpointID(id); err != nil {
+		return err
+	}
+	return s.db.Transact(ctx, func(tx *store.DB) error {
+		before, err := tx.WebhookEndpoint(ctx, scopeOf(ctx), id)
+		if err != nil {
+			return err
+		}
+		return do(tx, before)
+	})
+}
+
+// answerEndpoint shows an endpoint with what signs its deliveries.
+func (s *server) answerEndpoint(ctx context.Context, e *store.WebhookEndpoint) (*webhookEndpointOutput, error) {
+	secrets, err := s.db.WebhookSecrets(ctx, e.OrgID, e.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -117,32 +143,36 @@ func checkEndpointID(id string) error {
 }
 
 func (s *server) deleteWebhookEndpoint(ctx context.Context, in *webhookEndpointInput) (*struct{}, error) {
-	if err := checkEndpointID(in.ID); err != nil {
-		return nil, err
-	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	return nil, s.db.DeleteWebhookEndpoint(ctx, scopeOf(ctx), in.ID)
+	return nil, s.onEndpoint(ctx, in.ID, func(tx *store.DB, before *store.WebhookEndpoint) error {
+		if err := tx.DeleteWebhookEndpoint(ctx, scopeOf(ctx), in.ID); err != nil {
+			return err
+		}
+		return s.recordEndpoint(ctx, tx, "webhook_endpoint.delete", before, nil)
+	})
 }
 
 func (s *server) rotateWebhookEndpoint(ctx context.Context, in *rotateWebhookEndpointInput) (*webhookEndpointOutput, error) {
-	if err := checkEndpointID(in.ID); err != nil {
-		return nil, err
-	}
 	scope := scopeOf(ctx)
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	e, err := s.db.WebhookEndpoint(ctx, scope, in.ID)
-	if err != nil {
-		return nil, err
-	}
 	secret := webhook.NewSecret()
-	secrets, err := s.db.RotateWebhookSecret(ctx, scope, in.ID, in.Body.overlap(), s.seal(scope.OrgID, in.ID, secret))
+	var shown webhookEndpoint
+	err := s.onEndpoint(ctx, in.ID, func(tx *store.DB, e *store.WebhookEndpoint) error {
+		secrets, err := tx.RotateWebhookSecret(ctx, scope, in.ID, in.Body.overlap(), s.seal(scope.OrgID, in.ID, secret))
+		if err != nil {
+			return err
+		}
+		shown = viewWebhookEndpoint(e, secrets)
+		shown.Secret = secret
+		return s.record(ctx, tx, change{
+			Action: "webhook_endpoint.rotate", Kind: "webhook_endpoint", ID: e.ID, ProjectID: scope.ProjectID, After: auditSecrets(secrets),
+		})
+	})
 	if err != nil {
 		return nil, err
 	}
-	shown := viewWebhookEndpoint(e, secrets)
-	shown.Secret = secret
 	return &webhookEndpointOutput{CacheControl: noStore, Body: shown}, nil
 }
 

@@ -90,8 +90,10 @@ func (s *server) makeEndpoint(ctx context.Context, scope store.Scope, e store.We
 				return nil
 			}
 		}
-		made, err = tx.CreateWebhookEndpoint(ctx, scope, e, sealed)
-		return err
+		if made, err = tx.CreateWebhookEndpoint(ctx, scope, e, sealed); err != nil {
+			return err
+		}
+		return s.recordEndpoint(ctx, tx, "webhook_endpoint.create", nil, made)
 	})
 	return made, first, err
 }

@@ -88,7 +88,18 @@ func (s *server) rotateDefaultSecret(ctx context.Context, in *rotateDefaultSecre
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	key := webhook.NewSecret()
-	secrets, err := s.db.RotateProjectSecret(ctx, scope, in.Body.overlap(), s.seal(scope.OrgID, scope.SecretOwner(), key))
+	var secrets []*store.WebhookSecret
+	err := s.db.Transact(ctx, func(tx *store.DB) (err error) {
+		secrets, err = tx.RotateProjectSecret(ctx, scope, in.Body.overlap(), s.seal(scope.OrgID, scope.SecretOwner(), key))
+		if err != nil {
+			return err
+		}
+		after := auditSecrets(secrets)
+		after["test"] = scope.Test
+		return s.record(ctx, tx, change{
+			Action: "webhook_secret.rotate", Kind: "project", ID: scope.ProjectID, ProjectID: scope.ProjectID, After: after,
+		})
+	})
 	if err != nil {
 		return nil, err
 	}

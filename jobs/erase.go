@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -20,11 +21,28 @@ type EraseOrgArgs struct {
 // Kind names the job to River.
 func (EraseOrgArgs) Kind() string { return "erase_org" }
 
-// InsertOpts choose the queue. The attempts last for three weeks: what was promised
-// to be erased is not given up.
+// InsertOpts choose the queue. The attempts last for three weeks, and what has failed
+// for good is queued again: what was promised to be erased is not given up. There is
+// one at a time of an organization.
 func (EraseOrgArgs) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{Queue: QueueMaintenance, MaxAttempts: 25}
+	return river.InsertOpts{Queue: QueueMaintenance, MaxAttempts: 25, UniqueOpts: river.UniqueOpts{
+		ByArgs: true,
+		ByState: []rivertype.JobState{
+			rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,
+			rivertype.JobStateRunning, rivertype.JobStateScheduled,
+		},
+	}}
 }
+
+// EraseOrgsArgs ask for the erasure of deleted organizations to be queued again where
+// it has not come to its end.
+type EraseOrgsArgs struct{}
+
+// Kind names the job to River.
+func (EraseOrgsArgs) Kind() string { return "erase_orgs" }
+
+// InsertOpts choose the queue.
+func (EraseOrgsArgs) InsertOpts() river.InsertOpts { return maintenance() }
 
 // eraseAfter is longer than a request that was admitted before the end can take: 30 s
 // for its body to arrive, the second that a revoked key is believed where nobody is

@@ -60,7 +60,9 @@ CREATE INDEX session_expiry ON session (expires_at);
 ALTER TABLE org
     ADD COLUMN suspended_at timestamptz,
     ADD COLUMN deleted_at   timestamptz,
+    ADD COLUMN erased_at    timestamptz, -- nothing was found any more that it had entered
     ADD COLUMN rate_limit   int CHECK (rate_limit >= 0); -- generations an hour in place of the plan's; 0: any number
+CREATE INDEX org_unerased ON org (id) WHERE deleted_at IS NOT NULL AND erased_at IS NULL;
 CREATE INDEX org_name ON org (lower(name) text_pattern_ops, id);
 
 CREATE TABLE membership (

@@ -12,7 +12,7 @@ import (
 // Who makes administrative changes.
 const (
 	ActorAccount = "account" // a person who has signed in
-	ActorKey     = "key"     // a master key
+	ActorKey     = "key"     // an API key
 	ActorToken   = "token"   // a bearer of a foreign token
 	ActorCommand = "command" // an operator at the command line
 	ActorService = "service" // the service itself, or whoever has not signed in yet

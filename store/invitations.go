@@ -150,12 +150,12 @@ func (db *DB) OpenInvitations(ctx context.Context, orgID string, now time.Time, 
 	return list, nil
 }
 
-// RenewInvitation gives an open invitation another token and all of its time again,
-// or fails with ErrNotFound. It must run in a transaction that holds LockOrg, as what
+// RenewInvitation gives an open invitation another token, another sender and all of
+// its time again, or fails with ErrNotFound. It must run in a transaction that holds LockOrg, as what
 // follows.
-func (db *DB) RenewInvitation(ctx context.Context, orgID, id string, hash []byte, now time.Time) (*Invitation, error) {
-	return db.changeInvitation(ctx, `hash = @hash, expires_at = @expires_at`, pgx.NamedArgs{
-		"org_id": orgID, "id": id, "now": now, "hash": hash, "expires_at": now.Add(InvitationTTL),
+func (db *DB) RenewInvitation(ctx context.Context, orgID, id, by string, hash []byte, now time.Time) (*Invitation, error) {
+	return db.changeInvitation(ctx, `hash = @hash, invited_by = @by, expires_at = @expires_at`, pgx.NamedArgs{
+		"org_id": orgID, "id": id, "by": by, "now": now, "hash": hash, "expires_at": now.Add(InvitationTTL),
 	})
 }
 

@@ -67,11 +67,11 @@ func TestInvitations(t *testing.T) {
 			return err
 		},
 		"renews": func(tx *store.DB) error {
-			_, err := tx.RenewInvitation(t.Context(), "org_other", inv.ID, []byte("x"), now)
+			_, err := tx.RenewInvitation(t.Context(), "org_other", inv.ID, "usr_2", []byte("x"), now)
 			return err
 		},
 		"renews late": func(tx *store.DB) error {
-			_, err := tx.RenewInvitation(t.Context(), inv.OrgID, inv.ID, []byte("x"), inv.ExpiresAt)
+			_, err := tx.RenewInvitation(t.Context(), inv.OrgID, inv.ID, "usr_2", []byte("x"), inv.ExpiresAt)
 			return err
 		},
 	} {
@@ -82,7 +82,7 @@ func TestInvitations(t *testing.T) {
 
 	later := now.Add(time.Hour)
 	b.transact(t, func(tx *store.DB) error {
-		_, err := tx.RenewInvitation(t.Context(), inv.OrgID, inv.ID, []byte("another"), later)
+		_, err := tx.RenewInvitation(t.Context(), inv.OrgID, inv.ID, "usr_2", []byte("another"), later)
 		return err
 	})
 	if _, err := b.InvitationByHash(t.Context(), inv.Hash); !errors.Is(err, store.ErrNotFound) {

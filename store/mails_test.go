@@ -262,8 +262,9 @@ func TestRecordSent_TellsOwnersOfADisabledEndpoint(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		want := []string{}
+		want, entries := []string{}, []string(nil)
 		if reason != "" {
+			entries = []string{fmt.Sprintf("service webhook_endpoint.disable %s %s", endpoint, reason)}
 			for _, to := range []string{"Owner@example.com", "second@example.com"} {
 				want = append(want, fmt.Sprintf(`endpoint_disabled %s %s {"endpoint", "organization", "reason", "url"} %s %s mail 20`, to, org, endpoint, reason))
 			}
@@ -277,6 +278,23 @@ func TestRecordSent_TellsOwnersOfADisabledEndpoint(t *testing.T) {
 			ORDER BY recipient`)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%q: %s", reason, diff)
+		}
+		log, err := b.AuditEntries(t.Context(), store.AuditFilter{OrgID: org, Page: store.Page{Limit: 10}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		for _, e := range log {
+			var after struct {
+				DisabledReason string `json:"disabled_reason"`
+			}
+			if err := json.Unmarshal(e.After, &after); err != nil || !store.ValidAuditEntryID(e.ID) {
+				t.Errorf("%s: %v", e.ID, err)
+			}
+			told = append(told, fmt.Sprintf("%s %s %s %s", e.ActorKind, e.Action, e.TargetID, after.DisabledReason))
+		}
+		if diff := cmp.Diff(entries, told); diff != "" {
+			t.Errorf("%q in the audit log: %s", reason, diff)
 		}
 	}
 }

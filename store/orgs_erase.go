@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -129,4 +130,37 @@ func (db *DB) EraseOrg(ctx context.Context, orgID string) error {
 		return fmt.Errorf("erase organization %s: %w", orgID, err)
 	}
 	return nil
+}
+
+// MarkOrgErased records that nothing is left of what a deleted organization had.
+func (db *DB) MarkOrgErased(ctx context.Context, orgID string) error {
+	_, err := db.q.Exec(ctx, `
+		UPDATE org
+		SET erased_at = coalesce(erased_at, now())
+		WHERE id = `+deletedOrg,
+		pgx.NamedArgs{"org_id": orgID})
+	if err != nil {
+		return fmt.Errorf("mark %s as erased: %w", orgID, err)
+	}
+	return nil
+}
+
+// UnerasedOrgs returns the ids of up to limit organizations that were deleted longer
+// ago than age and are not marked as erased, in the order of their ids, behind the one
+// given.
+func (db *DB) UnerasedOrgs(ctx context.Context, age time.Duration, after string, limit int) ([]string, error) {
+	rows, err := many[struct{ ID string }](ctx, db, `
+		SELECT id FROM org
+		WHERE deleted_at < now() - @age::interval AND erased_at IS NULL AND id > @after
+		ORDER BY id
+		LIMIT @limit`,
+		pgx.NamedArgs{"age": age, "after": after, "limit": limit})
+	if err != nil {
+		return nil, fmt.Errorf("list organizations to be erased: %w", err)
+	}
+	ids := make([]string, len(rows))
+	for i, row := range rows {
+		ids[i] = row.ID
+	}
+	return ids, nil
 }

@@ -229,7 +229,7 @@ func (db *DB) ArchiveProject(ctx context.Context, orgID, id string) (*Project, e
 	if err != nil {
 		return nil, fmt.Errorf("archive project %s: %w", id, err)
 	}
-	if err := db.revokeAll(ctx, args); err != nil {
+	if _, err := db.RevokeProjectKeys(ctx, orgID, id); err != nil {
 		return nil, fmt.Errorf("archive project %s: %w", id, err)
 	}
 	if _, err := db.q.Exec(ctx, `
@@ -240,48 +240,34 @@ func (db *DB) ArchiveProject(ctx context.Context, orgID, id string) (*Project, e
 	return project, nil
 }
 
-// revokeAll ends every key of a project.
-func (db *DB) revokeAll(ctx context.Context, args pgx.NamedArgs) error {
-	keys, err := many[struct{ ID, OrgID string }](ctx, db, `
-		SELECT id, org_id FROM api_key
-		WHERE org_id = @org_id AND project_id = @id AND revoked_at IS NULL
-		ORDER BY id
-		FOR NO KEY UPDATE`, args)
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		if _, err := db.RevokeAPIKey(ctx, key.OrgID, key.ID); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // CreateFirstProject records the organization and project of a new
 // installation, on the plan given, unless another process has just done so.
 func (db *DB) CreateFirstProject(ctx context.Context, plan string, retentionDays *int) (*Project, error) {
 	var project *Project
-	err := db.Transact(ctx, func(tx *DB) error {
-		// Two processes that start on an empty database make one project.
-		if _, err := tx.tx.Exec(ctx, `LOCK TABLE project IN EXCLUSIVE MODE`); err != nil {
-			return err
-		}
-		var err error
-		if project, err = tx.FirstProject(ctx); !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		org, err := tx.CreateOrg(ctx, "First organization", plan, retentionDays)
-		if err != nil {
-			return err
-		}
-		project, err = tx.CreateProject(ctx, org.ID, "First project")
+	err := db.Transact(ctx, func(tx *DB) (err error) {
+		project, _, err = tx.MakeFirstProject(ctx, plan, retentionDays)
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("create first project: %w", err)
+	return project, err
+}
+
+// MakeFirstProject does so in a transaction, and returns the organization if it has
+// made it.
+func (db *DB) MakeFirstProject(ctx context.Context, plan string, retentionDays *int) (project *Project, made *Org, err error) {
+	// Two processes that start on an empty database make one project.
+	_, err = db.q.Exec(ctx, `LOCK TABLE project IN EXCLUSIVE MODE`)
+	if err == nil {
+		project, err = db.FirstProject(ctx)
 	}
-	return project, nil
+	if errors.Is(err, ErrNotFound) {
+		if made, err = db.CreateOrg(ctx, "First organization", plan, retentionDays); err == nil {
+			project, err = db.CreateProject(ctx, made.ID, "First project")
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("create first project: %w", err)
+	}
+	return project, made, nil
 }
 
 // ErrAmbiguous reports that several rows match where one was meant.

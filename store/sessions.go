@@ -81,6 +81,7 @@ type SessionState struct {
 	Operator    bool
 	Orgs        []string // that the account belongs to, in the order it joined, without deleted ones
 	Roles       []string // of the account in each
+	Suspended   []bool   // each of them
 }
 
 // SessionState returns a session's state, or ErrNotFound.
@@ -94,7 +95,7 @@ func (db *DB) SessionState(ctx context.Context, id string) (*SessionState, error
 
 // Each part is found by its key, whatever the planner believes of a young table.
 const sessionStateSQL = `
-	SELECT a.id AS account_id, s.ended_at IS NOT NULL OR s.expires_at <= now() AS ended, a.suspended_at, a.operator, m.orgs, m.roles
+	SELECT a.id AS account_id, s.ended_at IS NOT NULL OR s.expires_at <= now() AS ended, a.suspended_at, a.operator, m.orgs, m.roles, m.suspended
 	FROM session AS s
 	CROSS JOIN LATERAL (
 		SELECT id, suspended_at, operator FROM account
@@ -103,9 +104,15 @@ const sessionStateSQL = `
 	) AS a
 	CROSS JOIN LATERAL (
 		SELECT coalesce(array_agg(org_id ORDER BY created_at, org_id), '{}') AS orgs,
-			coalesce(array_agg(role ORDER BY created_at, org_id), '{}') AS roles
+			coalesce(array_agg(role ORDER BY created_at, org_id), '{}') AS roles,
+			coalesce(array_agg(org.suspended ORDER BY created_at, org_id), '{}') AS suspended
 		FROM membership
-		WHERE account_id = a.id AND (SELECT deleted_at IS NULL FROM org WHERE org.id = membership.org_id)
+		CROSS JOIN LATERAL (
+			SELECT suspended_at IS NOT NULL AS suspended FROM org
+			WHERE org.id = membership.org_id AND deleted_at IS NULL
+			LIMIT 1
+		) AS org
+		WHERE account_id = a.id
 	) AS m
 	WHERE s.id = @id`
 

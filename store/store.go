@@ -123,6 +123,14 @@ func (db *DB) Transact(ctx context.Context, fn func(tx *DB) error) error {
 	return tx.Commit(ctx)
 }
 
+// within runs fn in the transaction that db represents, or in one of its own.
+func (db *DB) within(ctx context.Context, fn func(tx *DB) error) error {
+	if db.tx != nil {
+		return fn(db)
+	}
+	return db.Transact(ctx, fn)
+}
+
 // IsUnavailable reports whether err means that the database can not be reached
 // or is refusing work for now, rather than that the statement was wrong.
 func IsUnavailable(err error) bool {

@@ -124,6 +124,12 @@ var recordHealthSQL = `
 			) AS r
 			WHERE p.disabled_at IS NOT NULL
 			RETURNING id
+		), audited AS (
+			INSERT INTO audit_entry (id, org_id, project_id, actor_kind, actor_id, ip, user_agent, request_id, action, target_kind, target_id, before, after)
+			SELECT '` + prefixAudit + `_' || substr(@event_ids::jsonb ->> id, 5), org_id, project_id, '` + ActorService + `', '-', '-', '-', '-',
+				'webhook_endpoint.disable', 'webhook_endpoint', id, jsonb_build_object('enabled', true),
+				jsonb_build_object('enabled', false, 'disabled_reason', disabled_reason, 'failing_since', failing_since)
+			FROM marked WHERE disabled_at IS NOT NULL
 		), ` + queueMails("mailed") + `, ` + recordEvents(`
 			SELECT @event_ids::jsonb ->> id AS event_id, org_id, project_id,
 				'`+EventEndpointDisabled+`' AS type, test, jsonb_build_object(

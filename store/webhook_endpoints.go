@@ -131,11 +131,12 @@ func (db *DB) WebhookEndpoints(ctx context.Context, scope Scope, f WebhookEndpoi
 	return page, nil
 }
 
-// WebhookEndpoint returns one endpoint of a scope, or ErrNotFound.
+// WebhookEndpoint returns one endpoint of a scope, or ErrNotFound. In a transaction it
+// keeps others from changing it.
 func (db *DB) WebhookEndpoint(ctx context.Context, scope Scope, id string) (*WebhookEndpoint, error) {
 	e, err := one[WebhookEndpoint](ctx, db, `
 		SELECT `+columns[WebhookEndpoint]("")+` FROM webhook_endpoint
-		WHERE id = @id AND `+inScope,
+		WHERE id = @id AND `+inScope+` `+db.forUpdate(),
 		scope.args(pgx.NamedArgs{"id": id}))
 	if err != nil {
 		return nil, fmt.Errorf("webhook endpoint %s: %w", id, err)

@@ -94,7 +94,7 @@ func (db *DB) RotateProjectSecret(ctx context.Context, scope Scope, overlap time
 func (db *DB) rotate(ctx context.Context, lock string, args pgx.NamedArgs, overlap time.Duration, next SealedSecret) ([]*WebhookSecret, error) {
 	args["overlap"], args["sealed"], args["last4"], args["most"] = overlap, next.Sealed, next.Last4, MaxWebhookSecrets
 	var secrets []*WebhookSecret
-	err := db.Transact(ctx, func(tx *DB) error {
+	err := db.within(ctx, func(tx *DB) error {
 		found, err := tx.q.Exec(ctx, lock, args)
 		if err != nil {
 			return err

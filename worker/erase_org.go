@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,18 +29,37 @@ type eraseOrg struct {
 	w *Worker
 }
 
+// Work erases what it can: a part that fails does not keep the others from it.
 func (e *eraseOrg) Work(ctx context.Context, job *river.Job[jobs.EraseOrgArgs]) error {
 	began := time.Now()
+	org := job.Args.OrgID
+	generations, wrong := e.eraseGenerations(ctx, org, began)
+	events, wrongEvents := e.eraseEvents(ctx, org, began)
+	err := errors.Join(wrong, wrongEvents, e.w.opts.DB.EraseOrg(ctx, org))
+	switch {
+	case err != nil:
+		return err
+	case e.late(began):
+		return river.JobSnooze(time.Second)
+	case time.Since(job.CreatedAt) < eraseAgain:
+		return river.JobSnooze(eraseAgain)
+	case generations+events > 0:
+		return nil // eraseOrgs asks for another
+	}
+	return e.w.opts.DB.MarkOrgErased(ctx, org)
+}
+
+// eraseGenerations removes an organization's generations, and returns how many it has
+// found.
+func (e *eraseOrg) eraseGenerations(ctx context.Context, org string, began time.Time) (found int, err error) {
 	var faults sweepFaults
 	var last *store.Unerased
-	for {
-		if e.late(began) {
-			return river.JobSnooze(time.Second)
-		}
-		list, err := e.w.opts.DB.UnerasedGenerations(ctx, job.Args.OrgID, last, sweepSize)
+	for !e.late(began) {
+		list, err := e.w.opts.DB.UnerasedGenerations(ctx, org, last, sweepSize)
 		if err != nil {
-			return err
+			return found, err
 		}
+		found += len(list)
 		for _, g := range list {
 			if err := jobs.RemoveGeneration(ctx, e.w.river, e.w.opts.DB, g.ProjectID, g.ID); err != nil {
 				faults.add(fmt.Errorf("erase %s: %w", g.ID, err))
@@ -50,25 +70,20 @@ func (e *eraseOrg) Work(ctx context.Context, job *river.Job[jobs.EraseOrgArgs]) 
 		}
 		last = list[len(list)-1]
 	}
-	if err := faults.err("erase generations"); err != nil {
-		return err
-	}
-	for n := sweepSize; n > 0; {
-		if e.late(began) {
-			return river.JobSnooze(time.Second)
+	return found, faults.err("erase generations")
+}
+
+// eraseEvents removes an organization's events and what was sent of them, and returns
+// how many it has found.
+func (e *eraseOrg) eraseEvents(ctx context.Context, org string, began time.Time) (found int, err error) {
+	for !e.late(began) {
+		n, err := e.w.opts.DB.EraseOrgEvents(ctx, org, sweepSize)
+		if err != nil || n == 0 {
+			return found, err
 		}
-		var err error
-		if n, err = e.w.opts.DB.EraseOrgEvents(ctx, job.Args.OrgID, sweepSize); err != nil {
-			return err
-		}
+		found += n
 	}
-	if err := e.w.opts.DB.EraseOrg(ctx, job.Args.OrgID); err != nil {
-		return err
-	}
-	if time.Since(job.CreatedAt) < eraseAgain {
-		return river.JobSnooze(eraseAgain)
-	}
-	return nil
+	return found, nil
 }
 
 // late reports whether a run that has begun then is to leave the rest to the next.

@@ -17,6 +17,7 @@ func schedule() []*river.PeriodicJob {
 		every(time.Minute, jobs.ExpireImagesArgs{}),
 		every(time.Minute, jobs.ReconcileArgs{}),
 		every(10*time.Minute, jobs.LapseKeysArgs{}),
+		every(time.Hour, jobs.EraseOrgsArgs{}),
 		every(time.Hour, jobs.ExpireEventsArgs{}),
 		every(time.Hour, jobs.ExpireMailsArgs{}),
 		every(time.Hour, jobs.WarnKeysArgs{}),

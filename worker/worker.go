@@ -167,6 +167,7 @@ func New(opts Options) (*Worker, error) {
 	river.AddWorker(workers, &deliver{w: w})
 	river.AddWorker(workers, &deriveImages{w: w})
 	river.AddWorker(workers, &eraseOrg{w: w})
+	river.AddWorker(workers, &eraseOrgs{w: w})
 	river.AddWorker(workers, &expireEvents{w: w})
 	river.AddWorker(workers, &expireImages{w: w})
 	river.AddWorker(workers, &expireMails{w: w})

@@ -43,6 +43,7 @@ type Caller struct {
 	ProjectID string // empty for who speaks for no project
 	Test      bool   // asks with a test key: everything is simulated and free
 	Role      string // of a person or token in the organization
+	Suspended bool   // a person's organization; of others it is found by who they are
 	Grants    Grants // what it may do there
 	Operator  bool   // administers the service
 
@@ -55,8 +56,9 @@ type Caller struct {
 
 // An OrgRole is what someone is in an organization.
 type OrgRole struct {
-	OrgID string
-	Role  string
+	OrgID     string
+	Role      string
+	Suspended bool // the organization: nobody may do anything in it
 }
 
 // Limits are what bounds a caller's generations beside the plan of its
@@ -89,7 +91,7 @@ func (c *Caller) Within(orgID string) *Caller {
 		return nil
 	}
 	in := *c
-	in.OrgID, in.Role, in.Grants = orgID, c.Orgs[i].Role, RoleGrants(c.Orgs[i].Role)
+	in.OrgID, in.Role, in.Grants, in.Suspended = orgID, c.Orgs[i].Role, RoleGrants(c.Orgs[i].Role), c.Orgs[i].Suspended
 	return &in
 }
 

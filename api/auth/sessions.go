@@ -125,7 +125,7 @@ func (s *Sessions) Authenticate(ctx context.Context, token string) (*Caller, err
 	}
 	caller := &Caller{Kind: KindAccount, AccountID: state.AccountID, SessionID: claims.SessionID, Operator: state.Operator}
 	for i, org := range state.Orgs {
-		caller.Orgs = append(caller.Orgs, OrgRole{OrgID: org, Role: state.Roles[i]})
+		caller.Orgs = append(caller.Orgs, OrgRole{OrgID: org, Role: state.Roles[i], Suspended: state.Suspended[i]})
 	}
 	return caller, nil
 }

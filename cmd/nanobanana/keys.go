@@ -283,5 +283,22 @@ func firstProject(ctx context.Context, db *store.DB, id string) (*store.Project,
 	if !ok {
 		return nil, errors.New("there is no plan for operators")
 	}
-	return db.CreateFirstProject(ctx, plan.Name, plan.RetentionDays)
+	var project *store.Project
+	err := db.Transact(ctx, func(tx *store.DB) error {
+		p, org, err := tx.MakeFirstProject(ctx, plan.Name, plan.RetentionDays)
+		if project = p; err != nil || org == nil {
+			return err
+		}
+		for _, c := range []commandChange{
+			{Action: "org.create", Kind: "organization", ID: org.ID, After: map[string]any{"name": org.Name, "plan": org.Plan}},
+			{Action: "project.create", Kind: "project", ID: p.ID, ProjectID: p.ID, After: map[string]any{"name": p.Name, "slug": p.Slug}},
+		} {
+			c.Program, c.OrgID = "nanobanana", org.ID
+			if err := c.record(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return project, err
 }

@@ -106,9 +106,9 @@ func TestKeysCommands(t *testing.T) {
 	}
 	var audited string
 	err = db.Pool().QueryRow(t.Context(), `
-		SELECT string_agg(action, ' ' ORDER BY id) FROM audit_entry
+		SELECT string_agg(action, ' ' ORDER BY sequence) FROM audit_entry
 		WHERE actor_kind = $1 AND actor_id = $2 AND after IS NOT NULL AND after::text NOT LIKE '%hash%'`, store.ActorCommand, operator()).Scan(&audited)
-	if err != nil || audited != "key.create key.create key.create key.rotate key.create key.revoke" {
+	if err != nil || audited != "org.create project.create key.create key.create key.create key.rotate key.create key.revoke" {
 		t.Errorf("audited: %s, %v", audited, err)
 	}
 }

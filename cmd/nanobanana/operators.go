@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -16,6 +15,7 @@ type operatorsCmd struct {
 	List   operatorsListCmd   `cmd:"" default:"withargs" help:"List the people who run the service."`
 	Grant  operatorsGrantCmd  `cmd:"" help:"Let someone run the service, through the routes under /v1/admin."`
 	Revoke operatorsRevokeCmd `cmd:"" help:"Let someone run the service no longer, from their next request on."`
+	Own    operatorsOwnCmd    `cmd:"" help:"Make someone an owner of an organization, such as one that has none."`
 }
 
 type operatorsListCmd struct{}
@@ -88,15 +88,15 @@ func setOperator(ctx context.Context, cfg *config, con *console, email string, i
 			return err
 		}
 		action := map[bool]string{true: "operator.grant", false: "operator.revoke"}[is]
-		return tx.RecordAudit(ctx, store.AuditEntry{
-			ActorKind: store.ActorCommand, ActorID: operator(), IP: "-", UserAgent: "nanobanana operators", RequestID: "-",
-			Operator: true, Action: action, TargetKind: "account", TargetID: account.ID,
-			Before: operatorForAudit(!is), After: operatorForAudit(is),
-		})
+		c := commandChange{
+			Program: "nanobanana operators", Action: action, Kind: "account", ID: account.ID,
+			Before: map[string]any{"operator": !is}, After: map[string]any{"operator": is},
+		}
+		return c.record(ctx, tx)
 	})
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return fmt.Errorf("nobody has verified the address %s; register it with POST /v1/auth/register and follow the link in the mail first", email)
+		return unverified(email)
 	case err != nil:
 		return err
 	}
@@ -109,6 +109,6 @@ func setOperator(ctx context.Context, cfg *config, con *console, email string, i
 	return nil
 }
 
-func operatorForAudit(is bool) json.RawMessage {
-	return json.RawMessage(fmt.Sprintf(`{"operator": %t}`, is))
+func unverified(email string) error {
+	return fmt.Errorf("nobody has verified the address %s; register it with POST /v1/auth/register and follow the link in the mail first", email)
 }

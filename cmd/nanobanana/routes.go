@@ -230,7 +230,17 @@ func switchRoute(ctx context.Context, cfg *config, con *console, name string, en
 	case enabled && seen.views[i].disabled:
 		return fmt.Errorf("route %q is disabled by the workers' configuration: take \"disabled\" out of it in NANOBANANA_ROUTES and start them anew", name)
 	}
-	if err := seen.db.SwitchRoute(ctx, name, enabled, operator()); err != nil {
+	err = seen.db.Transact(ctx, func(tx *store.DB) error {
+		if err := tx.SwitchRoute(ctx, name, enabled, operator()); err != nil {
+			return err
+		}
+		c := commandChange{
+			Program: "nanobanana routes", Action: map[bool]string{true: "route.enable", false: "route.drain"}[enabled], Kind: "route", ID: name,
+			Before: map[string]any{"state": seen.views[slices.Index(names, name)].State}, After: map[string]any{"enabled": enabled},
+		}
+		return c.record(ctx, tx)
+	})
+	if err != nil {
 		return err
 	}
 	state := "drained: it takes no new call, and those under way go on"
