@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func policies(c *auth.Caller) []policy {
 		add("project", c.ProjectID, *rate, "The project's limit", "who administers the organization raises it with PATCH /v1/projects/"+c.ProjectID)
 	}
 	if rate := c.Limits.KeyRate; rate != nil && c.KeyID != "" {
-		add("key", c.KeyID, *rate, "The API key's limit", "who administers the organization raises it with PATCH /v1/keys/"+c.KeyID)
+		add("key", cmp.Or(c.UsageID, c.KeyID), *rate, "The API key's limit", "who administers the organization raises it with PATCH /v1/keys/"+c.KeyID)
 	}
 	return all
 }

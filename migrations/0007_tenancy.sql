@@ -109,18 +109,20 @@ ALTER TABLE api_key
     ADD COLUMN operator      boolean NOT NULL DEFAULT false, -- a master key that administers the service
     ADD COLUMN created_by    text COLLATE "C", -- an account or a key; NULL: the command line
     ADD COLUMN replaced_by   text COLLATE "C", -- by rotation
+    ADD COLUMN usage_id      text COLLATE "C", -- the first key of the rotations that led to it, under which they are counted together; NULL: itself
     ADD COLUMN last_used_at  timestamptz, -- to the minute
     ADD COLUMN warned_at     timestamptz; -- that it will expire
 CREATE INDEX api_key_org ON api_key (org_id, id);
 CREATE INDEX api_key_expiry ON api_key (expires_at) WHERE revoked_at IS NULL AND warned_at IS NULL;
 
--- Generations that keys with a monthly limit have asked for.
+-- Generations that keys with a monthly limit have asked for, those of a key and of
+-- what rotation made of it together.
 CREATE TABLE api_key_usage (
-    api_key_id text COLLATE "C" NOT NULL,
-    month      date NOT NULL,
-    used       int NOT NULL,
-    granted    int NOT NULL, -- of these, by the latest submission
-    PRIMARY KEY (api_key_id, month)
+    usage_id text COLLATE "C" NOT NULL,
+    month    date NOT NULL,
+    used     int NOT NULL,
+    granted  int NOT NULL, -- of these, by the latest submission
+    PRIMARY KEY (usage_id, month)
 ) WITH (fillfactor = 50);
 
 -- Every administrative change, written with it.

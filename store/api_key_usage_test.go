@@ -118,20 +118,32 @@ func TestSubmitGenerations_MonthlyLimitsAreExact(t *testing.T) {
 	}
 }
 
-// The key that takes another's place has used what that one has.
-func TestReplaceAPIKey_CarriesUsage(t *testing.T) {
+// Keys that are counted together share a commit, each as far as its own limit reaches.
+func TestSubmitGenerations_MonthlyLimitsOfKeysCountedTogether(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	k := b.key(t, "k", nil)
-	now := time.Now().UTC()
-	if err := b.InsertGenerations(t.Context(), []*store.NewGeneration{b.limited(k.ID, 3, now), b.limited(k.ID, 3, now)}); err != nil {
-		t.Fatal(err)
+	at := time.Now().UTC()
+	of := func(key string, limit int) *store.NewGeneration {
+		g := b.limited(key, limit, at)
+		g.KeyUsage = "key_first"
+		return g
 	}
-	if _, err := b.ReplaceAPIKey(t.Context(), k.OrgID, k.ID, "key_next", time.Hour); err != nil {
-		t.Fatal(err)
+	for n, want := range [][]bool{{false, true, false, false}, {true, true, false, true}, {true}} {
+		rows := []*store.NewGeneration{of("key_first", 3), of("key_first", 3), of("key_second", 4), of("key_third", 4)}
+		rows = rows[:len(want)]
+		if err := b.InsertGenerations(t.Context(), rows); err != nil {
+			t.Fatal(err)
+		}
+		var refused []bool
+		for _, row := range rows {
+			refused = append(refused, row.Refused)
+		}
+		if diff := cmp.Diff(want, refused); diff != "" {
+			t.Errorf("commit %d: refused (-want +got):\n%s", n, diff)
+		}
 	}
-	if used := b.used(t, "key_next", now); used != 2 {
-		t.Errorf("%d used, want 2", used)
+	if used := b.used(t, "key_first", at); used != 4 || b.used(t, "key_second", at) != 0 {
+		t.Errorf("%d used together, %d by the second; want 4 and 0", used, b.used(t, "key_second", at))
 	}
 }
 

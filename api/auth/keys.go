@@ -182,7 +182,7 @@ func bearer(row *store.APIKeyBearer) (Caller, error) {
 		},
 	}
 	if row.ProjectID != nil {
-		c.ProjectID = *row.ProjectID
+		c.ProjectID, c.UsageID = *row.ProjectID, row.Usage()
 	}
 	if row.Kind == store.KeyMaster {
 		c.Kind, c.Grants, c.Operator = KindMaster, MasterGrants(), row.Operator
