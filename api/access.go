@@ -99,11 +99,11 @@ func (s *server) admitRequest(c echo.Context, a access) error {
 	if err != nil {
 		return err
 	}
+	r.projectID = caller.ProjectID
+	c.SetRequest(c.Request().WithContext(auth.NewContext(c.Request().Context(), caller)))
 	if a.scope != "" && !caller.May(a.scope) {
 		return refuseScope(caller, a.scope)
 	}
-	r.projectID = caller.ProjectID
-	c.SetRequest(c.Request().WithContext(auth.NewContext(c.Request().Context(), caller)))
 	return nil
 }
 
@@ -196,6 +196,9 @@ func (s *server) placeNamed(caller *auth.Caller, orgID string) (*auth.Caller, er
 func (s *server) authenticate(r *http.Request) (*auth.Caller, error) {
 	credential, err := keyOf(r.Header)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.limitLookUp(r, credential); err != nil {
 		return nil, err
 	}
 	caller, err := s.authenticateCredential(r.Context(), credential)

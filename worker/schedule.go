@@ -19,7 +19,7 @@ func schedule() []*river.PeriodicJob {
 		every(10*time.Minute, jobs.LapseKeysArgs{}),
 		every(time.Hour, jobs.ExpireEventsArgs{}),
 		every(time.Hour, jobs.ExpireMailsArgs{}),
-		every(time.Hour, jobs.WarnKeysArgs{}),
+		every(5*time.Minute, jobs.WarnKeysArgs{}),
 		every(time.Hour, jobs.ExpireSessionsArgs{}),
 	}
 }
