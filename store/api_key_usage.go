@@ -34,6 +34,24 @@ func (db *DB) APIKeyUsage(ctx context.Context, id string, at time.Time) (used in
 	return used, nil
 }
 
+// LapseAPIKeyUsage forgets up to limit counts of months that began more than 13 months
+// before this one (UTC) or whose organization has been deleted, and returns how many.
+func (db *DB) LapseAPIKeyUsage(ctx context.Context, limit int) (int, error) {
+	tag, err := db.q.Exec(ctx, `
+		DELETE FROM api_key_usage
+		WHERE ctid = ANY(ARRAY(
+			SELECT ctid FROM api_key_usage
+			WHERE month < date_trunc('month', now() AT TIME ZONE 'UTC') - interval '13 months'
+				OR usage_id IN (SELECT k.id FROM org JOIN api_key AS k ON k.org_id = org.id WHERE org.deleted_at IS NOT NULL)
+			LIMIT @limit
+			FOR UPDATE SKIP LOCKED))`,
+		pgx.NamedArgs{"limit": limit})
+	if err != nil {
+		return 0, fmt.Errorf("lapse the usage of API keys: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
+}
+
 // haveMonthly reports whether any of the generations is asked with a key that has a
 // monthly limit.
 func haveMonthly(rows []*NewGeneration) bool {

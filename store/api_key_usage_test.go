@@ -147,6 +147,40 @@ func TestSubmitGenerations_MonthlyLimitsOfKeysCountedTogether(t *testing.T) {
 	}
 }
 
+func TestLapseAPIKeyUsage_ForgetsTheOldAndTheDeleted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	kept, gone := b.key(t, "kept", nil), b.key(t, "gone", nil)
+	org, err := b.CreateOrg(t.Context(), "deleted", "free", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{
+		`UPDATE org SET deleted_at = now() WHERE id = '` + org.ID + `'`,
+		`UPDATE api_key SET org_id = '` + org.ID + `' WHERE id = '` + gone.ID + `'`,
+		`INSERT INTO api_key_usage (usage_id, month, used, granted)
+		SELECT id, date_trunc('month', now() AT TIME ZONE 'UTC') - make_interval(months => age), age, 0
+		FROM api_key, generate_series(0, 15) AS age`,
+	} {
+		if _, err := b.Pool().Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	total := 0
+	for n := 1; n > 0; total += n {
+		if n, err = b.LapseAPIKeyUsage(t.Context(), 5); err != nil || n > 5 {
+			t.Fatalf("lapsed %d, %v; want at most 5", n, err)
+		}
+	}
+	var left int
+	if err := b.Pool().QueryRow(t.Context(), `SELECT count(*) FROM api_key_usage WHERE usage_id = $1`, kept.ID).Scan(&left); err != nil {
+		t.Fatal(err)
+	}
+	if total != 18 || left != 14 {
+		t.Errorf("%d lapsed and %d left, want the 16 of the deleted and the 2 oldest, and 14", total, left)
+	}
+}
+
 func TestMonthOf(t *testing.T) {
 	t.Parallel()
 	far := time.FixedZone("far", 14*60*60)
