@@ -104,11 +104,12 @@ func (s *server) admitRequest(c echo.Context, a access) error {
 	if err != nil {
 		return err
 	}
+	r.projectID = caller.ProjectID
+	c.SetRequest(c.Request().WithContext(auth.NewContext(c.Request().Context(), caller)))
 	if a.scope != "" && !caller.May(a.scope) {
 		return refuseScope(caller, a.scope)
 	}
-	r.projectID, r.admitted = caller.ProjectID, s.opts.Now()
-	c.SetRequest(c.Request().WithContext(auth.NewContext(c.Request().Context(), caller)))
+	r.admitted = s.opts.Now()
 	return nil
 }
 
@@ -221,6 +222,9 @@ func (s *server) placeNamed(caller *auth.Caller, orgID string) (*auth.Caller, er
 func (s *server) authenticate(r *http.Request) (*auth.Caller, error) {
 	credential, err := keyOf(r.Header)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.limitLookUp(r, credential); err != nil {
 		return nil, err
 	}
 	caller, err := s.authenticateCredential(r.Context(), credential)

@@ -34,9 +34,10 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 		return nil, err
 	}
 	accepted, err := s.submit(ctx, jobs.Submission{
-		OrgID: caller.OrgID, ProjectID: caller.ProjectID, APIKeyID: caller.KeyID, Test: caller.Test, KeyMonthly: caller.Limits.KeyMonthly,
+		OrgID: caller.OrgID, ProjectID: caller.ProjectID, APIKeyID: caller.KeyID, Test: caller.Test, KeyMonthly: caller.Limits.KeyMonthly, KeyUsage: caller.UsageID,
 		Request: in.Body.request(), IdempotencyKey: key,
 	})
+	s.spent.note(caller, err)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/api/limit"
 	"github.com/nanobanana/nanobanana/billing"
-	"github.com/nanobanana/nanobanana/jobs"
 )
 
 // policy is one limit on what a caller may ask for.
@@ -42,7 +42,7 @@ func policies(c *auth.Caller) []policy {
 		add("project", c.ProjectID, *rate, "The project's limit", "who administers the organization raises it with PATCH /v1/projects/"+c.ProjectID)
 	}
 	if rate := c.Limits.KeyRate; rate != nil && c.KeyID != "" {
-		add("key", c.KeyID, *rate, "The API key's limit", "who administers the organization raises it with PATCH /v1/keys/"+c.KeyID)
+		add("key", cmp.Or(c.UsageID, c.KeyID), *rate, "The API key's limit", "who administers the organization raises it with PATCH /v1/keys/"+c.KeyID)
 	}
 	return all
 }
@@ -64,12 +64,15 @@ func orgRate(l auth.Limits) int {
 // of its caller, or refuses it. One that repeats an earlier one, by its idempotency
 // key, goes on in any case: it makes no work.
 func (s *server) limitSubmission(ctx context.Context, caller *auth.Caller, key string) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	if refusal := s.spent.refusal(caller, s.opts.Now()); refusal != nil {
+		return s.unlessReplay(ctx, caller, key, refusal)
+	}
 	all := policies(caller)
 	if len(all) == 0 {
 		return nil
 	}
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
 	taken, err := s.limits.Take(ctx, bucketsOf(all))
 	if err != nil {
 		return err
@@ -78,13 +81,7 @@ func (s *server) limitSubmission(ctx context.Context, caller *auth.Caller, key s
 	if taken.Allowed {
 		return nil
 	}
-	if key != "" {
-		held, err := s.db.IdempotencyKeyHeld(ctx, caller.ProjectID, caller.Test, jobs.RouteGenerations, key)
-		if held || err != nil {
-			return err
-		}
-	}
-	return s.refuseSubmission(all, taken.States)
+	return s.unlessReplay(ctx, caller, key, s.refuseSubmission(all, taken.States))
 }
 
 func bucketsOf(all []policy) []limit.Bucket {
@@ -130,13 +127,30 @@ func waitText(d time.Duration) string {
 // minute before it is told so. It is counted by each process.
 const maxGuesses = 120
 
+func (s *server) guessBucket(r *http.Request) limit.Bucket {
+	return limit.Bucket{Key: addressKey(s.clientAddress(r)) + "/guess", Limit: maxGuesses, Period: time.Minute}
+}
+
+// limitLookUp refuses an API key that would have to be looked up, if its address has
+// sent many credentials that are no good.
+func (s *server) limitLookUp(r *http.Request, credential string) error {
+	if auth.IsToken(credential) || s.opts.Keys.Remembers(credential) {
+		return nil
+	}
+	after := s.guesses.Wait(s.guessBucket(r))
+	if after == 0 {
+		return nil
+	}
+	return limited(after, "More than %d credentials a minute that are not valid came from your address; until there are fewer, keys that have not been used lately are not looked up. Ask again in %s.", maxGuesses, waitText(after))
+}
+
 // limitGuesses turns the refusal of a credential into another one if its address has
 // sent many such. Good credentials pass, since others may share the address.
 func (s *server) limitGuesses(r *http.Request, refused error) error {
 	if !isGuess(refused) {
 		return refused
 	}
-	taken, err := s.guesses.Take(r.Context(), []limit.Bucket{{Key: addressKey(s.clientAddress(r)) + "/guess", Limit: maxGuesses, Period: time.Minute}})
+	taken, err := s.guesses.Take(r.Context(), []limit.Bucket{s.guessBucket(r)})
 	if err != nil || taken.Allowed {
 		return refused
 	}

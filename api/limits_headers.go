@@ -41,7 +41,7 @@ func (s *server) setLimits(h http.Header, all []policy, taken []limit.State) {
 		quotas = append(quotas, fmt.Sprintf("%q;q=%d;w=%d", p.name, p.bucket.Limit, int(p.bucket.Period.Seconds())))
 		state, known := s.limits.Last(p.bucket)
 		if i < len(taken) {
-			state, known = taken[i], true
+			state, known = taken[i], !taken[i].Unheard
 		}
 		if !known {
 			continue

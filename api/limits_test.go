@@ -252,6 +252,7 @@ func TestLimits_OfProjectKeyAndOrganizationAndOfTestKeysApart(t *testing.T) {
 func TestLimits_GuessesAreRefusedButNotThoseWhoKnow(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
+	b.do(b.live, "GET", "/v1/models", "") // is remembered from then on
 	codes := map[string]int{}
 	for range 130 {
 		codes[b.do("nb_live_guess", "GET", "/v1/models", "").code()]++
@@ -284,5 +285,22 @@ func TestLimits_UnavailableWhenNothingKeepsThem(t *testing.T) {
 	}
 	if rows := b.counts("generation"); rows["generation"] != 0 {
 		t.Error("it was recorded uncounted")
+	}
+}
+
+func TestLimits_HeadersLeaveOutWhatIsNotKnownAndTellWhoIsRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	b.onPlan("free")
+	b.statuses(b.live, 11)
+	b.change(`UPDATE project SET rate_limit = 50 WHERE id = $1`, b.project.ID)
+	a := b.do(b.live, "POST", "/v1/generations", banana)
+	if told := a.header.Get("RateLimit"); a.status != http.StatusTooManyRequests || !strings.HasPrefix(told, `"hour";r=0;`) || strings.Contains(told, "project") {
+		t.Errorf("status %d, RateLimit %q; want what is known of the organization's alone", a.status, told)
+	}
+	key, _ := b.createKey(b.master(b.project), `{"name":"k","scopes":["models:read"]}`)["key"].(string)
+	a = b.do(key, "POST", "/v1/generations", banana)
+	if told := a.header.Get("RateLimit-Policy"); a.code() != "scope_missing" || told != `"hour";q=10;w=3600, "project";q=50;w=3600` {
+		t.Errorf("%s, RateLimit-Policy %q; want scope_missing with the policy", a.code(), told)
 	}
 }

@@ -123,6 +123,8 @@ type server struct {
 	ready   readiness
 	limits  *limit.Sieve
 	guesses *limit.Memory // of credentials
+	replays *limit.Memory // that are looked up beyond the limits
+	spent   *spentQuotas
 
 	proxyNoted sync.Once
 }
@@ -195,6 +197,8 @@ func newServer(opts Options) *server {
 		opts: opts, db: opts.DB, queue: opts.Queue, views: views,
 		limits:  limit.NewSieve(opts.Limiter, limit.SieveOptions{}),
 		guesses: limit.NewMemory(limit.MemoryOptions{Now: opts.Now}),
+		replays: limit.NewMemory(limit.MemoryOptions{Now: opts.Now}),
+		spent:   newSpentQuotas(10_000),
 		streams: newStreams(opts.MaxStreams, opts.StreamPace), pages: newPageSet(),
 	}
 }

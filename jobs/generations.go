@@ -35,6 +35,7 @@ type Submission struct {
 	// KeyMonthly is how many generations the key may ask for in a calendar month
 	// (UTC); nil: any number.
 	KeyMonthly *int
+	KeyUsage   string // what they are counted under (store.APIKey.Usage); default APIKeyID
 
 	// IdempotencyKey, if not empty, makes repeated submissions one.
 	IdempotencyKey string
@@ -97,6 +98,7 @@ func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, 
 		WebhookEvents: plan.webhookEvents,
 
 		KeyMonthly: s.KeyMonthly,
+		KeyUsage:   s.KeyUsage,
 	}
 	done, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, now)})
 	if err == nil {
@@ -233,9 +235,10 @@ func (q *Queue) submitSome(ctx context.Context, batch []*submission, places []in
 }
 
 // overQuota tells a submission that it is refused with the first of its idempotency
-// key, or is itself that first. Another key's need not be.
+// key, or is itself that first. Another API key's need not be, nor one whose limit has
+// been raised meanwhile.
 func overQuota(s *submission, first *store.NewGeneration) error {
-	if s.row.APIKeyID != first.APIKeyID || s.row.KeyMonthly == nil {
+	if s.row.APIKeyID != first.APIKeyID || s.row.KeyMonthly == nil || *s.row.KeyMonthly > *first.KeyMonthly {
 		return ErrIdempotencyInFlight
 	}
 	_, ends := store.MonthOf(s.row.CreatedAt)

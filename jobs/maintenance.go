@@ -12,8 +12,8 @@ func (ExpireImagesArgs) Kind() string { return "expire_images" }
 // InsertOpts choose the queue.
 func (ExpireImagesArgs) InsertOpts() river.InsertOpts { return maintenance() }
 
-// LapseKeysArgs ask for idempotency keys past their time, and rate limits of which
-// nothing is used, to be forgotten.
+// LapseKeysArgs ask for idempotency keys past their time, rate limits of which nothing
+// is used, and what API keys used more than 13 months ago to be forgotten.
 type LapseKeysArgs struct{}
 
 // Kind names the job to River.

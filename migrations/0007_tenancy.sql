@@ -113,6 +113,7 @@ ALTER TABLE api_key
     ADD COLUMN operator      boolean NOT NULL DEFAULT false, -- a master key that administers the service
     ADD COLUMN created_by    text COLLATE "C", -- an account or a key; NULL: the command line
     ADD COLUMN replaced_by   text COLLATE "C", -- by rotation
+    ADD COLUMN usage_id      text COLLATE "C", -- the first key of the rotations that led to it, under which they are counted together; NULL: itself
     ADD COLUMN last_used_at  timestamptz, -- to the minute
     ADD COLUMN warned_at     timestamptz; -- that it will expire
 CREATE INDEX api_key_org ON api_key (org_id, id);
@@ -121,13 +122,14 @@ CREATE INDEX api_key_expiry ON api_key (expires_at) WHERE revoked_at IS NULL AND
 -- Test keys see their own generations, however few of a project's those are.
 CREATE INDEX generation_test ON generation (project_id, id) WHERE test;
 
--- Generations that keys with a monthly limit have asked for.
+-- Generations that keys with a monthly limit have asked for, those of a key and of
+-- what rotation made of it together.
 CREATE TABLE api_key_usage (
-    api_key_id text COLLATE "C" NOT NULL,
-    month      date NOT NULL,
-    used       int NOT NULL,
-    granted    int NOT NULL, -- of these, by the latest submission
-    PRIMARY KEY (api_key_id, month)
+    usage_id text COLLATE "C" NOT NULL,
+    month    date NOT NULL,
+    used     int NOT NULL,
+    granted  int NOT NULL, -- of these, by the latest submission
+    PRIMARY KEY (usage_id, month)
 ) WITH (fillfactor = 50);
 
 -- Every administrative change, written with it.
@@ -274,3 +276,5 @@ BEGIN
     END LOOP;
     RETURN filled;
 END $$;
+-- One plan does for any number of buckets: making one for each call costs more.
+ALTER FUNCTION take_rate_limits SET plan_cache_mode = force_generic_plan;

@@ -17,13 +17,13 @@ func MonthOf(t time.Time) (begins, ends time.Time) {
 	return begins, begins.AddDate(0, 1, 0)
 }
 
-// APIKeyUsage returns how many generations a key with a monthly limit has asked for
-// in the month of a time.
+// APIKeyUsage returns how many generations keys with a monthly limit that are counted
+// together (APIKey.Usage) have asked for in the month of a time.
 func (db *DB) APIKeyUsage(ctx context.Context, id string, at time.Time) (used int, err error) {
 	month, _ := MonthOf(at)
 	rows, err := db.q.Query(ctx, `
 		SELECT coalesce(sum(used), 0)::int FROM api_key_usage
-		WHERE api_key_id = @id AND month = @month`,
+		WHERE usage_id = @id AND month = @month`,
 		pgx.NamedArgs{"id": id, "month": month})
 	if err == nil {
 		used, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
@@ -34,6 +34,24 @@ func (db *DB) APIKeyUsage(ctx context.Context, id string, at time.Time) (used in
 	return used, nil
 }
 
+// LapseAPIKeyUsage forgets up to limit counts of months that began more than 13 months
+// before this one (UTC) or whose organization has been deleted, and returns how many.
+func (db *DB) LapseAPIKeyUsage(ctx context.Context, limit int) (int, error) {
+	tag, err := db.q.Exec(ctx, `
+		DELETE FROM api_key_usage
+		WHERE ctid = ANY(ARRAY(
+			SELECT ctid FROM api_key_usage
+			WHERE month < date_trunc('month', now() AT TIME ZONE 'UTC') - interval '13 months'
+				OR usage_id IN (SELECT k.id FROM org JOIN api_key AS k ON k.org_id = org.id WHERE org.deleted_at IS NOT NULL)
+			LIMIT @limit
+			FOR UPDATE SKIP LOCKED))`,
+		pgx.NamedArgs{"limit": limit})
+	if err != nil {
+		return 0, fmt.Errorf("lapse the usage of API keys: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
+}
+
 // haveMonthly reports whether any of the generations is asked with a key that has a
 // monthly limit.
 func haveMonthly(rows []*NewGeneration) bool {
@@ -42,29 +60,33 @@ func haveMonthly(rows []*NewGeneration) bool {
 
 // takeUsage are CTEs that count the generations of keys with a monthly limit as far as
 // that reaches: those beyond it are in "refused". Each is counted in the month it is
-// made in, and an idempotent replay is not. Whoever locks admission has to read
-// "refused" first: usage is locked before it.
+// made in, and an idempotent replay is not. Keys that are counted together may have
+// different limits: those with the largest come first, so that what one is refused no
+// smaller one has. Whoever locks admission has to read "refused" first: usage is
+// locked before it.
 const takeUsage = `limited AS MATERIALIZED (
-			SELECT id, api_key_id, key_monthly, month, row_number() OVER (PARTITION BY api_key_id, month ORDER BY id) AS place
-			FROM json_to_recordset(@rows) AS r (id text, api_key_id text, key_monthly int, created_at timestamptz),
-				LATERAL (SELECT date_trunc('month', created_at AT TIME ZONE 'UTC')::date AS month) AS m
+			SELECT id, usage_id, key_monthly, month,
+				row_number() OVER (PARTITION BY usage_id, month ORDER BY key_monthly DESC, id) AS place
+			FROM json_to_recordset(@rows) AS r (id text, api_key_id text, key_usage text, key_monthly int, created_at timestamptz),
+				LATERAL (SELECT coalesce(key_usage, api_key_id) AS usage_id, date_trunc('month', created_at AT TIME ZONE 'UTC')::date AS month) AS m
 			WHERE key_monthly IS NOT NULL AND id NOT IN (SELECT generation_id FROM taken)
-		), asked AS MATERIALIZED (
-			SELECT api_key_id, month, count(*)::int AS n, min(key_monthly) AS most FROM limited GROUP BY api_key_id, month
 		), granted AS (
-			INSERT INTO api_key_usage AS u (api_key_id, month, used, granted)
-			SELECT api_key_id, month, least(n, most), least(n, most)
-			FROM asked
-			ORDER BY api_key_id, month
-			ON CONFLICT (api_key_id, month) DO UPDATE
+			INSERT INTO api_key_usage AS u (usage_id, month, used, granted)
+			SELECT usage_id, month, n, n
+			FROM (
+				SELECT usage_id, month, count(*) FILTER (WHERE place <= key_monthly)::int AS n
+				FROM limited GROUP BY usage_id, month
+			) AS asked
+			ORDER BY usage_id, month
+			ON CONFLICT (usage_id, month) DO UPDATE
 			SET (used, granted) = (
-				SELECT u.used + m.may, m.may
-				FROM asked AS a, LATERAL (SELECT greatest(0, least(a.n, a.most - u.used)) AS may) AS m
-				WHERE (a.api_key_id, a.month) = (u.api_key_id, u.month)
+				SELECT u.used + count(*)::int, count(*)::int
+				FROM limited AS l
+				WHERE (l.usage_id, l.month) = (u.usage_id, u.month) AND u.used + l.place <= l.key_monthly
 			)
-			RETURNING api_key_id, month, granted
+			RETURNING usage_id, month, granted
 		), refused AS MATERIALIZED (
-			SELECT limited.id FROM limited JOIN granted USING (api_key_id, month)
+			SELECT limited.id FROM limited JOIN granted USING (usage_id, month)
 			WHERE place > granted
 		), `
 

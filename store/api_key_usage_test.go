@@ -118,20 +118,66 @@ func TestSubmitGenerations_MonthlyLimitsAreExact(t *testing.T) {
 	}
 }
 
-// The key that takes another's place has used what that one has.
-func TestReplaceAPIKey_CarriesUsage(t *testing.T) {
+// Keys that are counted together share a commit, each as far as its own limit reaches.
+func TestSubmitGenerations_MonthlyLimitsOfKeysCountedTogether(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	k := b.key(t, "k", nil)
-	now := time.Now().UTC()
-	if err := b.InsertGenerations(t.Context(), []*store.NewGeneration{b.limited(k.ID, 3, now), b.limited(k.ID, 3, now)}); err != nil {
+	at := time.Now().UTC()
+	of := func(key string, limit int) *store.NewGeneration {
+		g := b.limited(key, limit, at)
+		g.KeyUsage = "key_first"
+		return g
+	}
+	for n, want := range [][]bool{{false, true, false, false}, {true, true, false, true}, {true}} {
+		rows := []*store.NewGeneration{of("key_first", 3), of("key_first", 3), of("key_second", 4), of("key_third", 4)}
+		rows = rows[:len(want)]
+		if err := b.InsertGenerations(t.Context(), rows); err != nil {
+			t.Fatal(err)
+		}
+		var refused []bool
+		for _, row := range rows {
+			refused = append(refused, row.Refused)
+		}
+		if diff := cmp.Diff(want, refused); diff != "" {
+			t.Errorf("commit %d: refused (-want +got):\n%s", n, diff)
+		}
+	}
+	if used := b.used(t, "key_first", at); used != 4 || b.used(t, "key_second", at) != 0 {
+		t.Errorf("%d used together, %d by the second; want 4 and 0", used, b.used(t, "key_second", at))
+	}
+}
+
+func TestLapseAPIKeyUsage_ForgetsTheOldAndTheDeleted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	kept, gone := b.key(t, "kept", nil), b.key(t, "gone", nil)
+	org, err := b.CreateOrg(t.Context(), "deleted", "free", nil)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.ReplaceAPIKey(t.Context(), k.OrgID, k.ID, "key_next", time.Hour); err != nil {
+	for _, sql := range []string{
+		`UPDATE org SET deleted_at = now() WHERE id = '` + org.ID + `'`,
+		`UPDATE api_key SET org_id = '` + org.ID + `' WHERE id = '` + gone.ID + `'`,
+		`INSERT INTO api_key_usage (usage_id, month, used, granted)
+		SELECT id, date_trunc('month', now() AT TIME ZONE 'UTC') - make_interval(months => age), age, 0
+		FROM api_key, generate_series(0, 15) AS age`,
+	} {
+		if _, err := b.Pool().Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	total := 0
+	for n := 1; n > 0; total += n {
+		if n, err = b.LapseAPIKeyUsage(t.Context(), 5); err != nil || n > 5 {
+			t.Fatalf("lapsed %d, %v; want at most 5", n, err)
+		}
+	}
+	var left int
+	if err := b.Pool().QueryRow(t.Context(), `SELECT count(*) FROM api_key_usage WHERE usage_id = $1`, kept.ID).Scan(&left); err != nil {
 		t.Fatal(err)
 	}
-	if used := b.used(t, "key_next", now); used != 2 {
-		t.Errorf("%d used, want 2", used)
+	if total != 18 || left != 14 {
+		t.Errorf("%d lapsed and %d left, want the 16 of the deleted and the 2 oldest, and 14", total, left)
 	}
 }
 

@@ -36,8 +36,18 @@ type APIKey struct {
 	ExpiresAt     *time.Time
 	RevokedAt     *time.Time
 	ReplacedBy    *string // the key that rotation made
+	UsageID       *string // see Usage
 	LastUsedAt    *time.Time
 	WarnedAt      *time.Time // that it will expire
+}
+
+// Usage is the id under which the key is counted, together with those that rotation
+// made it of: that of the first.
+func (k *APIKey) Usage() string {
+	if k.UsageID != nil {
+		return *k.UsageID
+	}
+	return k.ID
 }
 
 // NewAPIKeyID returns an id for a key.
@@ -63,16 +73,16 @@ func (db *DB) CreateAPIKey(ctx context.Context, key APIKey) (*APIKey, error) {
 	created, err := one[APIKey](ctx, db, `
 		INSERT INTO api_key (
 			id, org_id, project_id, name, kind, hash, pepper_version, last4, scopes, ip_allowlist, monthly_limit, rate_limit,
-			operator, created_by, expires_at)
+			operator, created_by, expires_at, usage_id)
 		VALUES (
 			@id, @org_id, @project_id, @name, @kind, @hash, @pepper_version, @last4, @scopes, @ip_allowlist, @monthly_limit, @rate_limit,
-			@operator, @created_by, @expires_at)
+			@operator, @created_by, @expires_at, @usage_id)
 		RETURNING `+columns[APIKey](""),
 		pgx.NamedArgs{
 			"id": key.ID, "org_id": key.OrgID, "project_id": key.ProjectID, "name": key.Name,
 			"kind": key.Kind, "hash": key.Hash, "pepper_version": key.PepperVersion, "last4": key.Last4,
 			"scopes": key.Scopes, "ip_allowlist": key.IPAllowlist, "monthly_limit": key.MonthlyLimit, "rate_limit": key.RateLimit,
-			"operator": key.Operator, "created_by": key.CreatedBy, "expires_at": key.ExpiresAt,
+			"operator": key.Operator, "created_by": key.CreatedBy, "expires_at": key.ExpiresAt, "usage_id": key.UsageID,
 		})
 	if err != nil {
 		return nil, fmt.Errorf("create API key %s: %w", key.Name, err)

@@ -112,9 +112,8 @@ func (db *DB) UpdateAPIKey(ctx context.Context, orgID, id string, c APIKeyChange
 }
 
 // ReplaceAPIKey says which key takes the place of one that goes on for a while, and
-// tells every process. It ends then, or when it would have anyway, and what it has
-// used of its monthly limit counts for the other too. ErrNotFound reports one that
-// has ended already, or has been replaced.
+// tells every process. It ends then, or when it would have anyway. ErrNotFound reports
+// one that has ended already, or has been replaced.
 func (db *DB) ReplaceAPIKey(ctx context.Context, orgID, id, byID string, grace time.Duration) (*APIKey, error) {
 	key, err := one[APIKey](ctx, db, `
 		WITH replaced AS (
@@ -124,11 +123,6 @@ func (db *DB) ReplaceAPIKey(ctx context.Context, orgID, id, byID string, grace t
 			RETURNING `+columns[APIKey]("")+`
 		), told AS (
 			SELECT pg_notify(@channel, id) FROM replaced
-		), used AS (
-			INSERT INTO api_key_usage (api_key_id, month, used, granted)
-			SELECT @by, u.month, u.used, 0
-			FROM replaced JOIN api_key_usage AS u ON u.api_key_id = replaced.id
-			WHERE u.month >= date_trunc('month', now() AT TIME ZONE 'UTC')::date
 		)
 		SELECT replaced.* FROM replaced, told`,
 		pgx.NamedArgs{"org_id": orgID, "id": id, "by": byID, "grace": grace, "channel": channelKey})

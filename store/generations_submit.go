@@ -35,7 +35,8 @@ type NewGeneration struct {
 
 	// KeyMonthly is how many generations the key may ask for in a calendar month
 	// (UTC); nil: any number.
-	KeyMonthly *int `json:"key_monthly,omitempty"`
+	KeyMonthly *int   `json:"key_monthly,omitempty"`
+	KeyUsage   string `json:"key_usage,omitempty"` // what they are counted under (APIKey.Usage); default APIKeyID
 
 	// Set by InsertGenerations.
 	Refused    bool   `json:"-"` // by KeyMonthly: it was not recorded

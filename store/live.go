@@ -45,7 +45,8 @@ type LiveOptions struct {
 	OnKeys func(ids []string)
 
 	// OnPulse is called whenever the database has just shown that it would tell
-	// what changes: every half a second, as long as all is well.
+	// what changes: at least every half a second, as long as all is well, whether
+	// there is news or not.
 	OnPulse func()
 
 	// Quiet is how long the database may take to answer whether it is still there;
@@ -148,6 +149,8 @@ func (l *Live) listen(ctx context.Context) error {
 		case channelGeneration:
 			l.wake(ids, true)
 		}
+		// News come in order: whatever was told before these has been heard.
+		l.pulse()
 	}
 }
 

@@ -246,3 +246,31 @@ func TestLive_StaysConnectedInSilence(t *testing.T) {
 		t.Error("it connected anew")
 	}
 }
+
+func TestLive_PulsesInSilenceAndUnderTraffic(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pulses := make(chan time.Time, 10_000)
+	live := store.NewLive(store.LiveOptions{URL: storetest.URL(b.DB), OnPulse: func() { pulses <- time.Now() }})
+	defer runLive(t, live)()
+	for range 3 {
+		receive(t, pulses, "a pulse in silence")
+	}
+	traffic, stop := context.WithCancel(t.Context())
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	defer stop()
+	busy.Go(func() {
+		for tick := time.NewTicker(50 * time.Millisecond); traffic.Err() == nil; <-tick.C {
+			_, _ = b.Pool().Exec(traffic, `SELECT pg_notify('nanobanana_event', 'gen_1')`)
+		}
+	})
+	last := receive(t, pulses, "a pulse")
+	for end := last.Add(3 * time.Second); last.Before(end); {
+		next := receive(t, pulses, "a pulse under traffic")
+		if apart := next.Sub(last); apart > 1500*time.Millisecond {
+			t.Fatalf("pulses are %v apart under traffic", apart)
+		}
+		last = next
+	}
+}

@@ -9,8 +9,8 @@ import (
 	"github.com/nanobanana/nanobanana/jobs"
 )
 
-// lapseKeys forgets idempotency keys past their time, and rate limits of which
-// nothing is used.
+// lapseKeys forgets idempotency keys past their time, rate limits of which nothing is
+// used, and what API keys used long ago.
 type lapseKeys struct {
 	river.WorkerDefaults[jobs.LapseKeysArgs]
 	w *Worker
@@ -20,6 +20,7 @@ func (l *lapseKeys) Work(ctx context.Context, _ *river.Job[jobs.LapseKeysArgs]) 
 	return errors.Join(
 		sweep(ctx, l.w.opts.DB.LapseIdempotencyKeys),
 		sweep(ctx, l.w.opts.DB.LapseRateLimits),
+		sweep(ctx, l.w.opts.DB.LapseAPIKeyUsage),
 	)
 }
 

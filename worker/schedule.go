@@ -8,21 +8,36 @@ import (
 	"github.com/nanobanana/nanobanana/jobs"
 )
 
-// schedule is everything that happens by itself. Each job looks at the state as
-// it is, so one that was missed is made good by the next. The leader of the
-// fleet inserts them; the period makes a second leader's insert a duplicate.
-func schedule() []*river.PeriodicJob {
-	return []*river.PeriodicJob{
-		every(5*time.Second, jobs.DeriveImagesArgs{}),
-		every(time.Minute, jobs.ExpireImagesArgs{}),
-		every(time.Minute, jobs.ReconcileArgs{}),
-		every(10*time.Minute, jobs.LapseKeysArgs{}),
-		every(time.Hour, jobs.EraseOrgsArgs{}),
-		every(time.Hour, jobs.ExpireEventsArgs{}),
-		every(time.Hour, jobs.ExpireMailsArgs{}),
-		every(time.Hour, jobs.WarnKeysArgs{}),
-		every(time.Hour, jobs.ExpireSessionsArgs{}),
+// timed is a job that happens by itself.
+type timed struct {
+	args   river.JobArgs
+	period time.Duration
+}
+
+// timetable is everything that happens by itself. Each job looks at the state as
+// it is, so one that was missed is made good by the next.
+func timetable() []timed {
+	return []timed{
+		{jobs.DeriveImagesArgs{}, 5 * time.Second},
+		{jobs.ExpireImagesArgs{}, time.Minute},
+		{jobs.ReconcileArgs{}, time.Minute},
+		{jobs.WarnKeysArgs{}, 5 * time.Minute}, // of keys that live for an hour, too
+		{jobs.LapseKeysArgs{}, 10 * time.Minute},
+		{jobs.EraseOrgsArgs{}, time.Hour},
+		{jobs.ExpireEventsArgs{}, time.Hour},
+		{jobs.ExpireMailsArgs{}, time.Hour},
+		{jobs.ExpireSessionsArgs{}, time.Hour},
 	}
+}
+
+// schedule is the timetable for River. The leader of the fleet inserts the jobs; the
+// period makes a second leader's insert a duplicate.
+func schedule() []*river.PeriodicJob {
+	var all []*river.PeriodicJob
+	for _, t := range timetable() {
+		all = append(all, every(t.period, t.args))
+	}
+	return all
 }
 
 func every(period time.Duration, args river.JobArgs) *river.PeriodicJob {

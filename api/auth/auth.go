@@ -35,6 +35,7 @@ const (
 type Caller struct {
 	Kind      string
 	KeyID     string // of a key
+	UsageID   string // of a project's key: what it is counted under (store.APIKey.Usage)
 	AccountID string // of a person
 	SessionID string // of a person
 	Subject   string // of a foreign token: its issuer and subject

@@ -119,6 +119,15 @@ func (k *Keys) Authenticate(ctx context.Context, key string) (*Caller, error) {
 	return caller, err
 }
 
+// Remembers reports whether Authenticate would answer without asking the database.
+func (k *Keys) Remembers(key string) bool {
+	if _, err := ParseKey(key); err != nil {
+		return true
+	}
+	_, ok := k.cache.get(k.peppers[0].hash(key), k.opts.Now())
+	return ok
+}
+
 // Invalidate forgets what is remembered of the keys with these ids, and of all keys
 // of the organizations and projects with these ids; nil is all.
 func (k *Keys) Invalidate(ids []string) { k.cache.forget(ids) }
@@ -182,7 +191,7 @@ func bearer(row *store.APIKeyBearer) (Caller, error) {
 		},
 	}
 	if row.ProjectID != nil {
-		c.ProjectID = *row.ProjectID
+		c.ProjectID, c.UsageID = *row.ProjectID, row.Usage()
 	}
 	if row.Kind == store.KeyMaster {
 		c.Kind, c.Grants, c.Operator = KindMaster, MasterGrants(), row.Operator

@@ -53,7 +53,7 @@ func TestAuthenticate_TellsLimitsAndRights(t *testing.T) {
 	ofMaster := auth.Limits{Plan: "pro", OrgRate: &ofOrg}
 	for key, want := range map[string]*auth.Caller{
 		live: {
-			Kind: auth.KindKey, KeyID: liveRow.ID, OrgID: b.project.OrgID, ProjectID: b.project.ID, Grants: auth.Grants{"generations:*"},
+			Kind: auth.KindKey, KeyID: liveRow.ID, UsageID: liveRow.ID, OrgID: b.project.OrgID, ProjectID: b.project.ID, Grants: auth.Grants{"generations:*"},
 			Limits: auth.Limits{Plan: "pro", OrgRate: &ofOrg, ProjectRate: &ofProject, KeyRate: &rate, KeyMonthly: &monthly},
 			Allow: []netip.Prefix{
 				netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("192.0.2.0/24"),

@@ -29,6 +29,7 @@ type NewKey struct {
 	RateLimit    *int       // generations an hour
 	CreatedBy    string     // an account or a key; empty: the command line
 	Operator     bool       // a master key that administers the service
+	UsageID      string     // what it is counted under (store.APIKey.Usage); empty: itself
 }
 
 // Create makes a key. The secret is the key itself: it is returned here and kept
@@ -53,6 +54,9 @@ func (k *Keys) Create(ctx context.Context, tx *store.DB, n NewKey) (secret strin
 	}
 	if n.CreatedBy != "" {
 		key.CreatedBy = &n.CreatedBy
+	}
+	if n.UsageID != "" {
+		key.UsageID = &n.UsageID
 	}
 	if row, err = tx.CreateAPIKey(ctx, key); err != nil {
 		return "", nil, err
@@ -99,13 +103,14 @@ type Rotation struct {
 }
 
 // Rotate makes a key like another, valid for as long as that one was to be from now on,
-// or with KeepEnd to the same time, in a transaction. The other goes on for the time of grace, but not longer than it would
-// have; what it has used of its monthly limit counts for the new one too. It fails
-// with ErrEnded.
+// or with KeepEnd to the same time, in a transaction. The other goes on for the time of
+// grace, but not longer than it would have, and the two are counted together against
+// their limits. It fails with ErrEnded.
 func (k *Keys) Rotate(ctx context.Context, tx *store.DB, old *store.APIKey, r Rotation) (secret string, made, replaced *store.APIKey, err error) {
 	n := NewKey{
 		ID: r.ID, OrgID: old.OrgID, Name: old.Name, Kind: old.Kind, IPAllowlist: old.IPAllowlist,
 		MonthlyLimit: old.MonthlyLimit, RateLimit: old.RateLimit, CreatedBy: r.CreatedBy, Operator: old.Operator,
+		UsageID: old.Usage(),
 	}
 	if n.ID == "" {
 		n.ID = store.NewAPIKeyID()

@@ -76,7 +76,7 @@ func TestAuthenticate_TellsWhoCalls(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := &auth.Caller{
-			Kind: auth.KindKey, KeyID: row.ID, OrgID: b.project.OrgID, ProjectID: b.project.ID, Test: test, Grants: auth.Grants{"*"},
+			Kind: auth.KindKey, KeyID: row.ID, UsageID: row.ID, OrgID: b.project.OrgID, ProjectID: b.project.ID, Test: test, Grants: auth.Grants{"*"},
 			Limits: auth.Limits{Plan: "free"},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -12,16 +12,18 @@ import (
 type Fallback struct {
 	opts FallbackOptions
 
-	mu     sync.Mutex
-	away   time.Time // until when the first is left alone
-	logged time.Time
+	mu      sync.Mutex
+	away    time.Time // until when the first is left alone; zero: it answers
+	probing bool      // someone asks whether it is back
+	logged  time.Time
 }
 
 // FallbackOptions configure a Fallback. First and Second are required.
 type FallbackOptions struct {
 	First, Second Limiter
 
-	// Pause is how long the first is left alone after a failure; default 1 s.
+	// Pause is how long the first is left alone after a failure; default 1 s. Then
+	// one take asks it, and the others follow once it has answered.
 	Pause time.Duration
 
 	// Logger gets a line a minute while the first fails; default none.
@@ -49,27 +51,54 @@ func NewFallback(opts FallbackOptions) *Fallback {
 
 // Take is that of Limiter.
 func (f *Fallback) Take(ctx context.Context, buckets []Bucket) (Result, error) {
-	if f.available() {
-		r, err := f.opts.First.Take(ctx, buckets)
-		if err == nil || ctx.Err() != nil {
-			return r, err
-		}
-		f.failed(ctx, err)
+	asks, probes := f.available()
+	if !asks {
+		return f.opts.Second.Take(ctx, buckets)
 	}
+	r, err := f.opts.First.Take(ctx, buckets)
+	if err == nil || ctx.Err() != nil {
+		f.answered(probes, err)
+		return r, err
+	}
+	f.failed(ctx, probes, err)
 	return f.opts.Second.Take(ctx, buckets)
 }
 
-func (f *Fallback) available() bool {
+// available reports whether to ask the first, and whether that finds out if it is
+// back.
+func (f *Fallback) available() (asks, probes bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.opts.Now().Before(f.away)
+	if f.away.IsZero() {
+		return true, false
+	}
+	if f.probing || f.opts.Now().Before(f.away) {
+		return false, false
+	}
+	f.probing = true
+	return true, true
 }
 
-func (f *Fallback) failed(ctx context.Context, err error) {
+// answered ends a probe: the first is back, or err says that who asked did not wait
+// for it.
+func (f *Fallback) answered(probes bool, err error) {
+	if !probes {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.probing = false
+	if err == nil {
+		f.away = time.Time{}
+	}
+}
+
+func (f *Fallback) failed(ctx context.Context, probes bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.opts.Now()
 	f.away = now.Add(f.opts.Pause)
+	f.probing = f.probing && !probes
 	if now.Sub(f.logged) >= time.Minute {
 		f.logged = now
 		f.opts.Logger.WarnContext(ctx, "rate limits are kept in the database meanwhile", "error", err.Error())

@@ -2,6 +2,7 @@ package limit_test
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -77,5 +78,75 @@ func TestOpenRedis_URLs(t *testing.T) {
 		} else if strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: the error repeats the password: %v", url, err)
 		}
+	}
+}
+
+// held holds up takes until they are let go.
+type held struct {
+	limit.Limiter
+	came, letGo chan struct{}
+}
+
+func (h *held) Take(ctx context.Context, buckets []limit.Bucket) (limit.Result, error) {
+	h.came <- struct{}{}
+	<-h.letGo
+	return h.Limiter.Take(ctx, buckets)
+}
+
+func TestFallback_OneAsksWhetherItIsBack(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	first := &counted{Limiter: limit.NewMemory(limit.MemoryOptions{Now: c.now})}
+	slow := &held{Limiter: first, came: make(chan struct{}, 100), letGo: make(chan struct{}, 100)}
+	second := &counted{Limiter: limit.NewMemory(limit.MemoryOptions{Now: c.now})}
+	l := limit.NewFallback(limit.FallbackOptions{First: slow, Second: second, Now: c.now})
+	first.fails.Store(true)
+	slow.letGo <- struct{}{}
+	take(t, l, hourly("org_1/org", 1000))
+	<-slow.came
+	for _, back := range []bool{false, true} {
+		first.fails.Store(!back)
+		c.pass(2 * time.Second)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			take(t, l, hourly("org_1/org", 1000))
+		}()
+		<-slow.came
+		before := second.asked.Load()
+		for range 20 { // they would wait for ever
+			take(t, l, hourly("org_1/org", 1000))
+		}
+		if got := second.asked.Load() - before; got != 20 {
+			t.Errorf("the second was asked %d times by 20", got)
+		}
+		slow.letGo <- struct{}{}
+		<-done
+	}
+	slow.letGo <- struct{}{}
+	before := second.asked.Load()
+	take(t, l, hourly("org_1/org", 1000))
+	if second.asked.Load() != before {
+		t.Error("the second is asked although the first is back")
+	}
+}
+
+func TestFallback_WhoDoesNotWaitLeavesTheQuestionToOthers(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	first := &counted{Limiter: limit.NewMemory(limit.MemoryOptions{Now: c.now})}
+	second := &counted{Limiter: limit.NewMemory(limit.MemoryOptions{Now: c.now})}
+	l := limit.NewFallback(limit.FallbackOptions{First: first, Second: second, Now: c.now})
+	first.fails.Store(true)
+	take(t, l, hourly("org_1/org", 1000))
+	c.pass(2 * time.Second)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := l.Take(gone, []limit.Bucket{hourly("org_1/org", 1000)}); err == nil {
+		t.Fatal("the first answers")
+	}
+	first.fails.Store(false)
+	if r := take(t, l, hourly("org_1/org", 1000)); r.States[0].Remaining != 999 || second.asked.Load() != 1 {
+		t.Errorf("got %+v, %d asked of the second; want the first one's bucket", r, second.asked.Load())
 	}
 }

@@ -35,6 +35,10 @@ type State struct {
 	NextAfter  time.Duration // until one more may than Remaining; 0 if all may
 	ResetAfter time.Duration // until all may
 	RetryAfter time.Duration // until the take would pass that was refused; 0 if it was allowed
+
+	// Unheard says that nothing is known of it, since another one's refusal was
+	// remembered.
+	Unheard bool
 }
 
 // A Result is what came of a take.

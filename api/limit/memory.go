@@ -57,6 +57,15 @@ func (m *Memory) Take(_ context.Context, buckets []Bucket) (Result, error) {
 	return r, nil
 }
 
+// Wait returns how long it takes until a take from a bucket would pass, and 0 if it
+// would now.
+func (m *Memory) Wait(b Bucket) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	filled := max(0, m.full[b.Key].Sub(m.opts.Now()))
+	return max(0, min(filled, b.Period)+b.spend()-b.Period)
+}
+
 // put remembers a bucket, and forgets another one that is empty by now, or any one if
 // there is no more room.
 func (m *Memory) put(key string, empty, now time.Time) {

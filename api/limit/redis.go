@@ -45,6 +45,9 @@ if passes then
 end
 return filled`
 
+// takeTimeout bounds a take with all its steps.
+const takeTimeout = time.Second
+
 // OpenRedis returns a Limiter on the Redis at a URL: redis://, or rediss:// for TLS.
 // A cluster is named by one of its nodes, and the others in "addr" parameters.
 // Nothing is asked of it yet. Close ends it.
@@ -54,8 +57,12 @@ func OpenRedis(rawURL string) (*Redis, error) {
 		return nil, fmt.Errorf("open Redis: %w", err)
 	}
 	// Whoever waits for it could have asked the database instead.
-	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = 500*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond, time.Second
-	opts.ContextTimeoutEnabled, opts.MaxRetries, opts.DialerRetries = true, 1, 1
+	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = takeTimeout/2, takeTimeout, takeTimeout, takeTimeout
+	opts.ContextTimeoutEnabled, opts.DialerRetries = true, 1
+	// A take whose answer is lost may have been counted: it is not sent again. A cluster
+	// repeats what timed out by way of its redirects, for which takeTimeout leaves no
+	// time.
+	opts.MaxRetries = -1
 	return &Redis{client: redis.NewUniversalClient(opts), script: redis.NewScript(takeScript)}, nil
 }
 
@@ -115,6 +122,8 @@ func (r *Redis) Take(ctx context.Context, buckets []Bucket) (Result, error) {
 		keys[i] = redisKey(b.Key)
 		args = append(args, b.Period.Microseconds(), b.spend().Microseconds())
 	}
+	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
+	defer cancel()
 	filled, err := r.script.Run(ctx, r.client, keys, args...).Int64Slice()
 	if err != nil {
 		return Result{}, fmt.Errorf("take from limits in Redis: %w", err)

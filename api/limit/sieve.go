@@ -33,10 +33,12 @@ type heardKey struct {
 	period time.Duration
 }
 
-// heard is when a bucket is empty, at the earliest: takes elsewhere make it later.
+// heard is when a bucket is empty: not before one time, by which takes are refused,
+// and if nothing is taken elsewhere not after another one, which is told. Between them
+// lies how long it took to ask.
 type heard struct {
-	empty time.Time
-	at    time.Time
+	empty, told time.Time
+	at          time.Time // it was asked
 }
 
 var _ Limiter = (*Sieve)(nil)
@@ -65,11 +67,11 @@ func (s *Sieve) Take(ctx context.Context, buckets []Bucket) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	answered := s.opts.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, state := range r.States {
-		// Counted from before it was asked: rather early than late.
-		s.hear(heardKey{state.Key, state.Limit, state.Period}, heard{empty: now.Add(state.ResetAfter), at: now})
+		s.hear(heardKey{state.Key, state.Limit, state.Period}, heard{empty: now.Add(state.ResetAfter), told: answered.Add(state.ResetAfter), at: now})
 	}
 	return r, nil
 }
@@ -80,7 +82,7 @@ func (s *Sieve) Last(b Bucket) (State, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h, ok := s.heard[heardKey{b.Key, b.Limit, b.Period}]
-	return b.state(h.filled(b, s.opts.Now())), ok
+	return b.state(filledUntil(h.told, b, s.opts.Now())), ok
 }
 
 // refuse answers a take that can not pass by what was heard.
@@ -88,23 +90,29 @@ func (s *Sieve) refuse(buckets []Bucket, now time.Time) (Result, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	refused := false
-	filled := make([]time.Duration, len(buckets))
+	told := make([]time.Duration, len(buckets))
+	known := make([]bool, len(buckets))
 	for i, b := range buckets {
-		h, ok := s.heard[heardKey{b.Key, b.Limit, b.Period}]
-		if !ok {
+		var h heard
+		if h, known[i] = s.heard[heardKey{b.Key, b.Limit, b.Period}]; !known[i] {
 			continue
 		}
-		filled[i] = h.filled(b, now)
-		refused = refused || now.Sub(h.at) < s.opts.Trust && !b.passes(filled[i])
+		told[i] = filledUntil(h.told, b, now)
+		refused = refused || now.Sub(h.at) < s.opts.Trust && !b.passes(filledUntil(h.empty, b, now))
 	}
 	if !refused {
 		return Result{}, false
 	}
-	return resultOf(buckets, filled), true
+	r := resultOf(buckets, told)
+	for i := range r.States {
+		r.States[i].Unheard = !known[i]
+	}
+	return r, true
 }
 
-func (h heard) filled(b Bucket, now time.Time) time.Duration {
-	return max(0, min(h.empty.Sub(now), b.Period))
+// filledUntil is how full a bucket is that is empty at a time.
+func filledUntil(empty time.Time, b Bucket, now time.Time) time.Duration {
+	return max(0, min(empty.Sub(now), b.Period))
 }
 
 // hear remembers the news of a bucket, unless it came out of turn.

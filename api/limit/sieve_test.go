@@ -129,3 +129,52 @@ func TestSieve_IsBounded(t *testing.T) {
 		t.Errorf("%d buckets are remembered, want 10", known)
 	}
 }
+
+// late answers after a time.
+type late struct {
+	limit.Limiter
+	c     *clock
+	takes time.Duration
+}
+
+func (l *late) Take(ctx context.Context, buckets []limit.Bucket) (limit.Result, error) {
+	r, err := l.Limiter.Take(ctx, buckets)
+	l.c.pass(l.takes)
+	return r, err
+}
+
+func TestSieve_TellsNoTimeThatIsTooEarly(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	slow := &late{Limiter: limit.NewMemory(limit.MemoryOptions{Now: c.now}), c: c}
+	sieve := limit.NewSieve(slow, limit.SieveOptions{Now: c.now})
+	b := limit.Bucket{Key: "org_1/org", Limit: 1, Period: 10 * time.Second}
+	ahead := &late{Limiter: slow.Limiter, c: c, takes: 300 * time.Millisecond}
+	take(t, ahead, b) // elsewhere
+	slow.takes = 200 * time.Millisecond
+	if r := take(t, sieve, b); r.Allowed || r.States[0].RetryAfter != 9700*time.Millisecond {
+		t.Fatalf("got %+v, want it refused for 9.7 s", r)
+	}
+	// It answered 0.2 s after it was asked, and nobody knows when in between it looked.
+	if r := take(t, sieve, b); r.Allowed || r.States[0].RetryAfter != 9700*time.Millisecond {
+		t.Errorf("the sieve tells %v, want 9.7 s from the answer on", r.States[0].RetryAfter)
+	}
+	if last, _ := sieve.Last(b); last.NextAfter != 9700*time.Millisecond {
+		t.Errorf("the sieve last heard of %v, want 9.7 s", last.NextAfter)
+	}
+	c.pass(9500 * time.Millisecond)
+	if !take(t, sieve, b).Allowed {
+		t.Error("it is refused although it may pass")
+	}
+}
+
+func TestSieve_SaysOfWhatItHasNotHeard(t *testing.T) {
+	t.Parallel()
+	sieve, _, _ := behindSieve(limit.SieveOptions{})
+	spent, other := hourly("org_1/org", 1), hourly("org_1/project", 50)
+	take(t, sieve, spent)
+	r := take(t, sieve, spent, other)
+	if r.Allowed || r.States[0].Unheard || !r.States[1].Unheard {
+		t.Errorf("got %+v, want the second unheard", r)
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/api/limit"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -46,15 +47,11 @@ func (c *config) trustedProxies() ([]netip.Prefix, error) {
 		if text == "" {
 			continue
 		}
-		if address, err := netip.ParseAddr(text); err == nil {
-			proxies = append(proxies, netip.PrefixFrom(address.Unmap(), address.Unmap().BitLen()))
-			continue
-		}
-		prefix, err := netip.ParsePrefix(text)
+		prefixes, err := auth.ParseAllowed([]string{text})
 		if err != nil {
-			return nil, fmt.Errorf("%q is neither an address nor a range such as 10.0.0.0/8", text)
+			return nil, err
 		}
-		proxies = append(proxies, prefix.Masked())
+		proxies = append(proxies, prefixes...)
 	}
 	return proxies, nil
 }

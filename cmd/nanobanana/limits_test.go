@@ -103,13 +103,13 @@ func (f *fleet) ask(t *testing.T, method, url, body string) *http.Response {
 
 func TestTrustedProxies(t *testing.T) {
 	t.Parallel()
-	c := config{TrustedProxies: " 10.1.2.3/8, 127.0.0.1,::1 ,,2001:db8::/32"}
+	c := config{TrustedProxies: " 10.1.2.3/8, 127.0.0.1,::1 ,,2001:db8::/32,::ffff:192.0.2.0/120,::ffff:198.51.100.7"}
 	got, err := c.trustedProxies()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var want []netip.Prefix
-	for _, text := range []string{"10.0.0.0/8", "127.0.0.1/32", "::1/128", "2001:db8::/32"} {
+	for _, text := range []string{"10.0.0.0/8", "127.0.0.1/32", "::1/128", "2001:db8::/32", "192.0.2.0/24", "198.51.100.7/32"} {
 		want = append(want, netip.MustParsePrefix(text))
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {

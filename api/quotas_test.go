@@ -1,0 +1,95 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// A key past its monthly limit takes nothing of what others share with it, and what
+// repeats an earlier request goes on.
+func TestLimits_SpentMonthsTakeNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	b.onPlan("free")
+	key, _ := b.createKey(b.master(b.project), `{"name":"k","monthly_limit":1}`)["key"].(string)
+	first := b.do(key, "POST", "/v1/generations", banana, "Idempotency-Key: one")
+	var want []int
+	for range 20 {
+		want = append(want, http.StatusPaymentRequired)
+	}
+	if diff := cmp.Diff(want, b.statuses(key, 20)); diff != "" {
+		t.Errorf("past the month's limit (-want +got):\n%s", diff)
+	}
+	if a := b.do(key, "POST", "/v1/generations", banana, "Idempotency-Key: one"); a.status != http.StatusAccepted || a.json["id"] != first.json["id"] {
+		t.Errorf("status %d, %s; want the first generation again", a.status, a.body)
+	}
+	if a := b.do(key, "POST", "/v1/generations", banana, "Idempotency-Key: two"); a.code() != "quota_exceeded" {
+		t.Errorf("status %d, %s; want quota_exceeded", a.status, a.body)
+	}
+	// One was made, and one found out.
+	if diff := cmp.Diff([]int{202, 202, 202, 202, 202, 202, 202, 202, 429}, b.statuses(b.live, 9)); diff != "" {
+		t.Errorf("another key then (-want +got):\n%s", diff)
+	}
+}
+
+// queries returns how often work asked the database.
+func (b *bundle) queries(work func()) int64 {
+	b.Helper()
+	before := b.db.Pool().Stat().AcquireCount()
+	work()
+	return b.db.Pool().Stat().AcquireCount() - before
+}
+
+func TestLimits_ReplaysPastThemAreLookedUpOnlySoOften(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	b.onPlan("free")
+	b.do(b.live, "POST", "/v1/generations", banana, "Idempotency-Key: one")
+	b.statuses(b.live, 10)
+	statuses := map[int]int{}
+	asked := b.queries(func() {
+		for i := range 300 {
+			statuses[b.do(b.live, "POST", "/v1/generations", banana, fmt.Sprint("Idempotency-Key: fresh-", i)).status]++
+		}
+	})
+	if asked < 60 || asked > 120 || statuses[http.StatusTooManyRequests] != 300 {
+		t.Errorf("%d queries, answered %v; want about 60 look-ups and 300 of 429", asked, statuses)
+	}
+	if a := b.do(b.test, "POST", "/v1/generations", banana, "Idempotency-Key: one"); a.status != http.StatusAccepted {
+		t.Errorf("another key gets %d", a.status)
+	}
+}
+
+// Keys that nobody knows are looked up until their number shows what they are. Those
+// that are known pass.
+func TestLimits_GuessesReachNoDatabase(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	b.do(b.live, "GET", "/v1/models", "")
+	var unknown []string
+	stranger := auth.NewKeys(auth.Options{DB: b.db, DatabaseSecret: "of another database"})
+	for range 300 {
+		key, row, err := stranger.Create(b.Context(), nil, auth.NewKey{OrgID: b.project.OrgID, ProjectID: b.project.ID, Name: "x", Kind: store.KeyLive})
+		b.must(err)
+		b.must(b.db.ForgetKeys(b.Context(), row.ID))
+		unknown = append(unknown, key)
+	}
+	codes := map[string]int{}
+	asked := b.queries(func() {
+		for _, key := range unknown {
+			codes[b.do(key, "GET", "/v1/models", "").code()]++
+		}
+	})
+	if asked < 120 || asked > 180 || codes["invalid_api_key"] < 120 || codes["rate_limited"] < 100 || len(codes) != 2 {
+		t.Errorf("%d queries, answered %v; want about 120 of both, and the others refused", asked, codes)
+	}
+	if a := b.do(b.live, "GET", "/v1/models", ""); a.status != http.StatusOK {
+		t.Errorf("a good key of the same address gets %d", a.status)
+	}
+}
