@@ -147,6 +147,7 @@ func (s *server) mailVerification(ctx context.Context, tx *store.DB, a *store.Ac
 	}
 	m := jobs.NewMail{
 		Kind: jobs.MailVerify, To: a.Email, AccountID: a.ID, Data: map[string]string{"name": a.Name}, Token: token, Seal: s.sealLink,
+		ExpiresAt: s.opts.Now().Add(verifyTTL),
 	}
 	known, err := tx.AccountByEmail(ctx, a.Email)
 	if err != nil {

@@ -250,6 +250,12 @@ func TestResetPassword(t *testing.T) {
 	if n := b.rows(`SELECT count(*) FROM mail WHERE kind = 'reset_password' AND recipient <> ''`); n != 1 {
 		t.Errorf("%d mails", n)
 	}
+	for kind, life := range map[string]string{"verify_email": "3 days", "reset_password": "1 hour"} {
+		n := b.rows(`SELECT count(*) FROM mail WHERE kind = $1 AND recipient <> '' AND expires_at - created_at BETWEEN $2::text::interval - interval '1 minute' AND $2::text::interval + interval '1 minute'`, kind, life)
+		if n != 1 {
+			t.Errorf("%d mails %s are for sending within %s", n, kind, life)
+		}
+	}
 	if n := b.rows(`SELECT count(*) FROM mail WHERE recipient = '' AND sent_at IS NOT NULL`); n != 1 {
 		t.Errorf("%d mails to nobody", n)
 	}
