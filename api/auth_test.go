@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -214,6 +215,34 @@ func TestRefreshAndLogout(t *testing.T) {
 	w.want("session_ended", "POST", "/v1/auth/refresh", "")
 	w.want("session_ended", "POST", "/v1/auth/refresh", "", "Cookie: nb_refresh="+refresh, "X-CSRF-Token: "+csrf)
 	w.want("csrf_failed", "POST", "/v1/auth/refresh", "", "Cookie: nb_refresh=forged.1.x", "X-CSRF-Token: "+csrf)
+}
+
+// Whether cookies are for https alone is not the sender's to say.
+func TestCookies_BehindAProxy(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		trusted      string
+		secure, link bool
+	}{
+		"NoneTrusted":    {"", false, true},
+		"AnotherTrusted": {"192.0.2.0/24", false, false},
+		"Trusted":        {"127.0.0.0/8", true, true},
+	} {
+		b := setup(t, func(o *api.Options) {
+			if c.trusted != "" {
+				o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix(c.trusted)}
+			}
+		})
+		a := b.do("", "POST", "/v1/auth/register", credentials("ada@example.com", goodPassword), "X-Forwarded-Proto: https")
+		cookies := strings.Join(a.header.Values("Set-Cookie"), "\n")
+		if a.status != 201 || strings.Contains(cookies, "__Host-") != c.secure || strings.Count(cookies, "; Secure") != map[bool]int{true: 2}[c.secure] {
+			t.Errorf("%s: status %d, cookies %s", name, a.status, cookies)
+		}
+		url := b.do(b.live, "POST", "/v1/generations", banana, "X-Forwarded-Proto: https").json["url"].(string)
+		if strings.HasPrefix(url, "https://") != c.link {
+			t.Errorf("%s: an image at %s", name, url)
+		}
+	}
 }
 
 // Over https a browser keeps the refresh token to this host alone.
