@@ -30,6 +30,13 @@ func (s *server) clientAddress(r *http.Request) netip.Addr {
 	return address
 }
 
+// isForwardedSecurely reports whether one of the operator's own proxies says that it was
+// asked over https.
+func (s *server) isForwardedSecurely(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && s.isOwnProxy(peer.Addr().Unmap()) && r.Header.Get("X-Forwarded-Proto") == "https"
+}
+
 func (s *server) isOwnProxy(address netip.Addr) bool {
 	return slices.ContainsFunc(s.opts.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(address) })
 }

@@ -17,8 +17,11 @@ const (
 	headerCSRF         = "X-CSRF-Token"
 )
 
-// isSecure reports whether a request came over https as its sender sees it.
-func (s *server) isSecure(r *http.Request) bool { return strings.HasPrefix(s.base(r), "https://") }
+// isSecure reports whether a request came over https as its sender sees it. What anyone
+// but the operator's own proxies writes into X-Forwarded-Proto does not count.
+func (s *server) isSecure(r *http.Request) bool {
+	return strings.HasPrefix(s.opts.BaseURL, "https://") || r.TLS != nil || s.isForwardedSecurely(r)
+}
 
 // refreshCookie is where the refresh token is kept for a request's sender.
 func (s *server) refreshCookie(r *http.Request) string {

@@ -41,6 +41,7 @@ func (s *server) forgotPassword(ctx context.Context, in *forgotPasswordInput) (*
 		}
 		return s.queue.Send(ctx, tx, jobs.NewMail{
 			Kind: jobs.MailReset, To: a.Email, AccountID: a.ID, Data: map[string]string{"name": a.Name}, Token: token, Seal: s.sealLink,
+			ExpiresAt: s.opts.Now().Add(resetTTL),
 		})
 	})
 }

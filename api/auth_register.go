@@ -160,6 +160,7 @@ func (s *server) mailVerification(ctx context.Context, tx *store.DB, a *store.Ac
 		Kind: jobs.MailVerify, To: a.Email, AccountID: a.ID, Token: token, Seal: s.sealLink, Data: map[string]string{
 			"at": a.CreatedAt.UTC().Format(time.RFC3339), "ip": s.clientAddress(requestOf(ctx).http).String(),
 		},
+		ExpiresAt: s.opts.Now().Add(verifyTTL),
 	}
 	known, err := tx.AccountByEmail(ctx, a.Email)
 	switch {

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -235,6 +236,34 @@ func TestRefreshAndLogout(t *testing.T) {
 	w.want("csrf_failed", "POST", "/v1/auth/refresh", "", "Cookie: nb_refresh=forged.1.x", "X-CSRF-Token: "+csrf)
 }
 
+// Whether cookies are for https alone is not the sender's to say.
+func TestCookies_BehindAProxy(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		trusted      string
+		secure, link bool
+	}{
+		"NoneTrusted":    {"", false, true},
+		"AnotherTrusted": {"192.0.2.0/24", false, false},
+		"Trusted":        {"127.0.0.0/8", true, true},
+	} {
+		b := setup(t, func(o *api.Options) {
+			if c.trusted != "" {
+				o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix(c.trusted)}
+			}
+		})
+		a := b.do("", "POST", "/v1/auth/register", credentials("ada@example.com", goodPassword), "X-Forwarded-Proto: https")
+		cookies := strings.Join(a.header.Values("Set-Cookie"), "\n")
+		if a.status != 201 || strings.Contains(cookies, "__Host-") != c.secure || strings.Count(cookies, "; Secure") != map[bool]int{true: 2}[c.secure] {
+			t.Errorf("%s: status %d, cookies %s", name, a.status, cookies)
+		}
+		url := b.do(b.live, "POST", "/v1/generations", banana, "X-Forwarded-Proto: https").json["url"].(string)
+		if strings.HasPrefix(url, "https://") != c.link {
+			t.Errorf("%s: an image at %s", name, url)
+		}
+	}
+}
+
 // Over https a browser keeps the refresh token to this host alone.
 func TestCookies(t *testing.T) {
 	t.Parallel()
@@ -268,6 +297,12 @@ func TestResetPassword(t *testing.T) {
 	}
 	if n := b.rows(`SELECT count(*) FROM mail WHERE kind = 'reset_password' AND recipient <> ''`); n != 1 {
 		t.Errorf("%d mails", n)
+	}
+	for kind, life := range map[string]string{"verify_email": "3 days", "reset_password": "1 hour"} {
+		n := b.rows(`SELECT count(*) FROM mail WHERE kind = $1 AND recipient <> '' AND expires_at - created_at BETWEEN $2::text::interval - interval '1 minute' AND $2::text::interval + interval '1 minute'`, kind, life)
+		if n != 1 {
+			t.Errorf("%d mails %s are for sending within %s", n, kind, life)
+		}
 	}
 	if n := b.rows(`SELECT count(*) FROM mail WHERE recipient = '' AND sent_at IS NOT NULL`); n != 1 {
 		t.Errorf("%d mails to nobody", n)

@@ -112,8 +112,7 @@ func (s *server) sendInvitation(ctx context.Context, by *orgChange, inv *store.I
 	err := s.queue.Send(ctx, by.tx, jobs.NewMail{
 		Kind: jobs.MailInvitation, To: inv.Email, OrgID: inv.OrgID,
 		Data:  map[string]string{"organization": by.org.Name, "role": inv.Role, "inviter": inviter, "inviter_id": by.caller.ActorID()},
-		Token: token,
-		Seal:  func(token, mailID string) []byte { return s.opts.Keyring.Seal(token, mailID) },
+		Token: token, Seal: s.sealLink, ExpiresAt: inv.ExpiresAt,
 	})
 	if err != nil {
 		return err

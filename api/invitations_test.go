@@ -15,10 +15,10 @@ func (p *people) mailed(to string) (m *store.Mail, token string) {
 	p.Helper()
 	m = &store.Mail{}
 	p.must(p.db.Pool().QueryRow(p.Context(), `
-		SELECT id, kind, recipient, org_id, data, sealed FROM mail
+		SELECT id, kind, recipient, org_id, data, sealed, expires_at FROM mail
 		WHERE recipient = $1
 		ORDER BY id DESC
-		LIMIT 1`, to).Scan(&m.ID, &m.Kind, &m.Recipient, &m.OrgID, &m.Data, &m.Sealed))
+		LIMIT 1`, to).Scan(&m.ID, &m.Kind, &m.Recipient, &m.OrgID, &m.Data, &m.Sealed, &m.ExpiresAt))
 	token, err := p.keyring.Open(m.Sealed, m.ID)
 	p.must(err)
 	return m, token
@@ -58,6 +58,10 @@ func TestInvitations(t *testing.T) {
 	wantData := map[string]string{"organization": "first", "role": "member", "inviter": "Name of ada@example.com", "inviter_id": ada.id}
 	if diff := cmp.Diff(wantData, data); diff != "" || m.Kind != "invitation" || *m.OrgID != p.org {
 		t.Errorf("%s of %s: %s", m.Kind, *m.OrgID, diff)
+	}
+
+	if m.ExpiresAt == nil || !m.ExpiresAt.Equal(until) {
+		t.Errorf("the mail is for sending until %v, want %s", m.ExpiresAt, until)
 	}
 
 	bob, eve := p.person("bob@EXAMPLE.com", ""), p.person("eve@example.com", "")

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -54,6 +55,7 @@ func setupSignOn(t *testing.T, adjust func(*auth.Provider)) *signOnBundle {
 			t.Fatal(err)
 		}
 		o.Issuers = b.issuers
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
 	return b
 }

@@ -206,10 +206,10 @@ func TestSignOn_Joins(t *testing.T) {
 	t.Parallel()
 	b := setupSignOn(t, func(p *auth.Provider) {
 		p.Scopes, p.Join = []string{"openid", "email", "groups"}, true
-		p.OrganizationClaim, p.Organizations = "groups", map[string]string{"acme": "org_acme", "gone": "org_gone"}
+		p.OrganizationClaim, p.Organizations = "groups", map[string]string{"acme": "org_acme0000000000000000000000", "gone": "org_gone0000000000000000000000"}
 		p.RoleClaim, p.Roles = "groups", map[string]string{"bosses": auth.RoleAdmin}
 	})
-	b.exec(`INSERT INTO org (id, name, plan) VALUES ('org_acme', 'Acme', 'free')`)
+	b.exec(`INSERT INTO org (id, name, plan) VALUES ('org_acme0000000000000000000000', 'Acme', 'free')`)
 	in := func(subject string, groups ...string) *answer {
 		t.Helper()
 		user := identified(subject, subject+"@example.com", true)
@@ -222,17 +222,17 @@ func TestSignOn_Joins(t *testing.T) {
 		return role
 	}
 	member, boss := b.accountOf(in("member", "acme")), b.accountOf(in("boss", "bosses", "acme"))
-	if diff := cmp.Diff([]string{"org_acme member", "org_acme admin"}, []string{role(member), role(boss)}); diff != "" {
+	if diff := cmp.Diff([]string{"org_acme0000000000000000000000 member", "org_acme0000000000000000000000 admin"}, []string{role(member), role(boss)}); diff != "" {
 		t.Errorf("memberships (-want +got):\n%s", diff)
 	}
-	if n := b.count(`SELECT count(*) FROM audit_entry WHERE org_id = 'org_acme' AND action = 'membership.create'`); n != 2 {
+	if n := b.count(`SELECT count(*) FROM audit_entry WHERE org_id = 'org_acme0000000000000000000000' AND action = 'membership.create'`); n != 2 {
 		t.Errorf("%d audit entries", n)
 	}
 	b.exec(`UPDATE membership SET role = 'billing' WHERE account_id = $1`, boss)
 	b.exec(`DELETE FROM membership WHERE account_id = $1`, member)
 	in("boss", "bosses", "acme")
 	in("member", "acme")
-	if diff := cmp.Diff([]string{"", "org_acme billing"}, []string{role(member), role(boss)}); diff != "" {
+	if diff := cmp.Diff([]string{"", "org_acme0000000000000000000000 billing"}, []string{role(member), role(boss)}); diff != "" {
 		t.Errorf("what was decided here is undone by the next sign-in (-want +got):\n%s", diff)
 	}
 	before := b.count(`SELECT count(*) FROM account`)
@@ -241,7 +241,7 @@ func TestSignOn_Joins(t *testing.T) {
 			t.Errorf("%s: status %d, %s", name, a.status, a.body)
 		}
 	}
-	b.exec(`UPDATE org SET suspended_at = now() WHERE id = 'org_acme'`)
+	b.exec(`UPDATE org SET suspended_at = now() WHERE id = 'org_acme0000000000000000000000'`)
 	if a := in("late", "acme"); a.status != http.StatusForbidden || a.code() != "organization_suspended" {
 		t.Errorf("suspended: status %d, %s", a.status, a.body)
 	}

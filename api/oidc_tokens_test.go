@@ -32,11 +32,11 @@ func setupForeign(t *testing.T) *signOnBundle {
 	t.Helper()
 	b := setupSignOn(t, func(p *auth.Provider) {
 		p.Audience, p.OrganizationClaim = "https://api.example.com", "org"
-		p.Organizations = map[string]string{"acme": "org_acme", "gone": "org_gone"}
+		p.Organizations = map[string]string{"acme": "org_acme0000000000000000000000", "gone": "org_gone0000000000000000000000"}
 		p.RoleClaim, p.Roles = "role", map[string]string{"reader": auth.RoleReadOnly, "owner": auth.RoleOwner}
 	})
-	b.exec(`INSERT INTO org (id, name, plan) VALUES ('org_acme', 'Acme', 'free')`)
-	_, err := b.db.CreateProject(t.Context(), "org_acme", "project")
+	b.exec(`INSERT INTO org (id, name, plan) VALUES ('org_acme0000000000000000000000', 'Acme', 'free')`)
+	_, err := b.db.CreateProject(t.Context(), "org_acme0000000000000000000000", "project")
 	b.must(err)
 	return b
 }
@@ -54,13 +54,13 @@ func TestForeignTokens_SpeakForTheirOrganization(t *testing.T) {
 		"Generate":      {b.foreignToken(nil), "POST", "/v1/generations", `{"prompt":"a banana"}`, 202, ""},
 		"Reader":        {b.foreignToken(jwt.MapClaims{"role": "reader"}), "GET", "/v1/generations", "", 200, ""},
 		"ReaderWrites":  {b.foreignToken(jwt.MapClaims{"role": "reader"}), "POST", "/v1/generations", `{"prompt":"a banana"}`, 403, "permission_denied"},
-		"Organization":  {b.foreignToken(nil), "GET", "/v1/orgs/org_acme", "", 200, ""},
-		"Renames":       {b.foreignToken(nil), "PATCH", "/v1/orgs/org_acme", `{"name":"Mine"}`, 403, "permission_denied"},
-		"OwnerRenames":  {b.foreignToken(jwt.MapClaims{"role": "owner"}), "PATCH", "/v1/orgs/org_acme", `{"name":"Ours"}`, 200, ""},
+		"Organization":  {b.foreignToken(nil), "GET", "/v1/orgs/org_acme0000000000000000000000", "", 200, ""},
+		"Renames":       {b.foreignToken(nil), "PATCH", "/v1/orgs/org_acme0000000000000000000000", `{"name":"Mine"}`, 403, "permission_denied"},
+		"OwnerRenames":  {b.foreignToken(jwt.MapClaims{"role": "owner"}), "PATCH", "/v1/orgs/org_acme0000000000000000000000", `{"name":"Ours"}`, 200, ""},
 		"Others":        {b.foreignToken(nil), "GET", "/v1/orgs/" + other.ID, "", 404, "not_found"},
 		"Account":       {b.foreignToken(nil), "GET", "/v1/me", "", 403, "permission_denied"},
 		"UnknownOrg":    {b.foreignToken(jwt.MapClaims{"org": "evil"}), "GET", "/v1/generations", "", 403, "permission_denied"},
-		"OrgIsGone":     {b.foreignToken(jwt.MapClaims{"org": "gone"}), "GET", "/v1/orgs/org_gone", "", 403, "permission_denied"},
+		"OrgIsGone":     {b.foreignToken(jwt.MapClaims{"org": "gone"}), "GET", "/v1/orgs/org_gone0000000000000000000000", "", 403, "permission_denied"},
 		"Expired":       {b.foreignToken(jwt.MapClaims{"exp": time.Now().Add(-time.Hour).Unix()}), "GET", "/v1/generations", "", 401, "token_expired"},
 		"OtherAudience": {b.foreignToken(jwt.MapClaims{"aud": "evil"}), "GET", "/v1/generations", "", 401, "invalid_token"},
 		"OtherIssuer":   {b.foreignToken(jwt.MapClaims{"iss": "https://evil.example"}), "GET", "/v1/generations", "", 401, "invalid_token"},
@@ -80,8 +80,8 @@ func TestForeignTokens_SpeakForTheirOrganization(t *testing.T) {
 func TestForeignTokens_OfASuspendedOrganization(t *testing.T) {
 	t.Parallel()
 	b := setupForeign(t)
-	b.exec(`UPDATE org SET suspended_at = now() WHERE id = 'org_acme'`)
-	for _, path := range []string{"/v1/generations", "/v1/orgs/org_acme"} {
+	b.exec(`UPDATE org SET suspended_at = now() WHERE id = 'org_acme0000000000000000000000'`)
+	for _, path := range []string{"/v1/generations", "/v1/orgs/org_acme0000000000000000000000"} {
 		if a := b.do(b.foreignToken(nil), "GET", path, ""); a.status != http.StatusForbidden || a.code() != "organization_suspended" {
 			t.Errorf("%s: status %d, %s", path, a.status, a.body)
 		}

@@ -88,7 +88,8 @@ type Options struct {
 	// default 10 s.
 	StreamPatience time.Duration
 
-	// TrustedProxies are the operator's own, whose X-Forwarded-For is believed.
+	// TrustedProxies are the operator's own, whose X-Forwarded-For and
+	// X-Forwarded-Proto are believed.
 	TrustedProxies []netip.Prefix
 
 	// DevMail serves every mail with its links at DevMailPath to anyone who can reach
@@ -236,12 +237,15 @@ func useProblems() {
 	})
 }
 
+// base is the beginning of the addresses that an answer to a request names. While no
+// proxy is trusted, whoever asks may say that it was over https: it is their own answer.
 func (s *server) base(r *http.Request) string {
 	if s.opts.BaseURL != "" {
 		return s.opts.BaseURL
 	}
 	scheme := "http"
-	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
+	untold := len(s.opts.TrustedProxies) == 0 && r.Header.Get("X-Forwarded-Proto") == "https"
+	if r.TLS != nil || s.isForwardedSecurely(r) || untold {
 		scheme = "https"
 	}
 	return scheme + "://" + r.Host

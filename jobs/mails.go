@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
@@ -37,6 +38,10 @@ type NewMail struct {
 	// the mail is sent. Seal seals it for the mail's id.
 	Token string
 	Seal  func(token, mailID string) []byte
+
+	// ExpiresAt is when the link stops to prove anything, after which the mail is not
+	// sent any more; zero: never.
+	ExpiresAt time.Time
 }
 
 // SendMailArgs ask a worker to send a mail.
@@ -69,6 +74,9 @@ func SendMail(ctx context.Context, client *river.Client[pgx.Tx], tx *store.DB, m
 	}
 	if m.OrgID != "" {
 		row.OrgID = &m.OrgID
+	}
+	if !m.ExpiresAt.IsZero() {
+		row.ExpiresAt = &m.ExpiresAt
 	}
 	if m.Token != "" {
 		row.Sealed = m.Seal(m.Token, row.ID)

@@ -1,5 +1,9 @@
 -- Who people are, what they may do, how often, and what they have changed.
 
+-- All that is altered below, in the order in which programs lock it: a row's children
+-- first. Taken one by one as they are altered, they would meet the programs' half way.
+LOCK TABLE api_key, project, org IN ACCESS EXCLUSIVE MODE;
+
 CREATE TABLE account (
     id           text COLLATE "C" PRIMARY KEY,
     email        text NOT NULL,          -- as it was typed
@@ -205,6 +209,7 @@ CREATE TABLE mail (
     data       jsonb NOT NULL,
     sealed     bytea,
     created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz, -- when its link does; NULL: it has none that does
     sent_at    timestamptz,
     failed_at  timestamptz, -- given up
     tries      int NOT NULL DEFAULT 0, -- each claims it anew

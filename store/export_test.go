@@ -1,4 +1,23 @@
 package store
 
+import "context"
+
 // SessionStateSQL is what SessionState asks.
 const SessionStateSQL = sessionStateSQL
+
+// MigrateTo applies the migrations whose names begin with last or come before.
+func (db *DB) MigrateTo(ctx context.Context, last string) error {
+	pending, err := db.prepareMigrations(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range pending {
+		if name[:len(last)] > last {
+			break
+		}
+		if err := db.migrateFile(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

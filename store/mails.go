@@ -40,6 +40,7 @@ type Mail struct {
 	Data         json.RawMessage // what the text needs, without secrets
 	Sealed       []byte          // what its link proves; forgotten once it is sent
 	CreatedAt    time.Time
+	ExpiresAt    *time.Time // when its link does; nil: it has none that does
 	SentAt       *time.Time
 	FailedAt     *time.Time // given up
 	Tries        int
@@ -51,19 +52,19 @@ type Mail struct {
 func NewMailID() string { return NewID("mail") }
 
 // InsertMail records a mail to be sent, from its ID, Kind, Recipient, AccountID,
-// OrgID, Data and Sealed. One to nobody, which is made so that making one tells
+// OrgID, Data, Sealed and ExpiresAt. One to nobody, which is made so that making one tells
 // nothing, counts as sent. One to an account that has just been erased is not recorded.
 func (db *DB) InsertMail(ctx context.Context, m Mail) error {
 	_, err := db.q.Exec(ctx, `
 		WITH person AS (
 			SELECT erased_at FROM account WHERE id = @account_id FOR KEY SHARE -- waits for who erases it
 		)
-		INSERT INTO mail (id, kind, recipient, account_id, org_id, data, sealed, sent_at)
-		SELECT @id, @kind, @recipient, @account_id, @org_id, @data, @sealed, CASE WHEN @recipient = '' THEN now() END
+		INSERT INTO mail (id, kind, recipient, account_id, org_id, data, sealed, expires_at, sent_at)
+		SELECT @id, @kind, @recipient, @account_id, @org_id, @data, @sealed, @expires_at, CASE WHEN @recipient = '' THEN now() END
 		WHERE NOT EXISTS (SELECT FROM person WHERE erased_at IS NOT NULL)`,
 		pgx.NamedArgs{
 			"id": m.ID, "kind": m.Kind, "recipient": m.Recipient, "account_id": m.AccountID, "org_id": m.OrgID,
-			"data": m.Data, "sealed": m.Sealed,
+			"data": m.Data, "sealed": m.Sealed, "expires_at": m.ExpiresAt,
 		})
 	if err != nil {
 		return fmt.Errorf("record mail %s: %w", m.Kind, err)
@@ -80,26 +81,23 @@ type MailClaim struct {
 // ClaimMail begins a try to send a mail. For MailLease nobody else gets it, so that
 // two workers with a ticket each send it once.
 func (db *DB) ClaimMail(ctx context.Context, id string) (MailClaim, error) {
-	rows, err := db.q.Query(ctx, `
+	m, err := one[Mail](ctx, db, `
 		UPDATE mail
 		SET tries = tries + 1, claimed_until = now() + @lease::interval
 		WHERE id = @id AND sent_at IS NULL AND failed_at IS NULL AND (claimed_until IS NULL OR claimed_until <= now())
-		RETURNING *`,
+		RETURNING `+columns[Mail](""),
 		pgx.NamedArgs{"id": id, "lease": MailLease})
-	if err != nil {
-		return MailClaim{}, fmt.Errorf("claim mail %s: %w", id, err)
-	}
-	m, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[Mail])
 	if err == nil {
 		return MailClaim{Mail: m}, nil
 	}
-	if !errors.Is(err, pgx.ErrNoRows) {
+	if !errors.Is(err, ErrNotFound) {
 		return MailClaim{}, fmt.Errorf("claim mail %s: %w", id, err)
 	}
-	if rows, err = db.q.Query(ctx, `
+	rows, err := db.q.Query(ctx, `
 		SELECT greatest(extract(epoch FROM claimed_until - now()), 1)::float8 FROM mail
 		WHERE id = @id AND sent_at IS NULL AND failed_at IS NULL`,
-		pgx.NamedArgs{"id": id}); err != nil {
+		pgx.NamedArgs{"id": id})
+	if err != nil {
 		return MailClaim{}, fmt.Errorf("claim mail %s: %w", id, err)
 	}
 	seconds, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[float64])
@@ -153,16 +151,12 @@ func (db *DB) endTry(ctx context.Context, m *Mail, set, reason string) error {
 // LatestMails returns the newest mails to anybody, newest first, for whoever develops
 // the service.
 func (db *DB) LatestMails(ctx context.Context, limit int) ([]*Mail, error) {
-	rows, err := db.q.Query(ctx, `
-		SELECT * FROM mail
+	mails, err := many[Mail](ctx, db, `
+		SELECT `+columns[Mail]("")+` FROM mail
 		WHERE recipient <> ''
 		ORDER BY created_at DESC, id DESC
 		LIMIT @limit`,
 		pgx.NamedArgs{"limit": limit})
-	if err != nil {
-		return nil, fmt.Errorf("list mails: %w", err)
-	}
-	mails, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[Mail])
 	if err != nil {
 		return nil, fmt.Errorf("list mails: %w", err)
 	}

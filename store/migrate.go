@@ -28,7 +28,9 @@ const migrationLock = 0x6e626d6967726174
 
 // Migrate brings the schema up to date and returns the migrations it applied.
 // Concurrent calls wait for each other. It uses connections of its own, on which
-// a statement may take as long as it needs.
+// a statement may take as long as it needs. Programs may be at work meanwhile: one
+// that holds a table delays a migration, and the migration delays the others by
+// little. After minutes of that the error says who holds what.
 func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 	patient, err := Open(ctx, db.pool.Config().ConnString(), Options{Name: "nanobanana migrate", MaxConns: 4, Queue: true})
 	if err != nil {
@@ -55,6 +57,21 @@ func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 }
 
 func (db *DB) migrate(ctx context.Context) ([]string, error) {
+	pending, err := db.prepareMigrations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range pending {
+		if err := db.migrateFile(ctx, name); err != nil {
+			return nil, fmt.Errorf("migrate %s: %w", name, err)
+		}
+	}
+	return pending, nil
+}
+
+// prepareMigrations brings the queue's schema up to date and returns the migrations
+// to apply to the rest.
+func (db *DB) prepareMigrations(ctx context.Context) ([]string, error) {
 	if err := db.migrateQueue(ctx); err != nil {
 		return nil, err
 	}
@@ -66,27 +83,7 @@ func (db *DB) migrate(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("migrate: %w", err)
 	}
-	pending, err := db.pendingMigrations(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range pending {
-		sql, err := migrations.Files.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		err = db.Transact(ctx, func(tx *DB) error {
-			if _, err := tx.tx.Exec(ctx, string(sql)); err != nil {
-				return err
-			}
-			_, err := tx.tx.Exec(ctx, `INSERT INTO schema_migration (name) VALUES ($1)`, name)
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("migrate %s: %w", name, err)
-		}
-	}
-	return pending, nil
+	return db.pendingMigrations(ctx)
 }
 
 func (db *DB) migrateQueue(ctx context.Context) error {

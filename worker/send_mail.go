@@ -66,8 +66,14 @@ func (s *sendMail) Work(ctx context.Context, job *river.Job[jobs.SendMailArgs]) 
 	return errors.Join(sendErr, db.RetryMail(recording, m, providers.Shorten(sendErr.Error(), maxMailError)))
 }
 
+// errLinkExpired is why a mail is not sent that would lead nowhere.
+var errLinkExpired = errors.New("its link has expired")
+
 // send writes the mail and hands it to the sender. Its errors never tell the token.
 func (s *sendMail) send(ctx context.Context, m *store.Mail) error {
+	if m.ExpiresAt != nil && !time.Now().Before(*m.ExpiresAt) {
+		return &mail.Error{Permanent: true, Err: errLinkExpired}
+	}
 	letter := mail.Letter{ID: m.ID, Kind: m.Kind, To: m.Recipient, BaseURL: s.w.opts.BaseURL, Date: m.CreatedAt}
 	if err := json.Unmarshal(m.Data, &letter.Data); err != nil {
 		return &mail.Error{Permanent: true, Err: fmt.Errorf("read data of mail: %w", err)}

@@ -138,7 +138,7 @@ func (b *bundle) issuers(t testing.TB, i *testIssuer) *auth.Issuers {
 			{Name: "signin", Issuer: "https://signin.example.com", ClientID: "client"},
 			{
 				Name: "corp", Issuer: i.url, ClientID: "client", Audience: audience,
-				OrganizationClaim: "org", Organizations: map[string]string{"acme": b.project.OrgID, "same": b.project.OrgID, "other": "org_other"},
+				OrganizationClaim: "org", Organizations: map[string]string{"acme": b.project.OrgID, "same": b.project.OrgID, "other": "org_other000000000000000000000"},
 				RoleClaim: "groups", Roles: map[string]string{"bosses": auth.RoleOwner, "guests": auth.RoleReadOnly},
 			},
 		},

@@ -127,11 +127,11 @@ func TestSignOn_TellsWhoItIs(t *testing.T) {
 		"NoEmail":   {func(p *auth.Provider) { p.Scopes = []string{"openid"} }, func(w *auth.Identified) { w.Email, w.Verified = "", false }},
 		"Joins": {func(p *auth.Provider) {
 			p.Scopes = []string{"openid", "email", "groups"}
-			p.Join, p.OrganizationClaim, p.Organizations = true, "groups", map[string]string{"design": "org_1"}
+			p.Join, p.OrganizationClaim, p.Organizations = true, "groups", map[string]string{"design": "org_10000000000000000000000000"}
 			p.RoleClaim, p.Roles = "groups", map[string]string{"engineering": auth.RoleAdmin}
-		}, func(w *auth.Identified) { w.OrgID, w.Role = "org_1", auth.RoleAdmin }},
-		"JoinsAll": {func(p *auth.Provider) { p.Join, p.Organization = true, "org_2" },
-			func(w *auth.Identified) { w.OrgID, w.Role = "org_2", auth.RoleMember }},
+		}, func(w *auth.Identified) { w.OrgID, w.Role = "org_10000000000000000000000000", auth.RoleAdmin }},
+		"JoinsAll": {func(p *auth.Provider) { p.Join, p.Organization = true, "org_20000000000000000000000000" },
+			func(w *auth.Identified) { w.OrgID, w.Role = "org_20000000000000000000000000", auth.RoleMember }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

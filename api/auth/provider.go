@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -56,24 +57,33 @@ type Provider struct {
 
 var (
 	providerName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
-	orgID        = regexp.MustCompile(`^org_[0-9a-z]+$`)
+	orgID        = regexp.MustCompile(`^org_[0-9a-v]{26}$`)
 )
+
+// ProviderLabel is what a fault of a configuration calls a provider: its name, or its
+// place in the list if it has none.
+func ProviderLabel(index int, name string) string {
+	if name == "" {
+		return strconv.Itoa(index + 1)
+	}
+	return strconv.Quote(name)
+}
 
 // CheckProviders returns every fault of a configuration at once.
 func CheckProviders(providers []Provider) error {
 	var errs []error
 	names, issuers := map[string]bool{}, map[string]bool{}
-	for _, p := range providers {
+	for i, p := range providers {
 		bad := func(format string, args ...any) {
-			errs = append(errs, fmt.Errorf("provider %q: %s", p.Name, fmt.Sprintf(format, args...)))
+			errs = append(errs, fmt.Errorf("provider %s: %s", ProviderLabel(i, p.Name), fmt.Sprintf(format, args...)))
 		}
 		if !providerName.MatchString(p.Name) {
 			bad("its name must be up to 40 lower-case letters, digits and hyphens")
 		}
-		if names[p.Name] {
+		if p.Name != "" && names[p.Name] {
 			bad("there are two of this name")
 		}
-		if issuers[p.Issuer] {
+		if p.Issuer != "" && issuers[p.Issuer] {
 			bad("there are two of its issuer")
 		}
 		names[p.Name], issuers[p.Issuer] = true, true

@@ -61,11 +61,11 @@ func TestCheckProviders_TakesWhatIsRight(t *testing.T) {
 		{Name: "google", Issuer: "https://accounts.google.com", ClientID: "1"},
 		{
 			Name: "okta", Issuer: "https://a.okta.com/oauth2/default", ClientID: "1", ClientSecret: "s", Scopes: []string{"openid", "groups"},
-			Audience: "api://nanobanana", OrganizationClaim: "groups", Organizations: map[string]string{"images": "org_01"},
+			Audience: "api://nanobanana", OrganizationClaim: "groups", Organizations: map[string]string{"images": "org_01000000000000000000000000"},
 			RoleClaim: "groups", Roles: map[string]string{"bosses": "owner"}, DefaultRole: "read_only", Join: true, TrustEmail: &no,
 		},
 		{Name: "here", Issuer: "http://localhost:8081", ClientID: "1"},
-		{Name: "there", Issuer: "http://[::1]:8081", ClientID: "1", Organization: "org_01", Audience: "api"},
+		{Name: "there", Issuer: "http://[::1]:8081", ClientID: "1", Organization: "org_01000000000000000000000000", Audience: "api"},
 	})
 	if err != nil {
 		t.Error(err)

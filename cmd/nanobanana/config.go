@@ -42,7 +42,7 @@ type cli struct {
 type config struct {
 	DatabaseURL      string   `name:"database-url" env:"DATABASE_URL" secret:"" placeholder:"URL" help:"Postgres to use. Without it, dev runs a private one."`
 	RedisURL         string   `name:"redis-url" env:"REDIS_URL" secret:"" placeholder:"URL" help:"Redis to keep rate limits in, redis:// or rediss://. Default: the database. While it is away they are kept there too."`
-	TrustedProxies   string   `name:"trusted-proxies" env:"NANOBANANA_TRUSTED_PROXIES" placeholder:"CIDRS" help:"Addresses of your own proxies, such as 10.0.0.0/8,127.0.0.1: what they say in X-Forwarded-For is believed. Default: none, and everyone behind a proxy shares the limits of its address."`
+	TrustedProxies   string   `name:"trusted-proxies" env:"NANOBANANA_TRUSTED_PROXIES" placeholder:"CIDRS" help:"Addresses of your own proxies, such as 10.0.0.0/8,127.0.0.1: what they say in X-Forwarded-For and X-Forwarded-Proto is believed. Default: none, and everyone behind a proxy shares the limits of its address."`
 	Data             string   `env:"NANOBANANA_DATA" default:".nanobanana" placeholder:"DIR" help:"Directory of images, and of dev's database."`
 	Secret           string   `env:"NANOBANANA_SECRET" secret:"" placeholder:"TEXT" help:"Secret that keys, sign-ins and signed URLs are derived from and webhook secrets sealed with, at least 32 characters. Default: one kept in the database."`
 	BaseURL          string   `name:"base-url" env:"NANOBANANA_BASE_URL" placeholder:"URL" help:"Address customers reach the API at. Default: taken from each request; in webhooks http://127.0.0.1:8080, so set it for workers."`
@@ -109,18 +109,19 @@ func (c *config) check() error {
 	if err := limit.CheckRedisURL(c.RedisURL); c.RedisURL != "" && err != nil {
 		bad("REDIS_URL", err.Error())
 	}
+	each := func(name string, err error) {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			bad(name, line)
+		}
+	}
 	if _, err := c.trustedProxies(); err != nil {
-		bad("NANOBANANA_TRUSTED_PROXIES", err.Error())
+		each("NANOBANANA_TRUSTED_PROXIES", err)
 	}
 	if _, err := c.routes(); err != nil {
-		for _, line := range strings.Split(err.Error(), "\n") {
-			bad("NANOBANANA_ROUTES", line)
-		}
+		each("NANOBANANA_ROUTES", err)
 	}
 	if _, err := c.signOnProviders(); err != nil {
-		for _, line := range strings.Split(err.Error(), "\n") {
-			bad("NANOBANANA_OIDC", line)
-		}
+		each("NANOBANANA_OIDC", err)
 	}
 	if c.Secret != "" && len(c.Secret) < 32 {
 		bad("NANOBANANA_SECRET", "it needs at least 32 characters; make one with: openssl rand -base64 32")

@@ -32,6 +32,31 @@ const (
 
 func (s *devState) write(data string) error { return writeJSON(filepath.Join(data, devStateFile), s) }
 
+// readDevState reads dev.json; the error is fs.ErrNotExist if no `dev` is running here.
+func readDevState(data string) (*devState, error) {
+	var s devState
+	text, err := os.ReadFile(filepath.Join(data, devStateFile))
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	return &s, err
+}
+
+// openStoreOrDev connects to the configured database, or else to that of a `dev` which
+// runs on the data directory, for commands that work beside a service.
+func openStoreOrDev(ctx context.Context, cfg *config, name string) (*store.DB, error) {
+	if cfg.DatabaseURL == "" {
+		state, err := readDevState(cfg.Data)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("find the database of nanobanana dev: %w", err)
+		}
+		beside := *cfg
+		beside.DatabaseURL = state.DatabaseURL
+		cfg = &beside
+	}
+	return openStore(ctx, cfg, name, 0)
+}
+
 func removeDevState(data string) error {
 	err := os.Remove(filepath.Join(data, devStateFile))
 	if errors.Is(err, fs.ErrNotExist) {

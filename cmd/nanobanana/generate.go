@@ -99,11 +99,7 @@ type generateServer struct{ url, key, note string }
 // belongs to.
 func (c *generateCmd) server(cfg *config) (*generateServer, error) {
 	path := filepath.Join(cfg.Data, devStateFile)
-	var dev devState
-	text, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(text, &dev)
-	}
+	dev, err := readDevState(cfg.Data)
 	if err != nil && !errors.Is(err, os.ErrNotExist) && c.APIKey == "" {
 		return nil, fmt.Errorf("read the keys of nanobanana dev: %w", err)
 	}

@@ -146,7 +146,7 @@ func (c *keysRevokeCmd) Run(ctx context.Context, cfg *config, con *console) erro
 
 // openKey opens the database and finds a key, of whatever project.
 func openKey(ctx context.Context, cfg *config, id string) (*store.DB, *store.APIKey, error) {
-	db, err := openStore(ctx, cfg, "keys", 0)
+	db, err := openStoreOrDev(ctx, cfg, "keys")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -244,7 +244,7 @@ func keyState(k *store.APIKey, now time.Time) string {
 // organization if that is named. Of one that has no project it returns the
 // organization alone.
 func openProject(ctx context.Context, cfg *config, id, orgID string) (*store.DB, *store.Project, error) {
-	db, err := openStore(ctx, cfg, "keys", 0)
+	db, err := openStoreOrDev(ctx, cfg, "keys")
 	if err != nil {
 		return nil, nil, err
 	}

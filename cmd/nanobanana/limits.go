@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -42,6 +43,7 @@ func (l redisLog) Printf(_ context.Context, format string, args ...any) {
 // trustedProxies reads the list of addresses and ranges.
 func (c *config) trustedProxies() ([]netip.Prefix, error) {
 	var proxies []netip.Prefix
+	var errs []error
 	for text := range strings.SplitSeq(c.TrustedProxies, ",") {
 		text = strings.TrimSpace(text)
 		if text == "" {
@@ -49,9 +51,10 @@ func (c *config) trustedProxies() ([]netip.Prefix, error) {
 		}
 		prefixes, err := auth.ParseAllowed([]string{text})
 		if err != nil {
-			return nil, err
+			errs = append(errs, fmt.Errorf("%q is neither an address nor a range such as 10.0.0.0/8", text))
+			continue
 		}
 		proxies = append(proxies, prefixes...)
 	}
-	return proxies, nil
+	return proxies, errors.Join(errs...)
 }

@@ -117,7 +117,7 @@ func TestTrustedProxies(t *testing.T) {
 	}
 	c = config{TrustedProxies: "10.0.0.0/33,proxy.example", RedisURL: "http://:secret@cache"}
 	err = c.check()
-	for _, part := range []string{`NANOBANANA_TRUSTED_PROXIES: "10.0.0.0/33" is neither`, "REDIS_URL: redis: invalid URL scheme"} {
+	for _, part := range []string{`NANOBANANA_TRUSTED_PROXIES: "10.0.0.0/33" is neither`, `NANOBANANA_TRUSTED_PROXIES: "proxy.example" is neither`, "REDIS_URL: redis: invalid URL scheme"} {
 		if err == nil || !strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("check says %v, want %q", err, part)
 		}

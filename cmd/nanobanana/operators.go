@@ -22,7 +22,7 @@ type operatorsListCmd struct{}
 
 // Run prints a line per operator, oldest account first.
 func (c *operatorsListCmd) Run(ctx context.Context, cfg *config, con *console) error {
-	db, err := openStore(ctx, cfg, "operators", 0)
+	db, err := openStoreOrDev(ctx, cfg, "operators")
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (c *operatorsRevokeCmd) Run(ctx context.Context, cfg *config, con *console)
 
 // setOperator changes who runs the service, and writes that to the audit log.
 func setOperator(ctx context.Context, cfg *config, con *console, email string, is bool) error {
-	db, err := openStore(ctx, cfg, "operators", 0)
+	db, err := openStoreOrDev(ctx, cfg, "operators")
 	if err != nil {
 		return err
 	}

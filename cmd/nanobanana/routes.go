@@ -83,7 +83,7 @@ type routesSeen struct {
 
 // openRoutes opens the database and reads what is known of the routes.
 func openRoutes(ctx context.Context, cfg *config) (_ *routesSeen, err error) {
-	db, err := openStore(ctx, cfg, "routes", 0)
+	db, err := openStoreOrDev(ctx, cfg, "routes")
 	if err != nil {
 		return nil, err
 	}

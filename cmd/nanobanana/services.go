@@ -29,7 +29,7 @@ import (
 
 // errNoDatabase says how to name a database.
 var errNoDatabase = &exitError{status: 2, err: errors.New(
-	"DATABASE_URL is not set; set it to a Postgres URL, or run \"nanobanana dev\", which brings its own and writes its URL to dev.json")}
+	"DATABASE_URL is not set; set it to a Postgres URL, or run \"nanobanana dev\", which brings its own and writes its URL to dev.json in the data directory")}
 
 // warmConnections is how many a process that serves keeps ready: as many as claims,
 // finishes and deliveries use at the same time while there is little to do.

@@ -27,7 +27,7 @@ type Sender interface {
 	Send(ctx context.Context, m Message) error
 }
 
-// An Error says why a message was not taken.
+// An Error says why a message was not taken, without anyone's address.
 type Error struct {
 	// Permanent says that the message is refused for good. Whatever else went wrong
 	// may have come after the message was taken: sending it again may send it twice.
@@ -49,14 +49,17 @@ func IsPermanent(err error) bool {
 // Log writes a line in place of each message: there is nowhere to send it.
 type Log struct {
 	Logger *slog.Logger
-	Links  bool // with the link, for whoever develops the service
+	Links  bool // with the address and the link, for whoever develops the service
 }
 
 var _ Sender = Log{}
 
 // Send never fails.
 func (l Log) Send(ctx context.Context, m Message) error {
-	attrs := []slog.Attr{slog.String("mail", m.ID), slog.String("kind", m.Kind), slog.String("to", m.To)}
+	attrs := []slog.Attr{slog.String("mail", m.ID), slog.String("kind", m.Kind)}
+	if l.Links {
+		attrs = append(attrs, slog.String("to", m.To))
+	}
 	if l.Links && m.Link != "" {
 		attrs = append(attrs, slog.String("link", m.Link))
 	}

@@ -79,11 +79,11 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	defer cancel()
 	msg, err := s.compose(m)
 	if err != nil {
-		return &Error{Permanent: true, Err: fmt.Errorf("compose mail: %w", err)}
+		return &Error{Permanent: true, Err: fmt.Errorf("compose mail: %w", unaddressed{err})}
 	}
 	client, err := s.client(ctx, m.To)
 	if err != nil {
-		return &Error{Err: fmt.Errorf("send mail: %w", err)}
+		return &Error{Err: fmt.Errorf("send mail: %w", unaddressed{err})}
 	}
 	err = client.DialAndSendWithContext(ctx, msg)
 	if err == nil || msg.IsDelivered() { // what fails after the server took it is no matter
@@ -92,7 +92,7 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	if ctx.Err() != nil {
 		err = errors.Join(ctx.Err(), err)
 	}
-	return &Error{Permanent: refused(err), Err: fmt.Errorf("send mail: %w", err)}
+	return &Error{Permanent: refused(err), Err: fmt.Errorf("send mail: %w", unaddressed{err})}
 }
 
 // refused reports whether the server will never take the message: it said so (a 5yz

@@ -197,6 +197,40 @@ func TestSMTP_WrongPasswordIsTheOperatorsToMend(t *testing.T) {
 	}
 }
 
+// What went wrong is kept and logged: no address with it, whatever the server says.
+func TestSMTP_ErrorsHoldNoAddress(t *testing.T) {
+	t.Parallel()
+	m := message()
+	m.To = "ada.lovelace+nb@example.com"
+	for name, c := range map[string]struct{ command, reply, want string }{
+		"recipient":  {"RCPT", "550 5.1.1 <ada.lovelace+nb@example.com>: no such user here", "5.1.1 <(an address)>: no such user here"},
+		"for now":    {"RCPT", "451 4.7.1 to=Ada.Lovelace+NB@EXAMPLE.com, greylisted", "4.7.1 to=(an address), greylisted"},
+		"forwarded":  {"RCPT", `551 try "ada"@other.example or smtp:ada@[192.0.2.1]`, "try (an address) or smtp:(an address)"},
+		"text":       {".", "554 spam for ada.lovelace+nb@example.com", "spam for (an address)"},
+		"sender":     {"MAIL", "550 5.7.1 no-reply@nb.example may not", "5.7.1 (an address) may not"},
+		"connection": {"", "554 write to postmaster@example.com", "write to (an address)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := mailtest.Start(t, mailtest.Options{Answer: func(command string) string {
+				if command == c.command || len(c.command) > 1 && strings.HasPrefix(command, c.command) {
+					return c.reply
+				}
+				return ""
+			}})
+			err := sender(t, server, nil).Send(t.Context(), m)
+			if err == nil || strings.Contains(err.Error(), "@") || strings.Contains(strings.ToLower(err.Error()), "ada") || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want one with %q", err, c.want)
+			}
+		})
+	}
+	none := m
+	none.To = "ada@@example.com"
+	if err := sender(t, mailtest.Start(t, mailtest.Options{}), nil).Send(t.Context(), none); err == nil || strings.Contains(err.Error(), "ada") {
+		t.Errorf("of one that is none: %v", err)
+	}
+}
+
 func TestSMTP_StrangersCertificate(t *testing.T) {
 	t.Parallel()
 	for _, implicit := range []bool{false, true} {
@@ -252,7 +286,8 @@ func TestLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		line := out.String()
-		if strings.Count(line, "token=secret") != want || !strings.Contains(line, "kind=verify_email to=ada@example.com") || strings.Count(line, "\n") != 1 {
+		if strings.Count(line, "token=secret") != want || strings.Count(line, "to=ada@example.com") != want || !strings.Contains(line, "kind=verify_email") ||
+			strings.Count(line, "\n") != 1 {
 			t.Errorf("links %t: %s", links, line)
 		}
 	}
