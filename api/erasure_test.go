@@ -90,17 +90,7 @@ func TestErasure_LeavesNoTrace(t *testing.T) {
 	b.accountOf(b.signIn(identified("zzgone-subject", "zzgone@example.com", true)))
 	w.must(200, "PATCH", "/v1/me", `{"name":"Zzgone Renamed"}`)
 
-	// In another's organization: invited, there, changed, inviting, and gone.
-	w.must(200, "POST", "/v1/invitations/accept", accepting(invite("zzgone@example.com")))
-	for _, role := range []string{"member", "owner", "admin"} {
-		owner.must(200, "PATCH", shared+"/members/"+w.account, `{"role":"`+role+`"}`)
-	}
-	third := w.must(201, "POST", shared+"/invitations", `{"email":"third@example.com","role":"member"}`).json["id"].(string)
-	b.exec(`UPDATE invitation SET expires_at = expires_at - interval '1 hour'`)
-	w.must(200, "POST", shared+"/invitations/"+third+"/resend", "")
-	w.must(201, "POST", shared+"/invitations", `{"email":"fourth@example.com","role":"member"}`)
-	owner.must(204, "DELETE", shared+"/members/"+w.account, "")
-	invite("zzGone@example.com")
+	beInAnothers(b, owner, w, invite)
 
 	// In their own.
 	w.must(201, "POST", "/v1/orgs", `{"name":"second"}`, "Idempotency-Key: zzgone-org")
@@ -127,6 +117,23 @@ func TestErasure_LeavesNoTrace(t *testing.T) {
 	if n := b.rows(`SELECT count(*) FROM audit_entry WHERE $1 IN (actor_id, target_id)`, w.account); n < 15 {
 		t.Errorf("the audit log has %d entries of them", n)
 	}
+}
+
+// beInAnothers lets someone be in another's organization: invited, there, changed,
+// inviting, removed, and invited again.
+func beInAnothers(b *signOnBundle, owner, w *browser, invite func(email string) string) {
+	b.Helper()
+	shared := "/v1/orgs/" + owner.org
+	w.must(200, "POST", "/v1/invitations/accept", accepting(invite("zzgone@example.com")))
+	for _, role := range []string{"member", "owner", "admin"} {
+		owner.must(200, "PATCH", shared+"/members/"+w.account, `{"role":"`+role+`"}`)
+	}
+	third := w.must(201, "POST", shared+"/invitations", `{"email":"third@example.com","role":"member"}`).json["id"].(string)
+	b.exec(`UPDATE invitation SET expires_at = expires_at - interval '1 hour'`)
+	w.must(200, "POST", shared+"/invitations/"+third+"/resend", "")
+	w.must(201, "POST", shared+"/invitations", `{"email":"fourth@example.com","role":"member"}`)
+	owner.must(204, "DELETE", shared+"/members/"+w.account, "")
+	invite("zzGone@example.com")
 }
 
 // deletedOrgs are the organizations to be erased.

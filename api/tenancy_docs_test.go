@@ -18,7 +18,7 @@ func TestTenancyDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	facts := []string{
-		fmt.Sprintf("| organizations that one account owns | %d |", store.MaxOwnedOrgs),
+		fmt.Sprintf("| organizations that one account makes or owns, when it makes one; others can make it an owner of more | %d |", store.MaxOwnedOrgs),
 		fmt.Sprintf("| members of an organization | %d |", store.MaxMembers),
 		fmt.Sprintf("| open invitations of an organization | %d |", store.MaxOpenInvitations),
 		fmt.Sprintf("| invitations that an organization makes in a day | %d |", store.MaxDailyInvitations),
