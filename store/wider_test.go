@@ -119,7 +119,7 @@ func TestPeople_AreReadFromWiderTables(t *testing.T) {
 		"sessions": errorOf(b.Sessions(ctx, ada, store.SessionFilter{Limit: 5})), "ended": errorOf(b.EndSession(ctx, ada, session.ID, store.EndLogout)),
 		"membership": errMembership, "memberships": errorOf(b.Memberships(ctx, org, page)), "another role": b.UpdateMembership(ctx, membership, "owner"),
 		"invitation": errorOf(b.OpenInvitation(ctx, org, cat.ID, now)), "by hash": errorOf(b.InvitationByHash(ctx, []byte("cat"))),
-		"invitations": errorOf(b.OpenInvitations(ctx, org, now, page)), "renewed": errorOf(b.RenewInvitation(ctx, org, cat.ID, []byte("new"), now)),
+		"invitations": errorOf(b.OpenInvitations(ctx, org, now, page)), "renewed": errorOf(b.RenewInvitation(ctx, org, cat.ID, ada, []byte("new"), now)),
 		"revoked": errorOf(b.RevokeInvitation(ctx, org, cat.ID, now)), "accepted": errorOf(b.AcceptInvitation(ctx, org, bob.ID, claimant.ID, now)),
 		"operator": errOperator, "operator's accounts": errorOf(b.OperatorAccounts(ctx, store.AccountFilter{Page: page})),
 		"operator's account": errorOf(b.OperatorAccount(ctx, ada)), "suspended": errorOf(b.SuspendAccount(ctx, claimant.ID, true)),
