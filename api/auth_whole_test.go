@@ -85,7 +85,7 @@ func (b *bundle) quickest(rounds int, requests []func(i int)) []time.Duration {
 // Neither the answers nor the time they take tell whether an address has an account, or
 // how many have named it. It runs by itself and is judged once.
 func TestTiming_TellsNothing(t *testing.T) {
-	const rounds, most = 100, 0.05
+	const rounds, most = 80, 0.05
 	b := setup(t, nil)
 	b.verified("known@example.com")
 	for range 5 {

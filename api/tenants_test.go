@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -76,7 +75,7 @@ func attempts(random *rand.Rand, path string, mine, theirs *tenant) map[string]b
 		paths[fill(path, thing)] = true
 		for _, param := range parameter.FindAllString(path, -1) {
 			param = strings.Trim(param, "{}")
-			for range 3 {
+			for range 2 {
 				mixed := maps.Clone(mine.things[random.IntN(len(mine.things))])
 				mixed[param] = thing["id"]
 				if thing[param] != "" {
@@ -119,33 +118,28 @@ func (b *bundle) digests() map[string]string {
 func TestTenants_ReachNothingOfOthers(t *testing.T) {
 	t.Parallel()
 	ops := operations(t)
-	for range 2 {
-		seed := rand.Uint64()
-		t.Run(fmt.Sprintf("Seed%d", seed), func(t *testing.T) {
-			t.Parallel()
-			random := rand.New(rand.NewPCG(seed, seed))
-			m := newMatrix(t)
-			m.exec(`UPDATE org SET rate_limit = 0`)
-			tenants := []*tenant{newTenant(m, random, "one"), newTenant(m, random, "three"), newTenant(m, random, "seventh")}
-			before, asked := m.digests(), 0
-			for _, mine := range tenants {
-				for _, theirs := range tenants {
-					if mine == theirs {
-						continue
-					}
-					for _, op := range ops {
-						asked += tryAll(m, random, op, mine, theirs)
-					}
-				}
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, seed))
+	m := newMatrix(t)
+	m.exec(`UPDATE org SET rate_limit = 0`)
+	tenants := []*tenant{newTenant(m, random, "one"), newTenant(m, random, "three"), newTenant(m, random, "seventh")}
+	before, asked := m.digests(), 0
+	for _, mine := range tenants {
+		for _, theirs := range tenants {
+			if mine == theirs {
+				continue
 			}
-			if diff := cmp.Diff(before, m.digests()); diff != "" {
-				t.Errorf("rows have changed (-before +after):\n%s", diff)
+			for _, op := range ops {
+				asked += tryAll(m, random, op, mine, theirs)
 			}
-			t.Logf("%d requests", asked)
-			if asked < 1000 {
-				t.Error("that is not every id on every route")
-			}
-		})
+		}
+	}
+	if diff := cmp.Diff(before, m.digests()); diff != "" {
+		t.Errorf("rows have changed (-before +after):\n%s", diff)
+	}
+	t.Logf("seed %d: %d requests", seed, asked)
+	if asked < 1000 {
+		t.Error("that is not every id on every route")
 	}
 }
 
