@@ -259,29 +259,16 @@ func TestEndSessions(t *testing.T) {
 	if _, err := b.EndSession(t.Context(), other.ID, ids[0], store.EndRevoked); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("another's: %v", err)
 	}
-	if s, err := b.EndSession(t.Context(), a.ID, ids[0], store.EndLogout); err != nil || s.EndedAt == nil {
-		t.Errorf("%+v, %v", s, err)
-	}
-	if s, err := b.EndSession(t.Context(), a.ID, ids[0], store.EndRevoked); err != nil || *s.EndedReason != store.EndLogout {
-		t.Errorf("the second time: %+v, %v", s, err)
-	}
-	if n, err := b.EndSessions(t.Context(), a.ID, ids[1], store.EndPassword); n != 1 || err != nil {
-		t.Errorf("%d others ended, %v", n, err)
-	}
-	page, err := b.Sessions(t.Context(), a.ID, store.SessionFilter{Limit: 9})
-	if err != nil || len(page) != 1 || page[0].ID != ids[1] {
-		t.Errorf("%d are left, %v", len(page), err)
-	}
 	for name, c := range map[string]struct {
-		f    store.SessionFilter
+		page store.Page
 		want string
 	}{
-		"All":       {store.SessionFilter{Limit: 9, Ended: true}, "210"},
-		"Ascending": {store.SessionFilter{Limit: 2, Ended: true, Ascending: true}, "01"},
-		"After":     {store.SessionFilter{Limit: 2, Ended: true, After: ids[2]}, "10"},
-		"Before":    {store.SessionFilter{Limit: 1, Ended: true, Before: ids[0]}, "1"},
+		"All":       {store.Page{Limit: 9}, "210"},
+		"Ascending": {store.Page{Limit: 2, Ascending: true}, "01"},
+		"After":     {store.Page{Limit: 2, After: ids[2]}, "10"},
+		"Before":    {store.Page{Limit: 1, Before: ids[0]}, "1"},
 	} {
-		page, err := b.Sessions(t.Context(), a.ID, c.f)
+		page, err := b.Sessions(t.Context(), a.ID, c.page)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,6 +283,19 @@ func TestEndSessions(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
+	}
+	if s, err := b.EndSession(t.Context(), a.ID, ids[0], store.EndLogout); err != nil || s.EndedAt == nil {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if s, err := b.EndSession(t.Context(), a.ID, ids[0], store.EndRevoked); err != nil || *s.EndedReason != store.EndLogout {
+		t.Errorf("the second time: %+v, %v", s, err)
+	}
+	if n, err := b.EndSessions(t.Context(), a.ID, ids[1], store.EndPassword); n != 1 || err != nil {
+		t.Errorf("%d others ended, %v", n, err)
+	}
+	page, err := b.Sessions(t.Context(), a.ID, store.Page{Limit: 9})
+	if err != nil || len(page) != 1 || page[0].ID != ids[1] {
+		t.Errorf("%d are left, %v", len(page), err)
 	}
 }
 

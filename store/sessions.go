@@ -215,43 +215,16 @@ func (db *DB) EndSessions(ctx context.Context, accountID, except, reason string)
 	return int(tag.RowsAffected()), nil
 }
 
-// A SessionFilter selects sessions of an account. Zero fields select everything.
-type SessionFilter struct {
-	After     string // start behind this id, in the order asked
-	Before    string // end before this id, in the order asked
-	Ascending bool   // oldest first; default newest first
-	Limit     int
-	Ended     bool // those that have ended, too
-}
-
-// Sessions returns the page of an account's sessions that a filter selects.
-func (db *DB) Sessions(ctx context.Context, accountID string, f SessionFilter) ([]*Session, error) {
-	low, high := f.After, f.Before
-	if !f.Ascending {
-		low, high = f.Before, f.After
-	}
-	inner, outer := "ASC", "ASC"
-	if !f.Ascending {
-		outer = "DESC"
-	}
-	// With an edge at the end, the page is the one that ends there.
-	if f.Ascending == (f.Before != "") {
-		inner = "DESC"
-	}
-	page, err := many[Session](ctx, db, `
-		SELECT * FROM (
+// Sessions returns the page of an account's sessions that have not ended.
+func (db *DB) Sessions(ctx context.Context, accountID string, page Page) ([]*Session, error) {
+	sessions, err := paged[Session](ctx, db, `
 			SELECT `+columns[Session]("")+` FROM session
-			WHERE account_id = @account_id AND id > @low AND (@high = '' OR id < @high)
-				AND (@ended OR ended_at IS NULL AND expires_at > now())
-			ORDER BY id `+inner+`
-			LIMIT @limit
-		) AS page
-		ORDER BY id `+outer,
-		pgx.NamedArgs{"account_id": accountID, "low": low, "high": high, "ended": f.Ended, "limit": f.Limit})
+			WHERE account_id = @account_id AND ended_at IS NULL AND expires_at > now()`,
+		"id", page, pgx.NamedArgs{"account_id": accountID})
 	if err != nil {
 		return nil, fmt.Errorf("list sessions of %s: %w", accountID, err)
 	}
-	return page, nil
+	return sessions, nil
 }
 
 // SessionIsRecent reports whether a session of an account began within a time.

@@ -116,7 +116,7 @@ func TestPeople_AreReadFromWiderTables(t *testing.T) {
 		"account": errorOf(b.Account(ctx, ada)), "by address": errorOf(b.AccountByEmail(ctx, "ada@example.com")), "renamed": errorOf(b.RenameAccount(ctx, ada, "A")),
 		"password": errorOf(b.SetPassword(ctx, ada, "x")), "verified": errorOf(b.VerifyAccount(ctx, claimant.ID)),
 		"session's state": errorOf(b.SessionState(ctx, session.ID)), "refreshed": errorOf(b.RefreshSession(ctx, session.ID, 1)),
-		"sessions": errorOf(b.Sessions(ctx, ada, store.SessionFilter{Limit: 5})), "ended": errorOf(b.EndSession(ctx, ada, session.ID, store.EndLogout)),
+		"sessions": errorOf(b.Sessions(ctx, ada, store.Page{Limit: 5})), "ended": errorOf(b.EndSession(ctx, ada, session.ID, store.EndLogout)),
 		"membership": errMembership, "memberships": errorOf(b.Memberships(ctx, org, page)), "another role": b.UpdateMembership(ctx, membership, "owner"),
 		"invitation": errorOf(b.OpenInvitation(ctx, org, cat.ID, now)), "by hash": errorOf(b.InvitationByHash(ctx, []byte("cat"))),
 		"invitations": errorOf(b.OpenInvitations(ctx, org, now, page)), "renewed": errorOf(b.RenewInvitation(ctx, org, cat.ID, ada, []byte("new"), now)),
