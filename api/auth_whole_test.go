@@ -83,9 +83,11 @@ func (b *bundle) quickest(rounds int, requests []func(i int)) []time.Duration {
 }
 
 // Neither the answers nor the time they take tell whether an address has an account, or
-// how many have named it. It runs by itself and is judged once.
+// how many have named it. It runs by itself. What else the machine does makes times
+// differ, now this one and now that; a difference that is in the requests themselves
+// shows in every measurement.
 func TestTiming_TellsNothing(t *testing.T) {
-	const rounds, most = 80, 0.05
+	const rounds, most, measurements = 80, 0.05, 4
 	b := setup(t, nil)
 	b.verified("known@example.com")
 	for range 5 {
@@ -113,13 +115,19 @@ func TestTiming_TellsNothing(t *testing.T) {
 		"Forgot":   {forgot("nobody@example.com"), forgot("known@example.com"), forgot("claimed@example.com")},
 		"Register": {register("new#@example.com"), register("known@example.com"), register("claimed@example.com")},
 	} {
-		runtime.GC()
-		m := b.quickest(rounds, requests)
+		differ := []bool{false, true, true}
+		for n := 1; n <= measurements && slices.Contains(differ, true); n++ {
+			runtime.GC()
+			m := b.quickest(rounds, requests)
+			for i, which := range []string{"nobody's", "known", "claimed by several"} {
+				apart := float64(m[i])/float64(m[0]) - 1
+				t.Logf("%s, measured for the %d. time, an address that is %s: %s, %+.1f %%", name, n, which, m[i], 100*apart)
+				differ[i] = differ[i] && (apart < -most || apart > most)
+			}
+		}
 		for i, which := range []string{"nobody's", "known", "claimed by several"} {
-			apart := float64(m[i])/float64(m[0]) - 1
-			t.Logf("%s, an address that is %s: %s, %+.1f %%", name, which, m[i], 100*apart)
-			if apart < -most || apart > most {
-				t.Errorf("%s, an address that is %s: the times differ by %.1f %%", name, which, 100*apart)
+			if differ[i] {
+				t.Errorf("%s, an address that is %s: the times differ by more than %.0f %% in each of %d measurements", name, which, 100*most, measurements)
 			}
 		}
 	}
