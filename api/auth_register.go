@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
-	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -98,7 +97,7 @@ func (s *server) makeAccount(ctx context.Context, tx *store.DB, a store.Account,
 	if m.account, err = tx.CreateAccount(ctx, a); err != nil {
 		return nil, err
 	}
-	if m.org, m.project, err = makeHome(ctx, tx, m.account.ID, orgName); err != nil {
+	if m.org, m.project, err = s.makeHome(ctx, tx, m.account.ID, orgName); err != nil {
 		return nil, err
 	}
 	expires := s.opts.Now().Add(auth.ProjectKeyLife)
@@ -119,17 +118,25 @@ func (s *server) makeAccount(ctx context.Context, tx *store.DB, a store.Account,
 	})
 }
 
+// signupPlan is the plan of organizations that people make.
+func (s *server) signupPlan(ctx context.Context) (*store.Plan, error) {
+	return s.plans.Plan(ctx, s.opts.SignupPlan)
+}
+
 // firstOrg is the name of an organization that nobody has named. It is not made from
 // the person's: names of organizations stay in the audit log.
 const firstOrg = "First organization"
 
 // makeHome makes an organization that an account owns, with a project. Without a name
 // it gets firstOrg.
-func makeHome(ctx context.Context, tx *store.DB, accountID, name string) (*store.Org, *store.Project, error) {
+func (s *server) makeHome(ctx context.Context, tx *store.DB, accountID, name string) (*store.Org, *store.Project, error) {
 	if name == "" {
 		name = firstOrg
 	}
-	plan := billing.Plans()[0]
+	plan, err := s.signupPlan(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	org, err := tx.CreateOwnedOrg(ctx, store.Org{
 		ID: store.NewOrgID(), Name: name, Plan: plan.Name, RetentionDays: plan.RetentionDays,
 	}, accountID)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/api/limit"
-	"github.com/nanobanana/nanobanana/billing"
 )
 
 // policy is one limit on what a caller may ask for.
@@ -24,7 +23,7 @@ type policy struct {
 // policies are the limits on a caller's generations: of its organization, by plan or
 // as agreed, and those of its project and key, if they have any. Test keys have the
 // same, apart.
-func policies(c *auth.Caller) []policy {
+func (s *server) policies(ctx context.Context, c *auth.Caller) ([]policy, error) {
 	var all []policy
 	add := func(name, id string, n int, whose, raise string) {
 		if n <= 0 {
@@ -37,27 +36,31 @@ func policies(c *auth.Caller) []policy {
 		}
 		all = append(all, policy{name: name, whose: whose, raise: raise, bucket: limit.Bucket{Key: key, Limit: n, Period: time.Hour}})
 	}
-	add("hour", c.OrgID, orgRate(c.Limits), "Your organization's limit", "a larger plan has more, and whoever runs this service can raise it")
+	rate, err := s.orgRate(ctx, c.Limits)
+	if err != nil {
+		return nil, err
+	}
+	add("hour", c.OrgID, rate, "Your organization's limit", "a larger plan has more, and whoever runs this service can raise it")
 	if rate := c.Limits.ProjectRate; rate != nil {
 		add("project", c.ProjectID, *rate, "The project's limit", "who administers the organization raises it with PATCH /v1/projects/"+c.ProjectID)
 	}
 	if rate := c.Limits.KeyRate; rate != nil && c.KeyID != "" {
 		add("key", cmp.Or(c.UsageID, c.KeyID), *rate, "The API key's limit", "who administers the organization raises it with PATCH /v1/keys/"+c.KeyID)
 	}
-	return all
+	return all, nil
 }
 
 // orgRate is an organization's limit an hour; 0 is any number. A plan that is not
 // known is the smallest.
-func orgRate(l auth.Limits) int {
+func (s *server) orgRate(ctx context.Context, l auth.Limits) (int, error) {
 	if l.OrgRate != nil {
-		return *l.OrgRate
+		return *l.OrgRate, nil
 	}
-	plan, ok := billing.LookupPlan(l.Plan)
-	if !ok {
-		plan = billing.Plans()[0]
+	plan, err := s.plans.Plan(ctx, l.Plan)
+	if err != nil {
+		return 0, err
 	}
-	return plan.RateLimit
+	return plan.RateLimit, nil
 }
 
 // limitSubmission counts a request for work, which must be valid, against the limits
@@ -69,9 +72,9 @@ func (s *server) limitSubmission(ctx context.Context, caller *auth.Caller, key s
 	if refusal := s.spent.refusal(caller, s.opts.Now()); refusal != nil {
 		return s.unlessReplay(ctx, caller, key, refusal)
 	}
-	all := policies(caller)
-	if len(all) == 0 {
-		return nil
+	all, err := s.policies(ctx, caller)
+	if err != nil || len(all) == 0 {
+		return err
 	}
 	taken, err := s.limits.Take(ctx, bucketsOf(all))
 	if err != nil {

@@ -23,8 +23,9 @@ func (s *server) tellLimits(next echo.HandlerFunc) echo.HandlerFunc {
 			if caller == nil || caller.ProjectID == "" {
 				return
 			}
-			if all := policies(caller); len(all) > 0 {
-				s.setLimits(c.Response().Header(), all, requestOf(c.Request().Context()).taken)
+			ctx := c.Request().Context()
+			if all, err := s.policies(ctx, caller); err == nil && len(all) > 0 {
+				s.setLimits(c.Response().Header(), all, requestOf(ctx).taken)
 			}
 		})
 		return next(c)

@@ -144,7 +144,7 @@ func (s *server) makeSignOnAccount(ctx context.Context, tx *store.DB, who *auth.
 	if who.OrgID != "" {
 		return a, nil
 	}
-	_, _, err = makeHome(ctx, tx, a.ID, "")
+	_, _, err = s.makeHome(ctx, tx, a.ID, "")
 	return a, err
 }
 

@@ -4,10 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/nanobanana/nanobanana/api/auth"
-	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -120,25 +117,31 @@ type adminUpdateOrgInput struct {
 	Body  adminUpdateOrgBody
 }
 
-// Resolve checks the plan.
-func (in *adminUpdateOrgInput) Resolve(huma.Context) []error {
-	if in.Body.Plan == nil {
-		return nil
-	}
-	if _, ok := billing.LookupPlan(*in.Body.Plan); ok {
-		return nil
+// checkPlan refuses a plan that there is not.
+func (s *server) checkPlan(ctx context.Context, name string) error {
+	plans, err := s.db.Plans(ctx)
+	if err != nil {
+		return err
 	}
 	f := jobs.Fault{Param: "plan", Code: "unsupported_value", Message: "plan must be one of those there are"}
-	for _, p := range billing.Plans() {
+	for _, p := range plans {
+		if p.Name == name {
+			return nil
+		}
 		f.Allowed = append(f.Allowed, p.Name)
 	}
-	return []error{jobFault{f}}
+	return &jobs.InvalidError{Faults: []jobs.Fault{f}}
 }
 
 func (s *server) adminUpdateOrg(ctx context.Context, in *adminUpdateOrgInput) (*adminOrgOutput, error) {
 	asked := &in.Body
 	if asked.Plan == nil && !asked.RateLimit.sent && !asked.RetentionDays.sent {
 		return s.adminGetOrg(ctx, &adminOrgInput{OrgID: in.OrgID})
+	}
+	if asked.Plan != nil {
+		if err := s.checkPlan(ctx, *asked.Plan); err != nil {
+			return nil, err
+		}
 	}
 	reason := ""
 	if asked.Reason != "" {
@@ -148,9 +151,12 @@ func (s *server) adminUpdateOrg(ctx context.Context, in *adminUpdateOrgInput) (*
 		}
 	}
 	return s.changeAdminOrg(ctx, in.OrgID, "org.override", reason, func(ctx context.Context, tx *store.DB, org store.Org) (*store.Org, error) {
-		if asked.Plan != nil {
-			plan, _ := billing.LookupPlan(*asked.Plan)
-			org.Plan, org.RetentionDays = plan.Name, plan.RetentionDays
+		if asked.Plan != nil && *asked.Plan != org.Plan {
+			changed, err := tx.ChangePlan(ctx, store.PlanChange{OrgID: org.ID, Plan: *asked.Plan, Reason: reason}, s.opts.Now())
+			if err != nil {
+				return nil, err
+			}
+			org.Plan, org.RetentionDays = changed.Plan, changed.RetentionDays
 		}
 		asked.RateLimit.apply(&org.RateLimit)
 		asked.RetentionDays.apply(&org.RetentionDays)

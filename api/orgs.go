@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/nanobanana/nanobanana/api/auth"
-	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -69,7 +68,10 @@ func (s *server) createOrg(ctx context.Context, in *createOrgInput) (*created[or
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	plan := billing.Plans()[0]
+	plan, err := s.signupPlan(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var org *store.Org
 	var before string
 	err = s.db.Transact(ctx, func(tx *store.DB) error {

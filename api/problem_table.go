@@ -57,6 +57,8 @@ var problemKinds = []problemKind{
 	{Code: "invalid_credentials", Status: 401, Title: "Invalid credentials", Type: typeAuth, Detail: "The e-mail address or the password is wrong, or the address is not verified yet: follow the link that was mailed."},
 	{Code: "session_ended", Status: 401, Title: "Session ended", Type: typeAuth, Detail: "The session has ended; sign in again with POST /v1/auth/login."},
 	{Code: "quota_exceeded", Status: 402, Title: "Quota exceeded", Type: typeQuota, Detail: "The monthly limit is reached."},
+	{Code: "spend_limit_reached", Status: 402, Title: "Spend limit reached", Type: typeQuota, Detail: "The organization's budget is used up."},
+	{Code: "payment_required", Status: 402, Title: "Payment required", Type: typeQuota, Detail: "The organization's subscription is not paid."},
 	{Code: "permission_denied", Status: 403, Title: "Permission denied", Type: typePermission, Detail: "The caller may not do this."},
 	{Code: "scope_missing", Status: 403, Title: "Scope missing", Type: typePermission, Detail: "The API key was not granted what this needs."},
 	{Code: "ip_not_allowed", Status: 403, Title: "Address not allowed", Type: typePermission, Detail: "The API key may not be used from this address."},
@@ -138,6 +140,7 @@ func problemFor(r *http.Request, err error) *problem {
 	var refused *refusal
 	var invalid *jobs.InvalidError
 	var quota *jobs.QuotaError
+	var credits *jobs.CreditsError
 	var tooLarge *http.MaxBytesError
 	var routing *echo.HTTPError
 	switch {
@@ -150,6 +153,8 @@ func problemFor(r *http.Request, err error) *problem {
 	case errors.As(err, &quota):
 		return newProblem("quota_exceeded", fmt.Sprintf("This API key may ask for %d generations a calendar month, and has. The count begins anew on %s; PATCH /v1/keys/{id} raises monthly_limit.",
 			quota.Limit, quota.ResetsAt.Format(time.RFC3339)), nil)
+	case errors.As(err, &credits):
+		return creditsProblem(credits)
 	case errors.As(err, &tooLarge):
 		return newProblem("payload_too_large", fmt.Sprintf("The body is larger than the %d bytes that are accepted.", tooLarge.Limit), nil)
 	case errors.Is(err, auth.ErrMalformed), errors.Is(err, auth.ErrUnknown):

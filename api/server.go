@@ -96,6 +96,9 @@ type Options struct {
 	// the process: for whoever develops the service, on their own machine.
 	DevMail bool
 
+	// SignupPlan is the plan of organizations that people make; default the first.
+	SignupPlan string
+
 	// Limiter keeps the rate limits; default: the database, with a statement for
 	// each request that counts.
 	Limiter limit.Limiter
@@ -126,6 +129,7 @@ type server struct {
 	guesses *limit.Memory // of credentials
 	replays *limit.Memory // that are looked up beyond the limits
 	spent   *spentQuotas
+	plans   *store.PlanBook
 
 	proxyNoted sync.Once
 }
@@ -199,7 +203,7 @@ func newServer(opts Options) *server {
 		limits:  limit.NewSieve(opts.Limiter, limit.SieveOptions{}),
 		guesses: limit.NewMemory(limit.MemoryOptions{Now: opts.Now}),
 		replays: limit.NewMemory(limit.MemoryOptions{Now: opts.Now}),
-		spent:   newSpentQuotas(10_000),
+		spent:   newSpentQuotas(10_000), plans: store.NewPlanBook(opts.DB),
 		streams: newStreams(opts.MaxStreams, opts.StreamPace), pages: newPageSet(),
 	}
 }

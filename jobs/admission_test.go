@@ -134,7 +134,6 @@ func TestAdmission_RandomMixes(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			f := &fray{bundle: setup(t)}
-			f.db = f.db.WithCaps(jobs.Caps())
 			for _, plan := range []string{"free", "pro", "unlimited"} {
 				org, err := f.db.CreateOrg(t.Context(), plan, plan, nil)
 				if err != nil {

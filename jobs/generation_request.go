@@ -87,6 +87,7 @@ func (e *InvalidError) Error() string {
 type resolved struct {
 	model, modelUsed string
 	n                int
+	creditsEach      int
 	params           store.Params
 	deadline         time.Duration
 	queue            string
@@ -162,6 +163,7 @@ func (r *GenerationRequest) resolve(permitted egress.Policy) (*resolved, []Fault
 	}
 	r.resolveWebhook(out, permitted, &faults)
 	r.resolveModel(out, &faults)
+	out.creditsEach = creditsEach(out.modelUsed, out.params)
 	return out, faults
 }
 

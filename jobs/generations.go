@@ -41,17 +41,6 @@ type Submission struct {
 	IdempotencyKey string
 }
 
-// A QuotaError reports a submission beyond the monthly limit of its API key.
-type QuotaError struct {
-	Limit    int
-	ResetsAt time.Time // when the next month begins (UTC)
-}
-
-// Error says the limit.
-func (e *QuotaError) Error() string {
-	return fmt.Sprintf("the API key has asked for the %d generations that it may ask for until %s", e.Limit, e.ResetsAt.Format(time.RFC3339))
-}
-
 // Accepted is a submission's generation, which an earlier one with the same
 // idempotency key may have made.
 type Accepted struct {
@@ -68,8 +57,24 @@ type submission struct {
 // SubmitGeneration records a generation and queues its run, with the claim of
 // its idempotency key, in one transaction: all of it happens or none of it.
 // Concurrent submissions share commits; each has an outcome of its own. The
-// error may be an *InvalidError or a *QuotaError.
+// error may be an *InvalidError, a *QuotaError or a *CreditsError.
 func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, error) {
+	row, err := q.newGeneration(&s)
+	if err != nil {
+		return nil, err
+	}
+	done, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, row.CreatedAt)})
+	if err == nil {
+		err = done.err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("submit generation: %w", err)
+	}
+	return done.accepted, nil
+}
+
+// newGeneration makes the row of a submission, if it is valid.
+func (q *Queue) newGeneration(s *Submission) (*store.NewGeneration, error) {
 	plan, faults := s.Request.resolve(q.opts.Egress)
 	if len(faults) > 0 {
 		return nil, &InvalidError{Faults: faults}
@@ -100,14 +105,10 @@ func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, 
 		KeyMonthly: s.KeyMonthly,
 		KeyUsage:   s.KeyUsage,
 	}
-	done, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, now)})
-	if err == nil {
-		err = done.err
+	if !s.Test {
+		row.Credits = plan.n * plan.creditsEach
 	}
-	if err != nil {
-		return nil, fmt.Errorf("submit generation: %w", err)
-	}
-	return done.accepted, nil
+	return row, nil
 }
 
 func (q *Queue) idempotencyKey(s Submission, row *store.NewGeneration, now time.Time) *store.IdempotencyKey {
@@ -211,7 +212,7 @@ func (q *Queue) submitSome(ctx context.Context, batch []*submission, places []in
 	}
 	refused := map[string]*store.NewGeneration{}
 	for _, row := range rows {
-		if row.Refused {
+		if row.Refusal != nil {
 			refused[row.ID] = row
 		}
 	}
@@ -221,8 +222,8 @@ func (q *Queue) submitSome(ctx context.Context, batch []*submission, places []in
 		if s.key != nil {
 			first = refused[holders[keyOf(s)].GenerationID]
 		}
-		if first != nil && first.Refused {
-			results[places[i]] = submitted{err: overQuota(s, first)}
+		if first != nil && first.Refusal != nil {
+			results[places[i]] = submitted{err: refusalOf(s, first)}
 			continue
 		}
 		if s.key != nil && holders[keyOf(s)].GenerationID != s.row.ID {
@@ -232,17 +233,6 @@ func (q *Queue) submitSome(ctx context.Context, batch []*submission, places []in
 		results[places[i]] = submitted{accepted: &Accepted{Generation: s.row.Row()}}
 	}
 	return nil
-}
-
-// overQuota tells a submission that it is refused with the first of its idempotency
-// key, or is itself that first. Another API key's need not be, nor one whose limit has
-// been raised meanwhile.
-func overQuota(s *submission, first *store.NewGeneration) error {
-	if s.row.APIKeyID != first.APIKeyID || s.row.KeyMonthly == nil || *s.row.KeyMonthly > *first.KeyMonthly {
-		return ErrIdempotencyInFlight
-	}
-	_, ends := store.MonthOf(s.row.CreatedAt)
-	return &QuotaError{Limit: *s.row.KeyMonthly, ResetsAt: ends}
 }
 
 // ident is what makes two idempotency keys the same.

@@ -12,7 +12,6 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
-	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/jobs/egress"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -70,7 +69,7 @@ func NewQueue(opts Options) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make queue client: %w", err)
 	}
-	q := &Queue{db: opts.DB.WithCaps(Caps()), river: client, opts: opts}
+	q := &Queue{db: opts.DB, river: client, opts: opts}
 	// One lane: a second one halves the batches and gains nothing.
 	q.submits = store.NewCommitter(store.CommitterOptions{}, q.submitBatch)
 	return q, nil
@@ -91,14 +90,4 @@ func (GenerateArgs) Kind() string { return store.TicketKind }
 // InsertOpts are those of the tickets that the store makes.
 func (GenerateArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{Queue: QueueGenerate, MaxAttempts: store.TicketAttempts}
-}
-
-// Caps is how many generations an organization of each plan may have running in
-// a queue, for store.DB's WithCaps.
-func Caps() map[string]int {
-	caps := map[string]int{}
-	for _, p := range billing.Plans() {
-		caps[p.Name] = p.Concurrency
-	}
-	return caps
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -12,25 +11,9 @@ import (
 // while no worker has said how many it takes.
 const DefaultCapacity = 50
 
-// WithCaps returns the same database with the number of generations that an
-// organization of each plan may have running in a queue; 0, and a plan that is
-// missing, mean as many as the fleet can run.
-func (db *DB) WithCaps(caps map[string]int) *DB {
-	text, err := json.Marshal(caps)
-	if err != nil {
-		panic(err) // strings and integers always encode
-	}
-	with := *db
-	with.caps = string(text)
-	return &with
-}
-
-// admissionArgs adds the arguments of fleetSQL, capSQL and insertTickets.
+// admissionArgs adds the arguments of fleetSQL and insertTickets.
 func (db *DB) admissionArgs(args pgx.NamedArgs) pgx.NamedArgs {
-	args["caps"], args["default_capacity"] = "{}", DefaultCapacity
-	if db.caps != "" {
-		args["caps"] = db.caps
-	}
+	args["default_capacity"] = DefaultCapacity
 	return withTickets(args)
 }
 
@@ -45,7 +28,10 @@ const fleetSQL = `
 
 // capSQL is how many generations an organization may have running, given org
 // and fleet.
-const capSQL = `least(nullif((@caps::jsonb ->> org.plan)::int, 0), fleet.capacity)`
+const capSQL = `least(nullif((SELECT concurrency FROM plan WHERE plan.name = org.plan), 0), fleet.capacity)`
+
+// prioritySQL is that of an organization's tickets, given org.
+const prioritySQL = `coalesce((SELECT priority FROM plan WHERE plan.name = org.plan), 1)`
 
 // admitSQL returns the statement that hands the free places of organizations to
 // their longest held generations, for the rows a of admission that which selects.
@@ -58,7 +44,7 @@ func admitSQL(which string) string {
 	return `
 		WITH fleet AS MATERIALIZED (` + fleetSQL + `
 		), room AS (
-			SELECT a.org_id, a.queue, least(a.held, ` + capSQL + ` - a.running) AS free
+			SELECT a.org_id, a.queue, least(a.held, ` + capSQL + ` - a.running) AS free, ` + prioritySQL + ` AS priority
 			FROM admission AS a
 			JOIN fleet ON fleet.queue = a.queue
 			LEFT JOIN org ON org.id = a.org_id
@@ -67,7 +53,7 @@ func admitSQL(which string) string {
 			LIMIT @orgs
 			FOR UPDATE OF a SKIP LOCKED
 		), next AS (
-			SELECT g.id, room.queue
+			SELECT g.id, room.queue, room.priority
 			FROM room, LATERAL (
 				SELECT id FROM generation
 				WHERE org_id = room.org_id AND queue = room.queue AND finished_at IS NULL AND held_at IS NOT NULL

@@ -18,7 +18,7 @@ func TestAdmission_OppositeOrdersDoNotDeadlock(t *testing.T) {
 	t.Parallel()
 	b := setupCapped(t)
 	b.fleet(t, 4)
-	b.DB = b.WithCaps(nil)
+	b.exec(t, `UPDATE plan SET concurrency = 0`)
 	other, err := store.Open(t.Context(), storetest.URL(b.DB), store.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 func setupCapped(t *testing.T) *bundle {
 	t.Helper()
 	b := setup(t)
-	b.DB = b.WithCaps(map[string]int{"free": 2, "unlimited": 0})
+	b.exec(t, `UPDATE plan SET concurrency = CASE name WHEN 'free' THEN 2 ELSE 0 END`)
 	b.fleet(t, 3)
 	return b
 }
@@ -157,7 +157,7 @@ func TestInsertGenerations_NobodyOvertakesTheHeld(t *testing.T) {
 	b := setupCapped(t)
 	first := b.submit(t, b.project.OrgID, "", 3)
 	b.fleet(t, 10)
-	b.DB = b.WithCaps(nil) // a larger plan
+	b.exec(t, `UPDATE plan SET concurrency = 0`) // larger ones
 	late := b.submit(t, b.project.OrgID, "", 1)
 	if !late[0].Held {
 		t.Error("a later generation overtook a held one")

@@ -65,9 +65,9 @@ func haveMonthly(rows []*NewGeneration) bool {
 // smaller one has. Whoever locks admission has to read "refused" first: usage is
 // locked before it.
 const takeUsage = `limited AS MATERIALIZED (
-			SELECT id, usage_id, key_monthly, month,
+			SELECT id, batch_id, usage_id, key_monthly, month,
 				row_number() OVER (PARTITION BY usage_id, month ORDER BY key_monthly DESC, id) AS place
-			FROM json_to_recordset(@rows) AS r (id text, api_key_id text, key_usage text, key_monthly int, created_at timestamptz),
+			FROM json_to_recordset(@rows) AS r (id text, batch_id text, api_key_id text, key_usage text, key_monthly int, created_at timestamptz),
 				LATERAL (SELECT coalesce(key_usage, api_key_id) AS usage_id, date_trunc('month', created_at AT TIME ZONE 'UTC')::date AS month) AS m
 			WHERE key_monthly IS NOT NULL AND id NOT IN (SELECT generation_id FROM taken)
 		), granted AS (
@@ -86,13 +86,21 @@ const takeUsage = `limited AS MATERIALIZED (
 			)
 			RETURNING usage_id, month, granted
 		), refused AS MATERIALIZED (
-			SELECT limited.id FROM limited JOIN granted USING (usage_id, month)
+			SELECT limited.id, limited.batch_id FROM limited JOIN granted USING (usage_id, month)
 			WHERE place > granted
 		), `
 
-// A key that was taken for a generation that is refused is free again.
-const freeRefusedKeysSQL = `
-		DELETE FROM idempotency_key AS k
-		USING json_populate_recordset(NULL::idempotency_key, @keys) AS mine
-		WHERE (k.project_id, k.test, k.route, k.key, k.generation_id) = (mine.project_id, mine.test, mine.route, mine.key, mine.generation_id)
-			AND NOT EXISTS (SELECT FROM generation AS g WHERE g.id = mine.generation_id)`
+// giveBackUsageSQL takes those out of the count that their keys' limits let in, and
+// that their organization's credits did not. It follows the statement that counted
+// them, in its transaction: what that granted is still in the rows.
+const giveBackUsageSQL = `
+		UPDATE api_key_usage AS u
+		SET used = u.used - (u.granted - m.recorded), granted = m.recorded
+		FROM (
+			SELECT coalesce(key_usage, api_key_id) AS usage_id, date_trunc('month', created_at AT TIME ZONE 'UTC')::date AS month,
+				(count(*) FILTER (WHERE EXISTS (SELECT FROM generation AS g WHERE g.id = r.id)))::int AS recorded
+			FROM json_to_recordset(@rows) AS r (id text, api_key_id text, key_usage text, key_monthly int, created_at timestamptz)
+			WHERE key_monthly IS NOT NULL AND id NOT IN (` + takenSQL + `)
+			GROUP BY 1, 2
+		) AS m
+		WHERE (u.usage_id, u.month) = (m.usage_id, m.month) AND u.granted > m.recorded`

@@ -39,9 +39,9 @@ func TestSubmitGenerations_MonthlyLimits(t *testing.T) {
 		}
 		var refused []bool
 		for _, row := range rows {
-			refused = append(refused, row.Refused)
-			if _, err := b.Generation(t.Context(), b.project.ID, row.ID); (err != nil) != row.Refused {
-				t.Errorf("refused %t, but reading it: %v", row.Refused, err)
+			refused = append(refused, row.Refusal != nil)
+			if _, err := b.Generation(t.Context(), b.project.ID, row.ID); (err != nil) != (row.Refusal != nil) {
+				t.Errorf("refused %t, but reading it: %v", row.Refusal != nil, err)
 			}
 		}
 		if diff := cmp.Diff(want, refused); diff != "" {
@@ -80,8 +80,8 @@ func TestSubmitGenerations_MonthlyLimitsAndIdempotency(t *testing.T) {
 		held    int
 		refused bool
 	}{{"k1", first, 0, false}, {"k1", replay, 1, false}, {"k2", over, 0, true}, {"k2", free, 0, false}} {
-		if held := submit(c.key, c.g); held != c.held || c.g.Refused != c.refused {
-			t.Errorf("%s: %d held, refused %t, want %d, %t", c.key, held, c.g.Refused, c.held, c.refused)
+		if held := submit(c.key, c.g); held != c.held || (c.g.Refusal != nil) != c.refused {
+			t.Errorf("%s: %d held, refused %t, want %d, %t", c.key, held, c.g.Refusal != nil, c.held, c.refused)
 		}
 	}
 	if used := b.used(t, "key_a", at); used != 1 {
@@ -106,7 +106,7 @@ func TestSubmitGenerations_MonthlyLimitsAreExact(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			for _, row := range rows {
-				if !row.Refused {
+				if !(row.Refusal != nil) {
 					accepted[row.APIKeyID]++
 				}
 			}
@@ -136,7 +136,7 @@ func TestSubmitGenerations_MonthlyLimitsOfKeysCountedTogether(t *testing.T) {
 		}
 		var refused []bool
 		for _, row := range rows {
-			refused = append(refused, row.Refused)
+			refused = append(refused, row.Refusal != nil)
 		}
 		if diff := cmp.Diff(want, refused); diff != "" {
 			t.Errorf("commit %d: refused (-want +got):\n%s", n, diff)

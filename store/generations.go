@@ -68,6 +68,13 @@ type Generation struct {
 
 	WebhookURL    *string  // is told of it
 	WebhookEvents []string // and of what: types of events, or patterns of them
+
+	// What it costs; all are nil for one that is free.
+	Credits      *int       // reserved
+	Charged      *int       // of these, once it has ended
+	CreditMicros *int       // what one costs, in millionths of a US dollar
+	CreditPeriod *time.Time // whose account they are taken from
+	BatchID      *string    // what it was reserved with; nil: by itself
 }
 
 // Held reports whether the generation waits for its organization's turn.
@@ -245,15 +252,18 @@ func (db *DB) Generations(ctx context.Context, projectID string, f GenerationFil
 func (db *DB) QueuePosition(ctx context.Context, g *Generation) (int, error) {
 	const tickets = `
 		SELECT FROM ` + RiverSchema + `.river_job
-		WHERE state = 'available' AND queue = @queue AND priority = 1`
+		WHERE state = 'available' AND queue = @queue`
 	sql := `
 		SELECT count(*) FROM (` + tickets + `
-				AND (scheduled_at, id) < (SELECT scheduled_at, id FROM ` + RiverSchema + `.river_job WHERE id = @ticket)
+				AND (priority, scheduled_at, id) < (SELECT priority, scheduled_at, id FROM ` + RiverSchema + `.river_job WHERE id = @ticket)
 			LIMIT 1000
 		) AS ahead`
 	if g.Held() {
 		sql = `
-			SELECT (SELECT count(*) FROM (` + tickets + ` LIMIT 1000) AS ahead)
+			SELECT (SELECT count(*) FROM (` + tickets + `
+					AND priority <= (SELECT ` + prioritySQL + ` FROM (SELECT @org_id AS id) AS o LEFT JOIN org USING (id))
+					LIMIT 1000
+				) AS ahead)
 				+ (SELECT count(*) FROM (
 					SELECT FROM generation
 					WHERE org_id = @org_id AND queue = @queue AND finished_at IS NULL AND held_at IS NOT NULL AND id < @id

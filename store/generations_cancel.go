@@ -16,10 +16,10 @@ func (db *DB) CancelGeneration(ctx context.Context, projectID, id string) (g *Ge
 		WITH canceled AS (
 			UPDATE generation
 			SET status = 'canceled', fence = fence + 1, finished_at = now(),
-				purge_at = CASE WHEN fence > 0 THEN now() + @purge_after END
+				purge_at = CASE WHEN fence > 0 THEN now() + @purge_after END, charged = credits * 0
 			WHERE project_id = @project_id AND id = @id AND status IN ('queued', 'processing')
 			RETURNING `+generationColumns+`
-		), freed AS (`+leaveSQL("canceled")+`
+		), `+settleCredits("SELECT * FROM canceled", false)+`, freed AS (`+leaveSQL("canceled WHERE "+accountsLocked)+`
 		), `+recordEvents(generationEvents("canceled", "'"+EventGenerationCanceled+"'", "'"+stepEnded+"'"), "freed")+`, told AS (
 			SELECT pg_notify(@channel, id) FROM canceled
 		)

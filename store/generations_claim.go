@@ -49,6 +49,7 @@ var claimSQL = `
 			UPDATE generation AS g
 			SET status = CASE WHEN late THEN 'expired' ELSE 'processing' END,
 				finished_at = CASE WHEN late THEN now() END,
+				charged = CASE WHEN late THEN g.credits * 0 END,
 				error = CASE WHEN late THEN @expired::jsonb ELSE g.error END,
 				started_at = CASE WHEN late THEN NULL ELSE coalesce(g.started_at, now()) END,
 				attempts = g.attempts + (NOT late AND g.fence = 0)::int,
@@ -76,7 +77,7 @@ var claimSQL = `
 			FROM claimed
 			WHERE claimed.fence > 1 AND a.generation_id = claimed.id AND a.outcome IS NULL
 			RETURNING a.generation_id, a.image_index
-		), freed AS (` + leaveSQL("claimed WHERE status = 'expired'") + `
+		), ` + settleCredits("SELECT * FROM claimed WHERE status = 'expired'", false) + `, freed AS (` + leaveSQL("claimed WHERE status = 'expired' AND "+accountsLocked) + `
 		), ` + recordEvents(generationEvents("claimed WHERE fence = 1 OR status = 'expired'",
 	"CASE status WHEN 'expired' THEN '"+EventGenerationExpired+"' ELSE '"+EventGenerationStarted+"' END",
 	"CASE status WHEN 'expired' THEN '"+stepEnded+"' ELSE '"+stepStarted+"' END"), "freed") + `, told AS (

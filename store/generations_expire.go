@@ -57,11 +57,11 @@ func (db *DB) expireOverdue(ctx context.Context, limit int) ([]string, error) {
 			FOR UPDATE SKIP LOCKED
 		), expired AS (
 			UPDATE generation AS g
-			SET status = 'expired', fence = fence + 1, finished_at = now(), error = @expired
+			SET status = 'expired', fence = fence + 1, finished_at = now(), error = @expired, charged = credits * 0
 			FROM late
 			WHERE g.id = late.id
-			RETURNING g.id, g.org_id, g.project_id, g.queue, g.held_at, g.river_job_id, g.test, g.webhook_url, g.webhook_events
-		), freed AS (`+leaveSQL("expired")+`
+			RETURNING `+endedColumns+`, g.queue, g.held_at, g.river_job_id, g.test, g.webhook_url, g.webhook_events
+		), `+settleCredits("SELECT * FROM expired", false)+`, freed AS (`+leaveSQL("expired WHERE "+accountsLocked)+`
 		), `+recordEvents(generationEvents("expired", "'"+EventGenerationExpired+"'", "'"+stepEnded+"'"), "freed")+`, told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM expired HAVING count(*) > 0
 		)

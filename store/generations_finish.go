@@ -17,11 +17,12 @@ type Outcome struct {
 	Status       Status            `json:"status"`
 	Error        *GenerationError  `json:"error"`
 	ImageErrors  []ImageError      `json:"image_errors"`
-	CountsTry    bool              `json:"counts_try"` // the run ended in a fault that uses up a try
-	Orphans      bool              `json:"orphans"`    // it may have stored blobs that have no row
-	ModelUsed    string            `json:"model_used"` // of the catalogue, where a substitute made the images
-	Unmade       bool              `json:"unmade"`     // the call that the first claim announced was never made, nor any other
-	Told         bool              `json:"-"`          // customers are told of it as far as the claim knows: what that takes is read at once
+	CountsTry    bool              `json:"counts_try"`             // the run ended in a fault that uses up a try
+	Orphans      bool              `json:"orphans"`                // it may have stored blobs that have no row
+	ModelUsed    string            `json:"model_used"`             // of the catalogue, where a substitute made the images
+	Unmade       bool              `json:"unmade"`                 // the call that the first claim announced was never made, nor any other
+	CreditsEach  int               `json:"credits_each,omitempty"` // what an image is charged at most; 0: its share of the reserved
+	Told         bool              `json:"-"`                      // customers are told of it as far as the claim knows: what that takes is read at once
 	Images       []*NewImage       `json:"-"`
 	Attempts     []*AttemptOutcome `json:"-"`
 }
@@ -51,7 +52,7 @@ var finishSQL = `
 		WITH outcome AS (
 			SELECT * FROM json_to_recordset(@outcomes) AS o (
 				id text, fence int, status text, error jsonb, image_errors jsonb, counts_try boolean, orphans boolean,
-				model_used text, unmade boolean)
+				model_used text, unmade boolean, credits_each int)
 		), finished AS (
 			UPDATE generation AS g
 			SET status = o.status,
@@ -63,10 +64,11 @@ var finishSQL = `
 					SELECT count(*) FROM attempt AS a WHERE a.generation_id = g.id AND a.outcome IS NULL
 				)::int ELSE 0 END,
 				finished_at = CASE WHEN o.status <> 'queued' THEN now() END,
-				purge_at = CASE WHEN o.orphans THEN now() + @purge_after ELSE g.purge_at END
+				purge_at = CASE WHEN o.orphans THEN now() + @purge_after ELSE g.purge_at END,
+				charged = CASE WHEN o.status <> 'queued' THEN ` + chargedSQL("g", "o.status", "o.image_errors", "o.credits_each") + ` END
 			FROM outcome AS o
 			WHERE g.id = o.id AND g.fence = o.fence AND g.status = 'processing'
-			RETURNING g.id, g.org_id, g.project_id, g.status, g.queue, g.held_at, g.test, g.webhook_url, g.webhook_events, o.unmade
+			RETURNING ` + endedColumns + `, g.queue, g.held_at, g.test, g.webhook_url, g.webhook_events, o.unmade
 		), stored AS (
 			INSERT INTO image (id, generation_id, org_id, project_id, idx, blob_key, media_type,
 				bytes, width, height, sha256, created_at, expires_at,
@@ -92,7 +94,7 @@ var finishSQL = `
 			FROM finished AS f
 			WHERE f.status <> 'queued' AND NOT f.unmade AND a.generation_id = f.id AND a.outcome IS NULL
 				AND (a.generation_id, a.n) NOT IN (SELECT generation_id, n FROM json_populate_recordset(NULL::attempt, @attempts))
-		), freed AS (` + leaveSQL("finished WHERE status <> 'queued'") + `
+		), ` + settleCredits("SELECT * FROM finished WHERE status <> 'queued'", true) + `, freed AS (` + leaveSQL("finished WHERE status <> 'queued' AND "+accountsLocked) + `
 		), ` + recordEvents(generationEvents("finished WHERE status <> 'queued'", "'generation.' || status", "'"+stepEnded+"'"), "freed") + `, told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM finished
 			WHERE status <> 'queued' HAVING count(*) > 0

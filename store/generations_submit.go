@@ -38,10 +38,17 @@ type NewGeneration struct {
 	KeyMonthly *int   `json:"key_monthly,omitempty"`
 	KeyUsage   string `json:"key_usage,omitempty"` // what they are counted under (APIKey.Usage); default APIKeyID
 
+	// Credits is what is reserved for it; 0 for a free one. Those of one BatchID are
+	// reserved together: all of them are let in, or none.
+	Credits int    `json:"credits,omitempty"`
+	BatchID string `json:"batch_id,omitempty"`
+
 	// Set by InsertGenerations.
-	Refused    bool   `json:"-"` // by KeyMonthly: it was not recorded
-	Held       bool   `json:"-"` // it waits for its organization's turn
-	RiverJobID *int64 `json:"-"` // its ticket; nil while it is held
+	Refusal      *Refusal   `json:"-"` // it was not recorded; nil: it was
+	Held         bool       `json:"-"` // it waits for its organization's turn
+	RiverJobID   *int64     `json:"-"` // its ticket; nil while it is held
+	CreditMicros *int       `json:"-"` // what a credit costs, in millionths of a US dollar
+	CreditPeriod *time.Time `json:"-"` // whose account they are taken from
 }
 
 // Row returns the generation as it stands once inserted.
@@ -52,6 +59,13 @@ func (n *NewGeneration) Row() *Generation {
 		Prompt: n.Prompt, Params: n.Params, N: n.N, Metadata: n.Metadata, Tags: n.Tags,
 		RiverJobID: n.RiverJobID, CreatedAt: n.CreatedAt, DeadlineAt: n.DeadlineAt, Queue: n.Queue,
 		WebhookURL: n.WebhookURL, WebhookEvents: n.WebhookEvents,
+		CreditMicros: n.CreditMicros, CreditPeriod: n.CreditPeriod,
+	}
+	if n.Credits > 0 {
+		g.Credits = &n.Credits
+	}
+	if n.BatchID != "" {
+		g.BatchID = &n.BatchID
 	}
 	if n.Queue == "" {
 		g.Queue = QueueGenerate
@@ -65,8 +79,8 @@ func (n *NewGeneration) Row() *Generation {
 // InsertGenerations records queued generations in one statement, and queues a run
 // of each as far as its organization's cap allows; the others are held until
 // earlier ones have ended. An organization that has held ones gets the new ones
-// held too: who comes first runs first. Those beyond the monthly limit of their key are
-// not recorded. It sets Refused, Held and RiverJobID.
+// held too: who comes first runs first. Those beyond the monthly limit of their key, or
+// beyond what their organization has, are not recorded. It sets what NewGeneration says.
 func (db *DB) InsertGenerations(ctx context.Context, rows []*NewGeneration) error {
 	_, err := db.SubmitGenerations(ctx, nil, rows)
 	return err
@@ -75,15 +89,45 @@ func (db *DB) InsertGenerations(ctx context.Context, rows []*NewGeneration) erro
 // SubmitGenerations takes the keys as ClaimIdempotencyKeys does and inserts the
 // generations as InsertGenerations does, but for those whose key someone holds
 // already: it returns these keys, as they are held. All of it happens or none. The
-// key of a generation that is refused is not taken.
+// key of a generation that is refused is not taken. Accounts of periods that have none
+// yet are opened.
 //
 // It takes one round trip with no BEGIN before and no COMMIT after it. Submissions
 // of one organization wait for each other at its row of admission, and a process
 // that is frozen between two round trips would hold up all of them.
 func (db *DB) SubmitGenerations(ctx context.Context, keys []*IdempotencyKey, rows []*NewGeneration) ([]*IdempotencyKey, error) {
-	args, err := jsonArgs(map[string]any{"rows": rows, "keys": keys})
+	others, err := db.submitGenerations(ctx, keys, rows)
+	// A second time where the period has changed in between.
+	for range 2 {
+		late := slices.DeleteFunc(slices.Clone(rows), func(n *NewGeneration) bool {
+			return n.Refusal == nil || n.Refusal.Why != refusedPeriod
+		})
+		if err != nil || len(late) == 0 {
+			break
+		}
+		if err = db.openPeriodsOf(ctx, late); err == nil {
+			var more []*IdempotencyKey
+			more, err = db.submitGenerations(ctx, keysOf(keys, late), late)
+			others = append(others, more...)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("submit generations: %w", err)
+	}
+	return others, nil
+}
+
+// keysOf are the keys of some of the generations.
+func keysOf(keys []*IdempotencyKey, rows []*NewGeneration) []*IdempotencyKey {
+	return slices.DeleteFunc(slices.Clone(keys), func(k *IdempotencyKey) bool {
+		return !slices.ContainsFunc(rows, func(n *NewGeneration) bool { return n.ID == k.GenerationID })
+	})
+}
+
+func (db *DB) submitGenerations(ctx context.Context, keys []*IdempotencyKey, rows []*NewGeneration) ([]*IdempotencyKey, error) {
+	args, err := jsonArgs(map[string]any{"rows": rows, "keys": keys})
+	if err != nil {
+		return nil, err
 	}
 	var held []*IdempotencyKey
 	var placed []*placedGeneration
@@ -99,22 +143,18 @@ func (db *DB) SubmitGenerations(ctx context.Context, keys []*IdempotencyKey, row
 		placed, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[placedGeneration])
 		return err
 	})
-	if limited && len(keys) > 0 {
-		batch.Queue(freeRefusedKeysSQL, pgx.NamedArgs{"keys": args["keys"]})
+	if limited {
+		batch.Queue(giveBackUsageSQL, pgx.NamedArgs{"rows": args["rows"], "keys": args["keys"]})
 	}
 	err = db.q.SendBatch(ctx, &batch).Close()
 	if isLockTimeout(err) && len(keys) > 0 && len(held) == 0 {
 		err = ErrKeyBusy
 	}
 	if err != nil {
-		return nil, fmt.Errorf("submit generations: %w", err)
+		return nil, err
 	}
-	others := othersKeys(keys, held)
 	place(rows, placed)
-	if limited {
-		markRefused(rows, keys, others, placed)
-	}
-	return others, nil
+	return othersKeys(keys, held), nil
 }
 
 // place tells generations what their insertion made of them.
@@ -124,57 +164,56 @@ func place(rows []*NewGeneration, placed []*placedGeneration) {
 		of[p.ID] = p
 	}
 	for _, row := range rows {
+		row.Refusal = nil
 		if p := of[row.ID]; p != nil {
 			row.RiverJobID, row.WebhookURL, row.WebhookEvents = p.Ticket, p.WebhookURL, p.WebhookEvents
+			row.CreditMicros, row.CreditPeriod = p.CreditMicros, p.CreditPeriod
+			if p.Why != "" {
+				row.Refusal = &Refusal{
+					Why: p.Why, Needed: p.Needed, Available: p.Available, SpendLimit: p.SpendLimit, ResetsAt: p.ResetsAt,
+				}
+				if p.Plan != nil {
+					row.Refusal.Plan = *p.Plan
+				}
+			}
 		}
 		row.Held = row.RiverJobID == nil
 	}
 }
 
-// markRefused tells the generations that were neither placed nor made before that
-// their key's limit is reached.
-func markRefused(rows []*NewGeneration, keys, others []*IdempotencyKey, placed []*placedGeneration) {
-	decided := make(map[string]bool, len(rows))
-	for _, p := range placed {
-		decided[p.ID] = true
-	}
-	for _, k := range keys {
-		decided[k.GenerationID] = decided[k.GenerationID] || slices.ContainsFunc(others, k.meets)
-	}
-	for _, row := range rows {
-		row.Refused = !decided[row.ID]
-	}
-}
-
+// placedGeneration is a generation that was recorded or, with Why, one that was not.
 type placedGeneration struct {
 	ID            string
 	Ticket        *int64
 	WebhookURL    *string
 	WebhookEvents []string
+	CreditMicros  *int
+	CreditPeriod  *time.Time
+
+	Why        string
+	Needed     int64
+	Available  int64
+	SpendLimit *int64
+	Plan       *string
+	ResetsAt   *time.Time
 }
 
 // What all submissions run, and what those with a monthly limit among them do.
 var (
-	insertGenerationsSQL = insertGenerations("", "")
-	insertLimitedSQL     = insertGenerations(takeUsage, " AND id NOT IN (SELECT id FROM refused)")
+	insertGenerationsSQL = insertGenerations("", "SELECT NULL AS id, NULL AS batch_id LIMIT 0")
+	insertLimitedSQL     = insertGenerations(takeUsage, "SELECT id, batch_id FROM refused")
 )
 
 // insertGenerations returns the statement. limits are CTEs that come before all that
-// is locked, and accepted is a condition on generations that may read them.
-func insertGenerations(limits, accepted string) string {
+// is locked, and refused is a query of those that they refuse, with id and batch_id.
+func insertGenerations(limits, refused string) string {
 	return `
-		WITH taken AS MATERIALIZED (
-			-- A look-up for each: a join would read a young table whole.
-			SELECT generation_id
-			FROM json_to_recordset(@keys) AS mine (project_id text, test boolean, route text, key text, generation_id text)
-			WHERE generation_id <> (
-				SELECT generation_id FROM idempotency_key AS k
-				WHERE (k.project_id, k.test, k.route, k.key) = (mine.project_id, mine.test, mine.route, mine.key))
-		), ` + limits + `new AS MATERIALIZED (
+		WITH taken AS MATERIALIZED (` + takenSQL + `
+		), ` + limits + reserveCredits(refused) + `new AS MATERIALIZED (
 			SELECT *, row_number() OVER (PARTITION BY org_id, queue ORDER BY id) AS place
 			FROM (
 				SELECT id, org_id, project_id, api_key_id, kind, test, simulated, model, model_used,
-					prompt, params, n, metadata, tags, created_at, deadline_at, coalesce(queue, 'generate') AS queue,
+					prompt, params, n, metadata, tags, created_at, deadline_at, coalesce(queue, 'generate') AS queue, credits, batch_id,
 					coalesce(asked.webhook_url, usual.webhook_url) AS webhook_url,
 					CASE WHEN asked.webhook_url IS NULL THEN usual.webhook_events ELSE asked.webhook_events END AS webhook_events
 				FROM json_populate_recordset(NULL::generation, @rows) AS asked
@@ -184,10 +223,10 @@ func insertGenerations(limits, accepted string) string {
 					LIMIT 1 -- which keeps it a look-up for each
 				) AS usual ON true
 			) AS r
-			WHERE id NOT IN (SELECT generation_id FROM taken)` + accepted + `
+			WHERE id NOT IN (SELECT generation_id FROM taken) AND id NOT IN (SELECT id FROM denied)
 		), fleet AS MATERIALIZED (` + fleetSQL + `
 		), wanted AS MATERIALIZED (
-			SELECT w.org_id, w.queue, w.n, ` + capSQL + ` AS cap
+			SELECT w.org_id, w.queue, w.n, ` + capSQL + ` AS cap, ` + prioritySQL + ` AS priority
 			FROM (SELECT org_id, queue, count(*)::int AS n FROM new GROUP BY org_id, queue) AS w
 			LEFT JOIN fleet ON fleet.queue = w.queue
 			LEFT JOIN org ON org.id = w.org_id
@@ -207,21 +246,27 @@ func insertGenerations(limits, accepted string) string {
 			RETURNING org_id, queue, held
 		), placed AS MATERIALIZED (
 			-- What this statement has held is at most what is held now.
-			SELECT new.*, place <= wanted.n - counted.held AS runs
+			SELECT new.*, place <= wanted.n - counted.held AS runs, priority, reserved.credit_micros, bill.period AS credit_period
 			FROM new JOIN wanted USING (org_id, queue) JOIN counted USING (org_id, queue)
+			LEFT JOIN bill ON bill.id = new.id LEFT JOIN reserved ON (reserved.org_id, reserved.period) = (bill.org_id, bill.period)
 		), ticket AS (` + insertTickets("placed WHERE runs") + `
 		), inserted AS (
 			INSERT INTO generation (
 				id, org_id, project_id, api_key_id, kind, status, test, simulated, model, model_used,
-				prompt, params, n, metadata, tags, created_at, deadline_at, queue, held_at, river_job_id, webhook_url, webhook_events)
+				prompt, params, n, metadata, tags, created_at, deadline_at, queue, held_at, river_job_id, webhook_url, webhook_events,
+				credits, credit_micros, credit_period, batch_id)
 			SELECT
 				p.id, org_id, project_id, api_key_id, kind, 'queued', test, simulated, model, model_used,
 				prompt, params, n, metadata, tags, created_at, deadline_at, p.queue,
-				CASE WHEN NOT runs THEN created_at END, ticket.id, webhook_url, webhook_events
+				CASE WHEN NOT runs THEN created_at END, ticket.id, webhook_url, webhook_events,
+				credits, credit_micros, credit_period, batch_id
 			FROM placed AS p LEFT JOIN ticket ON ticket.generation_id = p.id
-			RETURNING id, org_id, project_id, test, webhook_url, webhook_events, river_job_id
+			RETURNING id, org_id, project_id, test, webhook_url, webhook_events, river_job_id, credit_micros, credit_period
 		), ` + recordEvents(generationEvents("inserted", "'"+EventGenerationQueued+"'", "'"+stepQueued+"'"), "counted") + `, announced AS (` + announceTickets("ticket") + `
 		)
-		SELECT inserted.id, inserted.river_job_id AS ticket, inserted.webhook_url, inserted.webhook_events
-		FROM inserted, announced, errands_announced`
+		SELECT inserted.id, inserted.river_job_id AS ticket, inserted.webhook_url, inserted.webhook_events, credit_micros, credit_period,
+			'' AS why, 0::bigint AS needed, 0::bigint AS available, NULL::bigint AS spend_limit, NULL::text AS plan, NULL::timestamptz AS resets_at
+		FROM inserted, announced, errands_announced
+		UNION ALL
+		SELECT id, NULL, NULL, NULL, NULL, NULL, why, needed, available, spend_limit, plan, resets_at FROM denied`
 }

@@ -23,6 +23,9 @@ func setup(t *testing.T) *bundle {
 	t.Helper()
 	db := storetest.New(t)
 	days := 30
+	if _, err := db.Pool().Exec(t.Context(), `UPDATE plan SET concurrency = 0`); err != nil {
+		t.Fatal(err)
+	}
 	org, err := db.CreateOrg(t.Context(), "test", "free", &days)
 	if err != nil {
 		t.Fatal(err)

@@ -79,3 +79,6 @@ func decodeID(id, prefix string) (raw [16]byte, err error) {
 	}
 	return raw, nil
 }
+
+// NewBatchID returns an id for generations that are reserved together.
+func NewBatchID() string { return NewID("batch") }

@@ -29,7 +29,8 @@ type Org struct {
 	CreatedAt     time.Time
 	SuspendedAt   *time.Time
 	DeletedAt     *time.Time
-	RateLimit     *int // generations an hour in place of the plan's; 0: any number
+	RateLimit     *int       // generations an hour in place of the plan's; 0: any number
+	PeriodAnchor  *time.Time // when its months begin; nil: with the calendar's (UTC)
 }
 
 // CreateOrg records an organization on a plan.
@@ -126,6 +127,7 @@ type OrgOfAccount struct {
 	SuspendedAt   *time.Time
 	DeletedAt     *time.Time
 	RateLimit     *int
+	PeriodAnchor  *time.Time
 	Role          string
 }
 
@@ -133,7 +135,7 @@ type OrgOfAccount struct {
 func (o *OrgOfAccount) Org() *Org {
 	return &Org{
 		ID: o.ID, Name: o.Name, Plan: o.Plan, RetentionDays: o.RetentionDays, CreatedAt: o.CreatedAt,
-		SuspendedAt: o.SuspendedAt, DeletedAt: o.DeletedAt, RateLimit: o.RateLimit,
+		SuspendedAt: o.SuspendedAt, DeletedAt: o.DeletedAt, RateLimit: o.RateLimit, PeriodAnchor: o.PeriodAnchor,
 	}
 }
 

@@ -29,7 +29,6 @@ type DB struct {
 	pool *pgxpool.Pool
 	tx   pgx.Tx
 	q    querier
-	caps string // of WithCaps, as JSON
 }
 
 // Options tune the connections of a DB. The zero value suits the application.
@@ -117,7 +116,7 @@ func (db *DB) Transact(ctx context.Context, fn func(tx *DB) error) error {
 	// It does nothing after Commit; after a failure it frees the connection
 	// whether or not ctx still lives.
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if err := fn(&DB{pool: db.pool, tx: tx, q: tx, caps: db.caps}); err != nil {
+	if err := fn(&DB{pool: db.pool, tx: tx, q: tx}); err != nil {
 		return err
 	}
 	return tx.Commit(ctx)
@@ -193,4 +192,10 @@ func many[T any](ctx context.Context, db *DB, sql string, args pgx.NamedArgs) ([
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[T])
+}
+
+// isCheckViolation reports whether a row's CHECK has refused what was written.
+func isCheckViolation(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "23514"
 }

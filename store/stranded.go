@@ -122,7 +122,9 @@ func (db *DB) freshTickets(ctx context.Context, ids []string) error {
 	}
 	_, err := db.q.Exec(ctx, `
 		WITH stranded AS (
-			SELECT id, queue FROM generation WHERE id = ANY(@ids)
+			SELECT g.id, g.queue, `+prioritySQL+` AS priority
+			FROM generation AS g LEFT JOIN org ON org.id = g.org_id
+			WHERE g.id = ANY(@ids)
 		), ticket AS (`+insertTickets("stranded")+`
 		), named AS (
 			UPDATE generation AS g

@@ -16,7 +16,7 @@ const (
 )
 
 // insertTickets returns the statement that queues a run of each generation in
-// from, a relation with id and queue, as River's client would. It returns each
+// from, a relation with id, queue and priority, as River's client would. It returns each
 // ticket's id and generation_id. Tickets are made where generations are written,
 // and not by River's client, so that a generation knows its ticket from the start
 // and the whole costs one round trip.
@@ -26,7 +26,7 @@ const (
 func insertTickets(from string) string {
 	return `
 		INSERT INTO ` + RiverSchema + `.river_job (args, kind, max_attempts, priority, queue, scheduled_at)
-		SELECT jsonb_build_object('id', id), @ticket_kind, @ticket_attempts, 1, queue, (SELECT clock_timestamp())
+		SELECT jsonb_build_object('id', id), @ticket_kind, @ticket_attempts, priority, queue, (SELECT clock_timestamp())
 		FROM ` + from + `
 		ORDER BY id
 		RETURNING id, args ->> 'id' AS generation_id, queue`

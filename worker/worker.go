@@ -150,7 +150,6 @@ type Worker struct {
 // New returns a Worker. Start makes it work.
 func New(opts Options) (*Worker, error) {
 	opts = opts.withDefaults()
-	opts.DB = opts.DB.WithCaps(jobs.Caps())
 	w := &Worker{
 		opts: opts, roll: roll{tickets: map[int64]*active{}}, news: news{wake: make(chan struct{}, 1)},
 		progress: progress{runs: map[string]advance{}},

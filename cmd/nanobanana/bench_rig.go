@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
-	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/localpg"
 )
@@ -74,9 +73,9 @@ func (r *benchRig) prepare(ctx context.Context) error {
 	if _, err := db.Migrate(ctx); err != nil {
 		return err
 	}
-	plan, ok := billing.LookupPlan("unlimited")
-	if !ok {
-		return errors.New("there is no plan without limits")
+	plan, err := db.Plan(ctx, store.PlanUnlimited)
+	if err != nil {
+		return err
 	}
 	org, err := db.CreateOrg(ctx, "bench", plan.Name, plan.RetentionDays)
 	if err != nil {

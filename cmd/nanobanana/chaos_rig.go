@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
-	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
 	"github.com/nanobanana/nanobanana/store/localpg"
@@ -108,9 +107,9 @@ func (r *chaosRig) createOrgs(ctx context.Context) error {
 	for _, o := range []struct{ plan, kind string }{
 		{"unlimited", store.KeyLive}, {"free", store.KeyLive}, {"hobby", store.KeyLive}, {"pro", store.KeyTest},
 	} {
-		plan, ok := billing.LookupPlan(o.plan)
-		if !ok {
-			return fmt.Errorf("there is no plan %s", o.plan)
+		plan, err := r.db.Plan(ctx, o.plan)
+		if err != nil {
+			return err
 		}
 		org, err := r.db.CreateOrg(ctx, o.plan, plan.Name, plan.RetentionDays)
 		if err != nil {
@@ -128,14 +127,10 @@ func (r *chaosRig) createOrgs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.orgs = append(r.orgs, &chaosOrg{id: org.ID, key: secret, cap: chaosCap(plan)})
+		r.orgs = append(r.orgs, &chaosOrg{id: org.ID, key: secret, cap: plan.Concurrency})
 	}
 	return nil
 }
-
-// chaosCap is the most generations that a plan runs at the same time; 0: it has no
-// cap.
-func chaosCap(p billing.Plan) int { return p.Concurrency }
 
 // env configures the APIs and workers: every provider is the simulator, under
 // another key.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
-	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -279,12 +278,12 @@ func firstProject(ctx context.Context, db *store.DB, id string) (*store.Project,
 	if id != "" {
 		return nil, fmt.Errorf("there is no project %s", id)
 	}
-	plan, ok := billing.LookupPlan("unlimited")
-	if !ok {
-		return nil, errors.New("there is no plan for operators")
+	plan, err := db.Plan(ctx, store.PlanUnlimited)
+	if err != nil {
+		return nil, err
 	}
 	var project *store.Project
-	err := db.Transact(ctx, func(tx *store.DB) error {
+	err = db.Transact(ctx, func(tx *store.DB) error {
 		p, org, err := tx.MakeFirstProject(ctx, plan.Name, plan.RetentionDays)
 		if project = p; err != nil || org == nil {
 			return err

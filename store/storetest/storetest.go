@@ -181,8 +181,8 @@ func (p *pool) giveBack(db *store.DB) error {
 	return nil
 }
 
-// resetStatements returns one DELETE per table that holds what tests write, and
-// one reset per sequence. On tables of a few rows DELETE is a hundred times
+// resetStatements returns one DELETE per table that holds what tests write, one reset
+// per sequence, and what puts the plans back that migrations have made. On tables of a few rows DELETE is a hundred times
 // faster than TRUNCATE.
 func resetStatements(ctx context.Context, db *store.DB) (string, error) {
 	rows, err := db.Pool().Query(ctx, `
@@ -191,7 +191,9 @@ func resetStatements(ctx context.Context, db *store.DB) (string, error) {
 			AND tablename NOT IN ('schema_migration', 'setting', 'river_migration')
 		UNION ALL
 		SELECT format('SELECT setval(%L, 1, false)', format('%I.%I', schemaname, sequencename)) FROM pg_sequences
-		WHERE schemaname IN ('public', $1)`, store.RiverSchema)
+		WHERE schemaname IN ('public', $1)
+		UNION ALL
+		SELECT format('INSERT INTO plan SELECT * FROM json_populate_recordset(NULL::plan, %L)', json_agg(plan)) FROM plan`, store.RiverSchema)
 	if err != nil {
 		return "", fmt.Errorf("list tables: %w", err)
 	}

@@ -1,0 +1,217 @@
+-- What is sold, what is owed, and who used what.
+
+-- What an organization can be on. It is data: a change holds from the next period on
+-- for whoever is on the plan.
+CREATE TABLE plan (
+    name           text PRIMARY KEY,
+    title          text NOT NULL,
+    place          int NOT NULL,         -- in lists; the first is what whoever registers is on
+    offered        boolean NOT NULL,     -- to customers
+    price_micros   bigint NOT NULL,      -- a month, in millionths of a US dollar
+    period         text NOT NULL CHECK (period IN ('month', 'day')),
+    credits        int NOT NULL CHECK (credits >= 0), -- granted at the beginning of each period
+    credit_micros  int NOT NULL CHECK (credit_micros >= 0), -- what a used credit costs, or is worth
+    metered        boolean NOT NULL,     -- what is used beyond the granted is let in, and billed afterwards
+    rate_limit     int NOT NULL,         -- generations an hour; 0: any number
+    concurrency    int NOT NULL,         -- generations at the same time; 0: as many as the fleet runs
+    retention_days int CHECK (retention_days > 0), -- NULL keeps images for good
+    priority       smallint NOT NULL CHECK (priority BETWEEN 1 AND 4) -- 1 runs first
+);
+INSERT INTO plan VALUES
+    ('free',          'Free',          1, true,  0,        'month', 50,   0,     false, 10,   5,  30,   3),
+    ('free_daily',    'Free, daily',   2, false, 0,        'day',   3,    0,     false, 10,   5,  30,   3),
+    ('hobby',         'Hobby',         3, true,  9000000,  'month', 500,  18000, false, 100,  10, NULL, 2),
+    ('pro',           'Pro',           4, true,  29000000, 'month', 2000, 14500, false, 500,  25, NULL, 1),
+    ('pay_as_you_go', 'Pay as you go', 5, true,  0,        'month', 0,    20000, true,  1000, 50, NULL, 1),
+    ('unlimited',     'Unlimited',     6, false, 0,        'month', 0,    0,     true,  0,    0,  30,   1);
+
+-- When the organization's months begin; NULL: with the calendar's (UTC).
+ALTER TABLE org ADD COLUMN period_anchor timestamptz;
+
+-- What an organization may use in a period. Each of granted, reserved and used is the
+-- sum of the entries'. Plans, prices and limits are those of the period: they are
+-- copied, so that one row decides on a submission.
+CREATE TABLE credit_account (
+    org_id        text COLLATE "C" NOT NULL,
+    period        timestamptz NOT NULL,  -- when it begins
+    ends_at       timestamptz NOT NULL,
+    plan          text NOT NULL,
+    metered       boolean NOT NULL DEFAULT false,
+    credit_micros int NOT NULL DEFAULT 0,
+    granted       bigint NOT NULL DEFAULT 0,
+    reserved      bigint NOT NULL DEFAULT 0 CHECK (reserved >= 0),
+    used          bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
+    bought        bigint NOT NULL DEFAULT 0 CHECK (bought >= 0), -- of granted: what the next period gets as far as it is left
+    spend_limit   bigint,                -- reserved and used together reach it at most; NULL: no limit
+    warn_at       bigint,                -- used credits that someone wants to hear of next; NULL: nobody
+    let_in        int NOT NULL DEFAULT 0, -- how many submissions the last statement let in, for itself to read
+    PRIMARY KEY (org_id, period),
+    CHECK (ends_at > period),
+    CHECK (metered OR granted >= used + reserved)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+
+-- Why the accounts are what they are. What a row says is added to its account; rows
+-- are never changed.
+CREATE TABLE credit_entry (
+    id         bigint GENERATED ALWAYS AS IDENTITY,
+    org_id     text COLLATE "C" NOT NULL,
+    period     timestamptz NOT NULL,
+    kind       text NOT NULL CHECK (kind IN
+                   ('allowance', 'grant', 'purchase', 'adjust', 'carry', 'refund', 'reserve', 'settle', 'release')),
+    granted    int NOT NULL DEFAULT 0,
+    reserved   int NOT NULL DEFAULT 0,
+    used       int NOT NULL DEFAULT 0,
+    bought     int NOT NULL DEFAULT 0,
+    micros     bigint NOT NULL DEFAULT 0, -- what was used costs
+    subject    text COLLATE "C", -- a generation, the batch that several are reserved as, or what else happens once
+    reason     text,
+    actor      text,             -- who did it, where it was a person or a key
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (org_id, id)
+);
+-- A generation is reserved once, and settled or released once.
+CREATE UNIQUE INDEX credit_entry_subject ON credit_entry (subject, (kind = 'reserve')) WHERE subject IS NOT NULL;
+CREATE FUNCTION refuse_credit_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'entries of credits are never changed';
+END $$;
+CREATE TRIGGER credit_entry_append_only BEFORE UPDATE ON credit_entry FOR EACH ROW EXECUTE FUNCTION refuse_credit_change();
+
+-- What a generation costs. All are NULL for one that is free: of a test key, or from
+-- before there were credits.
+ALTER TABLE generation
+    ADD COLUMN credits       int,         -- reserved
+    ADD COLUMN charged       int,         -- of these, once it has ended
+    ADD COLUMN credit_micros int,         -- what one costs
+    ADD COLUMN credit_period timestamptz, -- whose account they are taken from
+    ADD COLUMN batch_id      text COLLATE "C"; -- what it was reserved with; NULL: by itself
+-- Ended and not settled: by a program of a version that knows no credits.
+CREATE INDEX generation_unsettled ON generation (id)
+    WHERE credits IS NOT NULL AND charged IS NULL AND finished_at IS NOT NULL;
+
+-- What ended in an hour (UTC), of live keys. It is written with the entries, and can be
+-- counted anew from them.
+CREATE TABLE usage_hour (
+    org_id          text COLLATE "C" NOT NULL,
+    hour            timestamptz NOT NULL,
+    project_id      text COLLATE "C" NOT NULL,
+    api_key_id      text COLLATE "C" NOT NULL,
+    model           text NOT NULL,
+    size            text NOT NULL,       -- "1K", "2K", "4K"
+    kind            text NOT NULL,
+    succeeded       int NOT NULL DEFAULT 0,
+    failed          int NOT NULL DEFAULT 0,
+    canceled        int NOT NULL DEFAULT 0,
+    expired         int NOT NULL DEFAULT 0,
+    images          int NOT NULL DEFAULT 0,
+    credits         bigint NOT NULL DEFAULT 0,
+    micros          bigint NOT NULL DEFAULT 0, -- what they cost the customer
+    provider_micros bigint NOT NULL DEFAULT 0, -- what the providers' answers cost
+    latency         int[] NOT NULL,      -- of those that succeeded, from accepted to ended: how many in each class
+    PRIMARY KEY (org_id, hour, project_id, api_key_id, model, size, kind)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+
+-- What a customer has with Stripe, as it was when it was last fetched.
+CREATE TABLE subscription (
+    org_id              text COLLATE "C" PRIMARY KEY,
+    customer            text NOT NULL UNIQUE, -- Stripe's cus_...
+    subscription        text UNIQUE,          -- Stripe's sub_...; NULL: none yet
+    plan                text,
+    status              text,                 -- as Stripe has it: 'active', 'past_due', ...
+    period_start        timestamptz,
+    period_end          timestamptz,
+    cancel_at_period_end boolean NOT NULL DEFAULT false,
+    latest_invoice      text,
+    fetched_at          timestamptz,
+    created_at          timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE invoice (
+    id           text COLLATE "C" PRIMARY KEY, -- Stripe's in_...
+    org_id       text COLLATE "C" NOT NULL,
+    number       text,
+    status       text NOT NULL,
+    currency     text NOT NULL,
+    amount_due   bigint NOT NULL,  -- in the currency's smallest unit
+    amount_paid  bigint NOT NULL,
+    refunded     bigint NOT NULL DEFAULT 0,
+    period_start timestamptz,
+    period_end   timestamptz,
+    url          text,             -- where the customer sees it
+    pdf          text,
+    created_at   timestamptz NOT NULL
+);
+CREATE INDEX invoice_org ON invoice (org_id, id);
+
+-- What Stripe has told, each event once. The objects are fetched anew: an event that
+-- comes late or out of order says only that something has changed.
+CREATE TABLE stripe_event (
+    id          text COLLATE "C" PRIMARY KEY, -- Stripe's evt_...
+    type        text NOT NULL,
+    object_id   text NOT NULL,
+    customer    text,
+    created_at  timestamptz NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    handled_at  timestamptz,
+    error       text -- of the last try
+);
+CREATE INDEX stripe_event_unhandled ON stripe_event (received_at) WHERE handled_at IS NULL;
+
+-- What metered use has been reported to Stripe. A row is written before it is sent,
+-- and names the same use for every repetition.
+CREATE TABLE usage_report (
+    identifier  text COLLATE "C" PRIMARY KEY,
+    org_id      text COLLATE "C" NOT NULL,
+    period      timestamptz NOT NULL,
+    customer    text NOT NULL,
+    credits     bigint NOT NULL CHECK (credits > 0),
+    at          timestamptz NOT NULL, -- when it was used, for Stripe
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    sent_at     timestamptz,
+    error       text
+);
+CREATE INDEX usage_report_account ON usage_report (org_id, period);
+CREATE INDEX usage_report_unsent ON usage_report (created_at) WHERE sent_at IS NULL;
+
+-- What an organization wants to spend at most, and to hear of.
+CREATE TABLE budget (
+    org_id            text COLLATE "C" PRIMARY KEY,
+    credits           bigint NOT NULL CHECK (credits >= 0), -- in a period
+    alerts            int[] NOT NULL,   -- percents of it
+    hard_stop         boolean NOT NULL, -- nothing is let in beyond it
+    downgrade_at      int,              -- percent from which on pictures are asked for in downgrade_quality
+    downgrade_quality text,
+    updated_at        timestamptz NOT NULL DEFAULT now()
+);
+
+-- Who was told of which share of what, in a period.
+CREATE TABLE spend_alert (
+    org_id     text COLLATE "C" NOT NULL,
+    period     timestamptz NOT NULL,
+    what       text NOT NULL,          -- 'quota', 'budget' or 'operator'
+    percent    int NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (org_id, period, what, percent)
+);
+
+-- Requests, for 30 days: all that change something, and all that failed.
+CREATE TABLE request_log (
+    id            text COLLATE "C" PRIMARY KEY, -- req_..., as the answer's X-Request-Id where it was ours
+    org_id        text COLLATE "C" NOT NULL,
+    project_id    text COLLATE "C",
+    api_key_id    text COLLATE "C",
+    account_id    text COLLATE "C",
+    request_id    text NOT NULL,       -- the answer's X-Request-Id
+    method        text NOT NULL,
+    path          text NOT NULL,       -- without the query
+    operation     text,
+    status        smallint NOT NULL,
+    code          text,                -- of the problem
+    ms            int NOT NULL,
+    ip            text NOT NULL,
+    user_agent    text NOT NULL,
+    generation_id text COLLATE "C",
+    test          boolean NOT NULL,
+    created_at    timestamptz NOT NULL
+);
+CREATE INDEX request_log_org ON request_log (org_id, id);

@@ -1,0 +1,209 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// PeriodOf returns the period of a time: a day (UTC), or a month. Months begin with
+// the calendar's (UTC) or, with an anchor, a whole number of months after or before it;
+// one that has no such day begins on its last.
+func PeriodOf(unit string, anchor *time.Time, at time.Time) (begins, ends time.Time) {
+	at = at.UTC()
+	if unit == PeriodDay {
+		begins = time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, time.UTC)
+		return begins, begins.AddDate(0, 0, 1)
+	}
+	first := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	if anchor != nil {
+		first = anchor.UTC()
+	}
+	n := (at.Year()-first.Year())*12 + int(at.Month()) - int(first.Month())
+	if addMonths(first, n).After(at) {
+		n--
+	}
+	return addMonths(first, n), addMonths(first, n+1)
+}
+
+// addMonths is AddDate but for days that a month does not have: those are its last.
+func addMonths(t time.Time, n int) time.Time {
+	moved := t.AddDate(0, n, 0)
+	if moved.Day() != t.Day() {
+		moved = moved.AddDate(0, 0, -moved.Day())
+	}
+	return moved
+}
+
+// openPeriodsOf opens the accounts that generations are to be reserved on.
+func (db *DB) openPeriodsOf(ctx context.Context, rows []*NewGeneration) error {
+	rows = slices.Clone(rows)
+	slices.SortFunc(rows, func(a, b *NewGeneration) int {
+		return cmp.Or(cmp.Compare(a.OrgID, b.OrgID), a.CreatedAt.Compare(b.CreatedAt))
+	})
+	for i, row := range rows {
+		if i > 0 && rows[i-1].OrgID == row.OrgID && rows[i-1].CreatedAt.Equal(row.CreatedAt) {
+			continue
+		}
+		if _, err := db.OpenPeriod(ctx, row.OrgID, row.CreatedAt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// OpenPeriod returns the account of the period that a time is in. The first call makes
+// it, with what the plan grants and what was bought and is left of the one before; any
+// number of processes may call it at once. It returns ErrNotFound for an unknown
+// organization.
+func (db *DB) OpenPeriod(ctx context.Context, orgID string, at time.Time) (account *CreditAccount, err error) {
+	err = db.within(ctx, func(tx *DB) error {
+		org, err := tx.OperatorOrg(ctx, orgID) // locked
+		if err != nil {
+			return err
+		}
+		account, err = tx.openPeriod(ctx, org, at)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the period of %s: %w", orgID, err)
+	}
+	return account, nil
+}
+
+// openPeriod does so for an organization that is locked.
+func (db *DB) openPeriod(ctx context.Context, org *Org, at time.Time) (*CreditAccount, error) {
+	account, err := db.CreditAccount(ctx, org.ID, at)
+	if err == nil || !errors.Is(err, ErrNotFound) {
+		return account, err
+	}
+	plan, err := db.Plan(ctx, org.Plan)
+	if err != nil {
+		return nil, err
+	}
+	begins, ends := PeriodOf(plan.Period, org.PeriodAnchor, at)
+	last, err := db.lastAccount(ctx, org.ID, at)
+	if err != nil {
+		return nil, err
+	}
+	if last != nil && last.EndsAt.After(begins) {
+		begins = last.EndsAt // its plan's periods were others
+	}
+	next, err := db.firstAccountAfter(ctx, org.ID, at)
+	if err != nil {
+		return nil, err
+	}
+	if next != nil && next.Period.Before(ends) {
+		ends = next.Period
+	}
+	if err := db.insertAccount(ctx, org, plan, begins, ends, plan.Credits); err != nil {
+		return nil, err
+	}
+	if err := db.carryCredits(ctx, org.ID); err != nil {
+		return nil, err
+	}
+	return db.CreditAccount(ctx, org.ID, at)
+}
+
+// insertAccount opens an account and grants it so many credits of the plan's.
+func (db *DB) insertAccount(ctx context.Context, org *Org, plan *Plan, begins, ends time.Time, credits int) error {
+	_, err := db.q.Exec(ctx, `
+		INSERT INTO credit_account (org_id, period, ends_at, plan, metered, credit_micros, spend_limit)
+		SELECT @org_id, @period, @ends_at, @plan, @metered, @credit_micros,
+			(SELECT credits FROM budget WHERE org_id = @org_id AND hard_stop)`,
+		pgx.NamedArgs{
+			"org_id": org.ID, "period": begins, "ends_at": ends, "plan": plan.Name, "metered": plan.Metered,
+			"credit_micros": plan.CreditMicros,
+		})
+	if err != nil {
+		return err
+	}
+	if credits == 0 {
+		return db.setWarning(ctx, org.ID, begins)
+	}
+	return db.enter(ctx, CreditEntry{
+		OrgID: org.ID, Period: begins, Kind: CreditAllowance, Granted: credits, Reason: new("plan " + plan.Name),
+	})
+}
+
+// carryCredits moves what was bought and is left in ended periods to the latest one.
+// What is released in them later follows with the next call.
+func (db *DB) carryCredits(ctx context.Context, orgID string) error {
+	ended, err := many[CreditAccount](ctx, db, `
+		SELECT `+columns[CreditAccount]("")+` FROM credit_account
+		WHERE org_id = @org_id
+		ORDER BY period
+		FOR UPDATE`, pgx.NamedArgs{"org_id": orgID})
+	if err != nil || len(ended) == 0 {
+		return err
+	}
+	latest := ended[len(ended)-1]
+	for _, a := range ended[:len(ended)-1] {
+		left := int(min(a.Bought, a.Available()))
+		if left <= 0 {
+			continue
+		}
+		for _, e := range []CreditEntry{
+			{Period: a.Period, Granted: -left, Bought: -left, Reason: new("bought, carried into the next period")},
+			{Period: latest.Period, Granted: left, Bought: left, Reason: new("bought, carried over from the period before")},
+		} {
+			e.OrgID, e.Kind = orgID, CreditCarry
+			if err := db.enter(ctx, e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// CarryCredits moves what was bought and is left in ended periods to organizations'
+// latest ones: what was reserved at the turn and released afterwards. It does so for
+// up to limit organizations, and returns for how many. Any number of processes may
+// call it at once.
+func (db *DB) CarryCredits(ctx context.Context, limit int) (int, error) {
+	orgs, err := many[struct{ OrgID string }](ctx, db, `
+		SELECT DISTINCT a.org_id FROM credit_account AS a
+		WHERE a.bought > 0 AND a.ends_at <= now() AND a.metered = false AND a.granted > a.used + a.reserved
+			AND EXISTS (SELECT FROM credit_account AS b WHERE b.org_id = a.org_id AND b.period > a.period)
+		LIMIT @limit`, pgx.NamedArgs{"limit": limit})
+	if err != nil {
+		return 0, fmt.Errorf("carry credits: %w", err)
+	}
+	for _, o := range orgs {
+		err := db.within(ctx, func(tx *DB) error {
+			if _, err := tx.OperatorOrg(ctx, o.OrgID); err != nil {
+				return err
+			}
+			return tx.carryCredits(ctx, o.OrgID)
+		})
+		if err != nil {
+			return 0, fmt.Errorf("carry credits of %s: %w", o.OrgID, err)
+		}
+	}
+	return len(orgs), nil
+}
+
+// lastAccount is the latest one that began by a time; nil: there is none.
+func (db *DB) lastAccount(ctx context.Context, orgID string, at time.Time) (*CreditAccount, error) {
+	return db.accountBeside(ctx, orgID, at, `period <= @at ORDER BY period DESC`)
+}
+
+func (db *DB) firstAccountAfter(ctx context.Context, orgID string, at time.Time) (*CreditAccount, error) {
+	return db.accountBeside(ctx, orgID, at, `period > @at ORDER BY period`)
+}
+
+func (db *DB) accountBeside(ctx context.Context, orgID string, at time.Time, which string) (*CreditAccount, error) {
+	account, err := one[CreditAccount](ctx, db, `
+		SELECT `+columns[CreditAccount]("")+` FROM credit_account
+		WHERE org_id = @org_id AND `+which+`
+		LIMIT 1`, pgx.NamedArgs{"org_id": orgID, "at": at})
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return account, err
+}

@@ -1,0 +1,237 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Kinds of entries.
+const (
+	CreditAllowance = "allowance" // what the plan grants for the period
+	CreditGrant     = "grant"     // by an operator
+	CreditPurchase  = "purchase"  // bought apart from the plan
+	CreditAdjust    = "adjust"    // set by an operator, or a change of plans
+	CreditCarry     = "carry"     // bought, from one period to the next
+	CreditRefund    = "refund"    // a purchase was given back
+	CreditReserve   = "reserve"   // a generation or a batch was accepted
+	CreditSettle    = "settle"    // a generation delivered images
+	CreditRelease   = "release"   // a generation delivered none
+)
+
+// ErrTooFewCredits reports that fewer credits are there than are to be taken away.
+var ErrTooFewCredits = errors.New("the organization has fewer credits than that")
+
+// A CreditAccount is what an organization may use in a period, in credits.
+type CreditAccount struct {
+	OrgID        string
+	Period       time.Time // when it begins
+	EndsAt       time.Time
+	Plan         string
+	Metered      bool // what is used beyond the granted is let in, and billed afterwards
+	CreditMicros int  // what a used credit costs, in millionths of a US dollar
+	Granted      int64
+	Reserved     int64 // for what is under way
+	Used         int64
+	Bought       int64  // of the granted: what the next period gets as far as it is left
+	SpendLimit   *int64 // reserved and used together reach it at most
+	WarnAt       *int64 // used credits that someone wants to hear of next
+}
+
+// Available is what is left of the granted; it is below 0 where use is metered.
+func (a *CreditAccount) Available() int64 { return a.Granted - a.Reserved - a.Used }
+
+// CreditAccount returns the account of the period that a time is in, or ErrNotFound
+// while there is none.
+func (db *DB) CreditAccount(ctx context.Context, orgID string, at time.Time) (*CreditAccount, error) {
+	account, err := db.accountBeside(ctx, orgID, at, `period <= @at AND ends_at > @at ORDER BY period DESC`)
+	if err == nil && account == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("credits of %s: %w", orgID, err)
+	}
+	return account, nil
+}
+
+// CreditAccounts returns an organization's accounts, the latest first, at most limit.
+func (db *DB) CreditAccounts(ctx context.Context, orgID string, limit int) ([]*CreditAccount, error) {
+	accounts, err := many[CreditAccount](ctx, db, `
+		SELECT `+columns[CreditAccount]("")+` FROM credit_account
+		WHERE org_id = @org_id
+		ORDER BY period DESC
+		LIMIT @limit`, pgx.NamedArgs{"org_id": orgID, "limit": limit})
+	if err != nil {
+		return nil, fmt.Errorf("list credits of %s: %w", orgID, err)
+	}
+	return accounts, nil
+}
+
+// A CreditEntry says what was added to an account and why. It is never changed.
+type CreditEntry struct {
+	ID        int64
+	OrgID     string
+	Period    time.Time // names the account
+	Kind      string
+	Granted   int
+	Reserved  int
+	Used      int
+	Bought    int
+	Micros    int64   // what was used costs, in millionths of a US dollar
+	Subject   *string // a generation, a batch, or what else happens once
+	Reason    *string
+	Actor     *string
+	CreatedAt time.Time
+}
+
+// enter writes an entry, and adds it to its account, which it locks. It fails with
+// ErrTooFewCredits where that has less than is to be taken.
+func (db *DB) enter(ctx context.Context, e CreditEntry) error {
+	changed, err := db.number(ctx, `
+		WITH entry AS (
+			INSERT INTO credit_entry (org_id, period, kind, granted, bought, subject, reason, actor)
+			VALUES (@org_id, @period, @kind, @granted, @bought, @subject, @reason, @actor)
+		), changed AS (
+			UPDATE credit_account
+			SET granted = granted + @granted, bought = greatest(0, bought + @bought)
+			WHERE org_id = @org_id AND period = @period
+			RETURNING 1
+		)
+		SELECT count(*)::int FROM changed`,
+		pgx.NamedArgs{
+			"org_id": e.OrgID, "period": e.Period, "kind": e.Kind, "granted": e.Granted, "bought": e.Bought,
+			"subject": e.Subject, "reason": e.Reason, "actor": e.Actor,
+		})
+	switch {
+	case isCheckViolation(err):
+		return ErrTooFewCredits
+	case err == nil && changed == 0:
+		return fmt.Errorf("account of %s: %w", e.OrgID, ErrNotFound)
+	case err != nil:
+		return err
+	}
+	return db.setWarning(ctx, e.OrgID, e.Period)
+}
+
+// setWarning notes the use of a period that someone wants to hear of next: shares of
+// what was granted, where that is all there is, and those of a budget.
+func (db *DB) setWarning(ctx context.Context, orgID string, period time.Time) error {
+	_, err := db.q.Exec(ctx, `
+		UPDATE credit_account AS a
+		SET warn_at = (
+			SELECT min(t.credits)
+			FROM (
+				SELECT 'quota' AS what, percent, ceil(a.granted * percent / 100.0)::bigint AS credits
+				FROM unnest(ARRAY[80, 100]) AS percent
+				WHERE a.granted > 0 AND NOT a.metered
+				UNION ALL
+				SELECT 'budget', percent, ceil(b.credits * percent / 100.0)::bigint
+				FROM budget AS b, unnest(b.alerts) AS percent
+				WHERE b.org_id = a.org_id
+			) AS t
+			WHERE NOT EXISTS (
+				SELECT FROM spend_alert AS s
+				WHERE (s.org_id, s.period, s.what, s.percent) = (a.org_id, a.period, t.what, t.percent))
+		)
+		WHERE a.org_id = @org_id AND a.period = @period`,
+		pgx.NamedArgs{"org_id": orgID, "period": period})
+	return err
+}
+
+// A CreditChange gives an organization credits, or takes some.
+type CreditChange struct {
+	OrgID   string
+	Kind    string // CreditGrant, CreditPurchase, CreditAdjust or CreditRefund
+	Amount  int    // below 0: takes
+	Bought  bool   // what is left of them goes on into later periods
+	Subject string // what happens once: a second change with the same does nothing
+	Reason  string
+	Actor   string
+}
+
+// ChangeCredits changes the credits of the period that a time is in, and returns the
+// account as it is then, and whether this call changed it. It fails with
+// ErrTooFewCredits where fewer are left than are to be taken.
+func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (account *CreditAccount, changed bool, err error) {
+	err = db.within(ctx, func(tx *DB) error {
+		opened, err := tx.OpenPeriod(ctx, c.OrgID, at)
+		if err != nil {
+			return err
+		}
+		if c.Subject != "" {
+			n, err := tx.number(ctx, `SELECT count(*)::int FROM credit_entry WHERE subject = @subject AND (kind = 'reserve') = false`,
+				pgx.NamedArgs{"subject": c.Subject})
+			if err != nil || n > 0 {
+				account = opened
+				return err
+			}
+		}
+		e := CreditEntry{OrgID: c.OrgID, Period: opened.Period, Kind: c.Kind, Granted: c.Amount, Reason: textOrNil(c.Reason), Actor: textOrNil(c.Actor), Subject: textOrNil(c.Subject)}
+		if c.Bought {
+			e.Bought = c.Amount
+		}
+		if err := tx.enter(ctx, e); err != nil {
+			return err
+		}
+		changed = true
+		account, err = tx.CreditAccount(ctx, c.OrgID, at)
+		return err
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("change credits of %s: %w", c.OrgID, err)
+	}
+	return account, changed, nil
+}
+
+// SetCredits makes so many credits available from now on in the period that a time is
+// in, whatever was used before, and returns the account.
+func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reason, actor string, at time.Time) (account *CreditAccount, err error) {
+	err = db.within(ctx, func(tx *DB) error {
+		opened, err := tx.OpenPeriod(ctx, orgID, at)
+		if err != nil {
+			return err
+		}
+		// Submissions wait, so that what is set is what is there.
+		if opened, err = tx.lockAccount(ctx, orgID, opened.Period); err != nil {
+			return err
+		}
+		change := int64(available) - opened.Available()
+		if change > math.MaxInt32 || change < math.MinInt32 {
+			return fmt.Errorf("a change by %d credits is too large", change)
+		}
+		account = opened
+		if change == 0 {
+			return nil
+		}
+		err = tx.enter(ctx, CreditEntry{
+			OrgID: orgID, Period: opened.Period, Kind: CreditAdjust, Granted: int(change),
+			Reason: textOrNil(reason), Actor: textOrNil(actor),
+		})
+		if err == nil {
+			account, err = tx.CreditAccount(ctx, orgID, at)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set credits of %s: %w", orgID, err)
+	}
+	return account, nil
+}
+
+func (db *DB) lockAccount(ctx context.Context, orgID string, period time.Time) (*CreditAccount, error) {
+	return one[CreditAccount](ctx, db, `
+		SELECT `+columns[CreditAccount]("")+` FROM credit_account
+		WHERE org_id = @org_id AND period = @period
+		FOR UPDATE`, pgx.NamedArgs{"org_id": orgID, "period": period})
+}
+
+func textOrNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

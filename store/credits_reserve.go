@@ -1,0 +1,114 @@
+package store
+
+import "time"
+
+// Why a generation was not recorded.
+const (
+	RefusedKey     = "key"     // its key has a monthly limit
+	RefusedCredits = "credits" // its organization has too few credits
+	RefusedBudget  = "budget"  // its organization wants to spend no more
+	refusedPeriod  = "period"  // its organization's period has no account yet
+)
+
+// A Refusal says why a generation was not recorded, and what its organization has.
+type Refusal struct {
+	Why        string
+	Needed     int64 // credits, of its whole batch
+	Available  int64 // credits
+	SpendLimit *int64
+	Plan       string
+	ResetsAt   *time.Time // when the period is over
+}
+
+// takenSQL lists the generations of keys (json) that an earlier request with the same
+// idempotency key has made already.
+const takenSQL = `
+			-- A look-up for each: a join would read a young table whole.
+			SELECT generation_id
+			FROM json_to_recordset(@keys) AS mine (project_id text, test boolean, route text, key text, generation_id text)
+			WHERE generation_id <> (
+				SELECT generation_id FROM idempotency_key AS k
+				WHERE (k.project_id, k.test, k.route, k.key) = (mine.project_id, mine.test, mine.route, mine.key))`
+
+// reserveCredits are the CTEs that take what generations cost from their
+// organizations' accounts, as far as these reach. Those that are not let in are in
+// "denied", with their idempotency keys free again; what the others cost, and from
+// which account, is in "bill" and "reserved". A batch is let in whole or not at all.
+//
+// Submissions that share a statement come in the order of their cost, so that no dear
+// one keeps out a cheap one: whoever is behind one that is refused costs as much at
+// least. Accounts are locked in order, before admission.
+//
+// refused is a query of those refused already, with id and batch_id.
+func reserveCredits(refused string) string {
+	return `refused_before AS MATERIALIZED (` + refused + `
+		), bill AS MATERIALIZED (
+			SELECT r.id, r.org_id, coalesce(r.batch_id, r.id) AS subject, r.credits, a.period, a.ends_at
+			FROM json_to_recordset(@rows) AS r (id text, org_id text, batch_id text, credits int, created_at timestamptz)
+			LEFT JOIN LATERAL (
+				SELECT c.period, c.ends_at FROM credit_account AS c
+				WHERE c.org_id = r.org_id AND c.period <= r.created_at
+				ORDER BY c.period DESC
+				LIMIT 1
+			) AS a ON a.ends_at > r.created_at
+			WHERE r.credits IS NOT NULL AND r.id NOT IN (SELECT generation_id FROM taken)
+				AND NOT EXISTS (SELECT FROM refused_before AS f WHERE f.id = r.id OR f.batch_id = r.batch_id)
+		), claim AS MATERIALIZED (
+			SELECT org_id, period, ends_at, subject, credits, row_number() OVER w AS place, sum(credits) OVER w AS total
+			FROM (
+				SELECT org_id, period, ends_at, subject, sum(credits) AS credits FROM bill
+				WHERE period IS NOT NULL GROUP BY org_id, period, ends_at, subject
+			) AS s
+			WINDOW w AS (PARTITION BY org_id, period ORDER BY credits, subject ROWS UNBOUNDED PRECEDING)
+		), reserved AS (
+			INSERT INTO credit_account AS a (org_id, period, ends_at, plan)
+			SELECT org_id, period, max(ends_at), '' FROM claim
+			GROUP BY org_id, period
+			ORDER BY org_id, period
+			ON CONFLICT (org_id, period) DO UPDATE
+			SET (reserved, let_in) = (
+				SELECT a.reserved + coalesce(sum(c.credits), 0), count(*)
+				FROM claim AS c
+				WHERE (c.org_id, c.period) = (a.org_id, a.period)
+					AND (a.metered OR c.total <= a.granted - a.reserved - a.used)
+					AND (a.spend_limit IS NULL OR c.total <= a.spend_limit - a.reserved - a.used)
+			)
+			RETURNING org_id, period, ends_at, plan, let_in, credit_micros, metered, spend_limit,
+				granted - a.reserved - used AS available, a.reserved + used AS spent
+		), reservation AS (
+			INSERT INTO credit_entry (org_id, period, kind, subject, reserved)
+			SELECT org_id, period, 'reserve', subject, claim.credits
+			FROM claim JOIN reserved USING (org_id, period)
+			WHERE place <= let_in
+			ORDER BY org_id, subject
+		), denied AS MATERIALIZED (
+			SELECT r.id, '` + RefusedKey + `' AS why, 0::bigint AS needed, 0::bigint AS available, NULL::bigint AS spend_limit,
+				NULL::text AS plan, NULL::timestamptz AS resets_at
+			FROM json_to_recordset(@rows) AS r (id text, batch_id text)
+			WHERE EXISTS (SELECT FROM refused_before AS f WHERE f.id = r.id OR f.batch_id = r.batch_id)
+			UNION ALL
+			SELECT b.id,
+				CASE
+					WHEN b.period IS NULL THEN '` + refusedPeriod + `'
+					WHEN NOT r.metered AND c.credits > r.available THEN '` + RefusedCredits + `'
+					ELSE '` + RefusedBudget + `'
+				END, coalesce(c.credits, 0), coalesce(r.available, 0), r.spend_limit, r.plan, r.ends_at
+			FROM bill AS b
+			LEFT JOIN claim AS c ON (c.org_id, c.period, c.subject) = (b.org_id, b.period, b.subject)
+			LEFT JOIN reserved AS r ON (r.org_id, r.period) = (b.org_id, b.period)
+			WHERE b.period IS NULL OR c.place > r.let_in
+		), unclaimed AS (
+			DELETE FROM idempotency_key
+			WHERE ctid = ANY(ARRAY(
+				SELECT k.ctid
+				FROM denied
+				JOIN json_to_recordset(@keys) AS mine (project_id text, test boolean, route text, key text, generation_id text)
+					ON mine.generation_id = denied.id,
+				LATERAL (
+					SELECT ctid FROM idempotency_key AS i
+					WHERE (i.project_id, i.test, i.route, i.key) = (mine.project_id, mine.test, mine.route, mine.key)
+						AND i.generation_id = mine.generation_id
+					LIMIT 1
+				) AS k))
+		), `
+}
