@@ -26,6 +26,10 @@ func (s *server) routes(e *echo.Echo, api huma.API) {
 	s.projectRoutes(api)
 	s.keyRoutes(api)
 	s.auditRoutes(e, api)
+	s.usageRoutes(e, api)
+	s.billingRoutes(e, api)
+	s.budgetRoutes(api)
+	s.ledgerRoutes(e, api)
 	s.operatorRoutes(api)
 	s.pageRoutes(e)
 

@@ -134,6 +134,9 @@ func TestAdmission_RandomMixes(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			f := &fray{bundle: setup(t)}
+			if _, err := f.db.Pool().Exec(t.Context(), `UPDATE plan SET credits = 100000`); err != nil {
+				t.Fatal(err)
+			}
 			for _, plan := range []string{"free", "pro", "unlimited"} {
 				org, err := f.db.CreateOrg(t.Context(), plan, plan, nil)
 				if err != nil {

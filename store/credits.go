@@ -97,7 +97,7 @@ func (db *DB) enter(ctx context.Context, e CreditEntry) error {
 			VALUES (@org_id, @period, @kind, @granted, @bought, @subject, @reason, @actor)
 		), changed AS (
 			UPDATE credit_account
-			SET granted = granted + @granted, bought = greatest(0, bought + @bought)
+			SET granted = granted + @granted, bought = bought + @bought
 			WHERE org_id = @org_id AND period = @period
 			RETURNING 1
 		)

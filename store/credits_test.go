@@ -56,10 +56,13 @@ func TestCredits_ReserveSettleRelease(t *testing.T) {
 	if err != nil || claims[0] == nil {
 		t.Fatal(claims, err)
 	}
-	if _, err := b.FinishGenerations(t.Context(), store.Sender{}, []*store.Outcome{{GenerationID: rows[2].ID, Fence: claims[0].Fence, Status: store.StatusSucceeded}}); err != nil {
+	if _, err := b.FinishGenerations(t.Context(), store.Sender{}, []*store.Outcome{succeeded(claims[0])}); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := b.credits(t, org), "50 granted, 1 reserved, 6 used"; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+	if faults, err := b.CreditFaults(t.Context()); err != nil || len(faults) > 0 {
+		t.Errorf("%v, %q", err, faults)
 	}
 }

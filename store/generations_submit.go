@@ -165,17 +165,13 @@ func place(rows []*NewGeneration, placed []*placedGeneration) {
 	}
 	for _, row := range rows {
 		row.Refusal = nil
-		if p := of[row.ID]; p != nil {
+		switch p := of[row.ID]; {
+		case p == nil:
+		case p.Why == "":
 			row.RiverJobID, row.WebhookURL, row.WebhookEvents = p.Ticket, p.WebhookURL, p.WebhookEvents
 			row.CreditMicros, row.CreditPeriod = p.CreditMicros, p.CreditPeriod
-			if p.Why != "" {
-				row.Refusal = &Refusal{
-					Why: p.Why, Needed: p.Needed, Available: p.Available, SpendLimit: p.SpendLimit, ResetsAt: p.ResetsAt,
-				}
-				if p.Plan != nil {
-					row.Refusal.Plan = *p.Plan
-				}
-			}
+		default:
+			row.Refusal = p.refusal()
 		}
 		row.Held = row.RiverJobID == nil
 	}
@@ -196,6 +192,14 @@ type placedGeneration struct {
 	SpendLimit *int64
 	Plan       *string
 	ResetsAt   *time.Time
+}
+
+func (p *placedGeneration) refusal() *Refusal {
+	r := &Refusal{Why: p.Why, Needed: p.Needed, Available: p.Available, SpendLimit: p.SpendLimit, ResetsAt: p.ResetsAt}
+	if p.Plan != nil {
+		r.Plan = *p.Plan
+	}
+	return r
 }
 
 // What all submissions run, and what those with a monthly limit among them do.

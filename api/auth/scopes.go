@@ -25,6 +25,7 @@ const (
 	ScopeWebhooksRead     = "webhooks:read"
 	ScopeWebhooksWrite    = "webhooks:write"
 	ScopeModelsRead       = "models:read"
+	ScopeUsageRead        = "usage:read" // of the project; for people and master keys, of the organization
 )
 
 // Scopes of what belongs to an organization.
@@ -41,12 +42,14 @@ const (
 	ScopeMasterKeysWrite = "master_keys:write"
 	ScopeOwnersWrite     = "owners:write" // make owners, change and remove them
 	ScopeAuditRead       = "audit:read"
+	ScopeBillingRead     = "billing:read"
+	ScopeBillingWrite    = "billing:write" // spend money, and say how much may be spent
 )
 
 // ProjectScopes lists those of a project.
 func ProjectScopes() []string {
 	return []string{
-		ScopeGenerationsRead, ScopeGenerationsWrite, ScopeEventsRead, ScopeWebhooksRead, ScopeWebhooksWrite, ScopeModelsRead,
+		ScopeGenerationsRead, ScopeGenerationsWrite, ScopeEventsRead, ScopeWebhooksRead, ScopeWebhooksWrite, ScopeModelsRead, ScopeUsageRead,
 	}
 }
 
@@ -79,19 +82,19 @@ func RoleGrants(role string) Grants {
 	case RoleAdmin:
 		return Grants{
 			"generations:*", "events:*", "webhooks:*", "models:*",
-			ScopeOrgRead, ScopeOrgWrite, "members:*", "projects:*", "keys:*",
+			ScopeOrgRead, ScopeOrgWrite, "members:*", "projects:*", "keys:*", ScopeUsageRead, ScopeBillingRead,
 		}
 	case RoleMember:
 		return Grants{
 			"generations:*", "events:*", "webhooks:*", "models:*",
-			ScopeOrgRead, ScopeMembersRead, ScopeProjectsRead, ScopeKeysRead,
+			ScopeOrgRead, ScopeMembersRead, ScopeProjectsRead, ScopeKeysRead, ScopeUsageRead,
 		}
 	case RoleBilling:
-		return Grants{ScopeOrgRead, ScopeMembersRead, ScopeProjectsRead, "billing:*"}
+		return Grants{ScopeOrgRead, ScopeMembersRead, ScopeProjectsRead, ScopeUsageRead, "billing:*"}
 	case RoleReadOnly:
 		return Grants{
 			ScopeGenerationsRead, ScopeEventsRead, ScopeWebhooksRead, ScopeModelsRead,
-			ScopeOrgRead, ScopeMembersRead, ScopeProjectsRead, ScopeKeysRead,
+			ScopeOrgRead, ScopeMembersRead, ScopeProjectsRead, ScopeKeysRead, ScopeUsageRead,
 		}
 	}
 	return nil
@@ -101,6 +104,6 @@ func RoleGrants(role string) Grants {
 // neither make another of its kind nor delete the organization.
 func MasterGrants() Grants {
 	return Grants{
-		ScopeOrgRead, ScopeOrgWrite, "members:*", "projects:*", "keys:*", ScopeAuditRead, "billing:*",
+		ScopeOrgRead, ScopeOrgWrite, "members:*", "projects:*", "keys:*", ScopeAuditRead, ScopeUsageRead, "billing:*",
 	}
 }

@@ -1,0 +1,89 @@
+package store
+
+import (
+	"context"
+	"fmt"
+)
+
+// creditChecks are what must always hold of credits, each a query of what is wrong,
+// with one text a row.
+var creditChecks = map[string]string{
+	"an account is the sum of its entries": `
+		SELECT format('%s %s: account %s, entries %s', org_id, period, a.sums, e.sums)
+		FROM (
+			SELECT org_id, period, ROW(granted, reserved, used, bought)::text AS sums FROM credit_account
+		) AS a FULL JOIN (
+			SELECT org_id, period, ROW(sum(granted), sum(reserved), sum(used), sum(bought))::text AS sums
+			FROM credit_entry GROUP BY org_id, period
+		) AS e USING (org_id, period)
+		WHERE coalesce(a.sums, '') <> coalesce(e.sums, '(0,0,0,0)') OR a.sums IS NULL`,
+	"nothing is used beyond what there is": `
+		SELECT format('%s %s: %s granted, %s reserved, %s used', org_id, period, granted, reserved, used) FROM credit_account
+		WHERE NOT metered AND granted < reserved + used`,
+	"a generation is reserved once": `
+		SELECT format('%s: %s reservations', g.id, count(e.id))
+		FROM generation AS g LEFT JOIN credit_entry AS e ON e.subject = coalesce(g.batch_id, g.id) AND (e.kind = 'reserve')
+		GROUP BY g.id
+		HAVING count(e.id) <> (g.credits IS NOT NULL)::int`,
+	"a reservation is what its generations cost": `
+		SELECT format('%s: %s reserved for %s', subject, e.reserved, g.credits)
+		FROM credit_entry AS e LEFT JOIN (
+			SELECT coalesce(batch_id, id) AS subject, sum(credits) AS credits FROM generation GROUP BY 1
+		) AS g USING (subject)
+		WHERE e.kind = 'reserve' AND e.reserved IS DISTINCT FROM g.credits`,
+	"an ended generation is settled or released once, a live one never": `
+		SELECT format('%s, %s: %s settlements', g.id, g.status, count(e.id))
+		FROM generation AS g LEFT JOIN credit_entry AS e ON e.subject = g.id AND (e.kind = 'reserve') = false
+		GROUP BY g.id
+		HAVING count(e.id) <> (g.credits IS NOT NULL AND g.finished_at IS NOT NULL)::int`,
+	"a settlement is of what was delivered": `
+		SELECT format('%s, %s: %s charged of %s, entry %s of %s, %s images', g.id, g.status, g.charged, g.credits, e.used, -e.reserved, i.n)
+		FROM generation AS g
+		JOIN credit_entry AS e ON e.subject = g.id AND (e.kind = 'reserve') = false
+		CROSS JOIN LATERAL (SELECT count(*) AS n FROM image WHERE image.generation_id = g.id) AS i
+		WHERE (e.used, -e.reserved) IS DISTINCT FROM (g.charged, g.credits)
+			OR g.status = 'succeeded' AND g.charged > i.n * (g.credits / g.n)
+			OR (g.status = 'succeeded') <> (g.charged > 0)
+			OR e.micros <> e.used::bigint * g.credit_micros`,
+	"use is what the entries say": `
+		SELECT format('%s %s %s %s: counted %s, entries %s', org_id, hour, project_id, model, u.sums, e.sums)
+		FROM (
+			SELECT org_id, hour, project_id, api_key_id, model, size, kind,
+				ROW(succeeded, failed, canceled, expired, images, credits, micros, provider_micros)::text AS sums
+			FROM usage_hour
+		) AS u FULL JOIN (` + usageOfEntries + `
+		) AS e USING (org_id, hour, project_id, api_key_id, model, size, kind)
+		WHERE u.sums IS DISTINCT FROM e.sums`,
+}
+
+// usageOfEntries counts use anew from the entries, for generations that have not been removed.
+const usageOfEntries = `
+			SELECT e.org_id, date_trunc('hour', e.created_at, 'UTC') AS hour, g.project_id, g.api_key_id, g.model_used AS model,
+				coalesce(g.params ->> 'resolution', '') AS size, g.kind,
+				ROW(
+					count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'),
+					count(*) FILTER (WHERE status = 'canceled'), count(*) FILTER (WHERE status = 'expired'),
+					sum(CASE WHEN status = 'succeeded' THEN (SELECT count(*) FROM image WHERE generation_id = g.id) ELSE 0 END),
+					sum(e.used), sum(e.micros),
+					sum(coalesce((SELECT sum(cost_micros) FROM attempt WHERE generation_id = g.id), 0))
+				)::text AS sums
+			FROM credit_entry AS e JOIN generation AS g ON g.id = e.subject
+			WHERE e.kind IN ('settle', 'release')
+			GROUP BY 1, 2, 3, 4, 5, 6, 7`
+
+// CreditFaults compares accounts, entries, generations and use with each other, reads
+// all of them, and returns what does not agree: nothing, if nothing has gone wrong. It
+// is for tests and operators, on a database where nothing else happens.
+func (db *DB) CreditFaults(ctx context.Context) ([]string, error) {
+	var faults []string
+	for what, sql := range creditChecks {
+		rows, err := many[struct{ Format string }](ctx, db, sql, nil)
+		if err != nil {
+			return nil, fmt.Errorf("check that %s: %w", what, err)
+		}
+		for _, row := range rows {
+			faults = append(faults, what+": "+row.Format)
+		}
+	}
+	return faults, nil
+}
