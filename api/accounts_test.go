@@ -101,6 +101,7 @@ func TestExport(t *testing.T) {
 	b := setup(t, nil)
 	w, stranger := b.verified("ada@example.com"), b.registered("bob@example.com")
 	b.exec(`UPDATE org SET rate_limit = 0`)
+	b.exec(`UPDATE plan SET credits = 1000`)
 	b.submit(stranger.key, `{"prompt":"not theirs"}`)
 	const many = 120 // several pages
 	var want []string

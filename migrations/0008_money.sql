@@ -15,7 +15,7 @@ CREATE TABLE plan (
     rate_limit     int NOT NULL,         -- generations an hour; 0: any number
     concurrency    int NOT NULL,         -- generations at the same time; 0: as many as the fleet runs
     retention_days int CHECK (retention_days > 0), -- NULL keeps images for good
-    priority       smallint NOT NULL CHECK (priority BETWEEN 1 AND 4) -- 1 runs first
+    priority       smallint NOT NULL CHECK (priority BETWEEN 1 AND 4) -- 1 has the longest head start
 );
 INSERT INTO plan VALUES
     ('free',          'Free',          1, true,  0,        'month', 50,   0,     false, 10,   5,  30,   3),

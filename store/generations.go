@@ -252,18 +252,15 @@ func (db *DB) Generations(ctx context.Context, projectID string, f GenerationFil
 func (db *DB) QueuePosition(ctx context.Context, g *Generation) (int, error) {
 	const tickets = `
 		SELECT FROM ` + RiverSchema + `.river_job
-		WHERE state = 'available' AND queue = @queue`
+		WHERE state = 'available' AND queue = @queue AND priority = 1`
 	sql := `
 		SELECT count(*) FROM (` + tickets + `
-				AND (priority, scheduled_at, id) < (SELECT priority, scheduled_at, id FROM ` + RiverSchema + `.river_job WHERE id = @ticket)
+				AND (scheduled_at, id) < (SELECT scheduled_at, id FROM ` + RiverSchema + `.river_job WHERE id = @ticket)
 			LIMIT 1000
 		) AS ahead`
 	if g.Held() {
 		sql = `
-			SELECT (SELECT count(*) FROM (` + tickets + `
-					AND priority <= (SELECT ` + prioritySQL + ` FROM (SELECT @org_id AS id) AS o LEFT JOIN org USING (id))
-					LIMIT 1000
-				) AS ahead)
+			SELECT (SELECT count(*) FROM (` + tickets + ` LIMIT 1000) AS ahead)
 				+ (SELECT count(*) FROM (
 					SELECT FROM generation
 					WHERE org_id = @org_id AND queue = @queue AND finished_at IS NULL AND held_at IS NOT NULL AND id < @id

@@ -33,7 +33,7 @@ type Plan struct {
 	RateLimit     int  // generations an hour; 0: any number
 	Concurrency   int  // generations at the same time; 0: as many as the fleet runs
 	RetentionDays *int // nil keeps images for good
-	Priority      int  // 1 runs first, 4 last
+	Priority      int  // 1 has the longest head start (HeadStart), 4 has none
 }
 
 // Plans returns every plan in order: the one of whoever registers comes first.

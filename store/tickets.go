@@ -1,5 +1,7 @@
 package store
 
+import "time"
+
 // The queues of generations.
 const (
 	QueueGenerate = "generate" // someone waits for each
@@ -15,6 +17,9 @@ const (
 	TicketAttempts = 1000
 )
 
+// HeadStart is how much each step of a plan's priority is worth in line.
+const HeadStart = 150 * time.Millisecond
+
 // insertTickets returns the statement that queues a run of each generation in
 // from, a relation with id, queue and priority, as River's client would. It returns each
 // ticket's id and generation_id. Tickets are made where generations are written,
@@ -22,11 +27,14 @@ const (
 // and the whole costs one round trip.
 //
 // The time is that of the ticket and not of the transaction, which may have
-// waited for another that queued earlier ones.
+// waited for another that queued earlier ones. A plan's priority is a head start: its
+// tickets go before others that were queued up to so much earlier. River's own priorities
+// would let the higher ones keep the lower ones waiting for good.
 func insertTickets(from string) string {
 	return `
 		INSERT INTO ` + RiverSchema + `.river_job (args, kind, max_attempts, priority, queue, scheduled_at)
-		SELECT jsonb_build_object('id', id), @ticket_kind, @ticket_attempts, priority, queue, (SELECT clock_timestamp())
+		SELECT jsonb_build_object('id', id), @ticket_kind, @ticket_attempts, 1, queue,
+			(SELECT clock_timestamp()) - (4 - priority) * @head_start::interval
 		FROM ` + from + `
 		ORDER BY id
 		RETURNING id, args ->> 'id' AS generation_id, queue`
@@ -42,6 +50,6 @@ func announceTickets(from string) string {
 
 // withTickets adds the arguments of insertTickets.
 func withTickets(args map[string]any) map[string]any {
-	args["ticket_kind"], args["ticket_attempts"] = TicketKind, TicketAttempts
+	args["ticket_kind"], args["ticket_attempts"], args["head_start"] = TicketKind, TicketAttempts, HeadStart
 	return args
 }

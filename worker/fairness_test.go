@@ -16,7 +16,7 @@ func TestFairness_ABurstDelaysAnotherByOneJob(t *testing.T) {
 	t.Parallel()
 	const slots, burst = 4, 5000
 	b := setupIdle(t)
-	other, err := b.db.CreateOrg(t.Context(), "other", "free", nil)
+	other, err := b.db.CreateOrg(t.Context(), "other", "unlimited", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
