@@ -38,6 +38,7 @@ type CreditAccount struct {
 	Reserved     int64 // for what is under way
 	Used         int64
 	Bought       int64  // of the granted: what the next period gets as far as it is left
+	Owed         int64  // what a change to a smaller plan could not take: the next one to a larger grants less
 	SpendLimit   *int64 // reserved and used together reach it at most
 	WarnAt       *int64 // used credits that someone wants to hear of next
 }
@@ -157,14 +158,19 @@ type CreditChange struct {
 // account as it is then, and whether this call changed it. It fails with
 // ErrTooFewCredits where fewer are left than are to be taken.
 func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (account *CreditAccount, changed bool, err error) {
+	if c.Amount > math.MaxInt32 || c.Amount < -math.MaxInt32 {
+		return nil, false, fmt.Errorf("change credits of %s: a change by %d is too large", c.OrgID, c.Amount)
+	}
 	err = db.within(ctx, func(tx *DB) error {
 		opened, err := tx.OpenPeriod(ctx, c.OrgID, at)
 		if err != nil {
 			return err
 		}
 		if c.Subject != "" {
-			n, err := tx.number(ctx, `SELECT count(*)::int FROM credit_entry WHERE subject = @subject AND (kind = 'reserve') = false`,
-				pgx.NamedArgs{"subject": c.Subject})
+			n, err := tx.number(ctx, `
+				SELECT count(*)::int FROM credit_entry
+				WHERE subject = @subject AND (kind = 'reserve') = false AND org_id = @org_id`,
+				pgx.NamedArgs{"subject": c.Subject, "org_id": c.OrgID})
 			if err != nil || n > 0 {
 				account = opened
 				return err
@@ -200,7 +206,7 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 			return err
 		}
 		change := int64(available) - opened.Available()
-		if change > math.MaxInt32 || change < math.MinInt32 {
+		if change > math.MaxInt32 || change < -math.MaxInt32 {
 			return fmt.Errorf("a change by %d credits is too large", change)
 		}
 		account = opened
@@ -220,6 +226,16 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		return nil, fmt.Errorf("set credits of %s: %w", orgID, err)
 	}
 	return account, nil
+}
+
+// lockLatestAccount returns the account of the latest period, which there must be.
+func (db *DB) lockLatestAccount(ctx context.Context, orgID string) (*CreditAccount, error) {
+	return one[CreditAccount](ctx, db, `
+		SELECT `+columns[CreditAccount]("")+` FROM credit_account
+		WHERE org_id = @org_id
+		ORDER BY period DESC
+		LIMIT 1
+		FOR UPDATE`, pgx.NamedArgs{"org_id": orgID})
 }
 
 func (db *DB) lockAccount(ctx context.Context, orgID string, period time.Time) (*CreditAccount, error) {
