@@ -196,6 +196,9 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 // SetCredits makes so many credits available from now on in the period that a time is
 // in, whatever was used before, and returns the account.
 func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reason, actor string, at time.Time) (account *CreditAccount, err error) {
+	if available > math.MaxInt32 || available < -math.MaxInt32 {
+		return nil, fmt.Errorf("set credits of %s: %d are too many", orgID, available)
+	}
 	err = db.within(ctx, func(tx *DB) error {
 		opened, err := tx.OpenPeriod(ctx, orgID, at)
 		if err != nil {
@@ -205,21 +208,17 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		if opened, err = tx.lockAccount(ctx, orgID, opened.Period); err != nil {
 			return err
 		}
-		change := int64(available) - opened.Available()
-		if change > math.MaxInt32 || change < -math.MaxInt32 {
-			return fmt.Errorf("a change by %d credits is too large", change)
+		for change := int64(available) - opened.Available(); change != 0; {
+			step := max(-math.MaxInt32, min(math.MaxInt32, change)) // what an entry holds
+			change -= step
+			if err := tx.enter(ctx, CreditEntry{
+				OrgID: orgID, Period: opened.Period, Kind: CreditAdjust, Granted: int(step),
+				Reason: textOrNil(reason), Actor: textOrNil(actor),
+			}); err != nil {
+				return err
+			}
 		}
-		account = opened
-		if change == 0 {
-			return nil
-		}
-		err = tx.enter(ctx, CreditEntry{
-			OrgID: orgID, Period: opened.Period, Kind: CreditAdjust, Granted: int(change),
-			Reason: textOrNil(reason), Actor: textOrNil(actor),
-		})
-		if err == nil {
-			account, err = tx.CreditAccount(ctx, orgID, at)
-		}
+		account, err = tx.CreditAccount(ctx, orgID, at)
 		return err
 	})
 	if err != nil {
