@@ -13,8 +13,8 @@ import (
 type PlanChange struct {
 	OrgID string
 	Plan  string
-	// Anchor, if not nil, begins a new period now, and one each month after it: the
-	// plan's credits are granted whole. Without it the period goes on, and what the
+	// Anchor, if not nil, begins a new period now, and one each month after it, or
+	// after now if it is later: the plan's credits are granted whole. Without it the period goes on, and what the
 	// plans grant is prorated.
 	Anchor *time.Time
 	Reason string
@@ -26,6 +26,7 @@ type PlanChange struct {
 // as it has not been used. Every process forgets what it knows of the organization's
 // keys when the transaction commits.
 func (db *DB) ChangePlan(ctx context.Context, c PlanChange, at time.Time) (org *Org, err error) {
+	at = at.Truncate(time.Microsecond) // as Postgres keeps it
 	err = db.within(ctx, func(tx *DB) error {
 		before, err := tx.OperatorOrg(ctx, c.OrgID)
 		if err != nil {
@@ -38,7 +39,12 @@ func (db *DB) ChangePlan(ctx context.Context, c PlanChange, at time.Time) (org *
 		after := *before
 		after.Plan, after.RetentionDays = plan.Name, plan.RetentionDays
 		if c.Anchor != nil {
-			after.PeriodAnchor = c.Anchor
+			// Of a clock that is ahead it would begin a second period at once.
+			anchor := c.Anchor.Truncate(time.Microsecond)
+			if anchor.After(at) {
+				anchor = at
+			}
+			after.PeriodAnchor = &anchor
 		}
 		if err := tx.changePeriod(ctx, c, before, &after, plan, at); err != nil {
 			return err

@@ -210,6 +210,20 @@ func TestChangePlan_ClocksBehind(t *testing.T) {
 	other.want(t, "free 50/0/0 (0)", "hobby 500/0/50 (0)", "pay_as_you_go 0/0/0 (0)")
 }
 
+// A subscription that has begun by a clock that is ahead is granted once, however fine
+// the clock.
+func TestChangePlan_AnchorAhead(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{time.Nanosecond, time.Second} {
+		l := setup(t).ledgerOf(t, "free")
+		anchor := l.at.Add(ahead)
+		l.plan(t, "pro", &anchor)
+		l.at = l.at.Add(time.Minute)
+		l.use(t, 1)
+		l.want(t, "free 50/0/0 (0)", "pro 2000/0/1 (0)")
+	}
+}
+
 func TestChangePlan_Days(t *testing.T) {
 	t.Parallel()
 	l := setup(t).ledgerOf(t, "free")
