@@ -240,4 +240,3 @@ func (m *machine) creditChange(ctx context.Context, t *rapid.T, process int) fun
 		return errors.Join(err, errCarry)
 	}
 }
-

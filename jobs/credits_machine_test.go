@@ -107,7 +107,7 @@ func TestCredits_Machine(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		ctx := t.Context()
 		m.begin(ctx, rt)
-		for range rapid.IntRange(3, 10).Draw(rt, "steps") {
+		for range rapid.IntRange(3, 7).Draw(rt, "steps") {
 			if rapid.IntRange(0, 3).Draw(rt, "turn") == 0 {
 				hours := rapid.SampledFrom([]int{1, 12, 24, 24 * 20, 24 * 45}).Draw(rt, "hours")
 				m.mu.Lock()

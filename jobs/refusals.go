@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,6 +42,8 @@ func (e *CreditsError) Error() string {
 func refusalOf(s *submission, first *store.NewGeneration) error {
 	r := first.Refusal
 	switch {
+	case errors.Is(r.Err, store.ErrKeyBusy):
+		return ErrIdempotencyInFlight
 	case r.Err != nil:
 		return r.Err
 	case r.Why == store.RefusedKey:

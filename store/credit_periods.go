@@ -134,15 +134,21 @@ func (db *DB) insertAccount(ctx context.Context, org *Org, plan *Plan, begins, e
 	})
 }
 
-// carryCredits moves what was bought and is left in ended periods to the latest one.
-// What is released in them later follows with the next call.
-func (db *DB) carryCredits(ctx context.Context, orgID string) error {
-	accounts, err := many[CreditAccount](ctx, db, `
+// lockCarried locks what carryCredits changes, the earliest first as everyone does: the
+// accounts that something bought may be left in, and the latest, which comes last.
+func (db *DB) lockCarried(ctx context.Context, orgID string) ([]*CreditAccount, error) {
+	return many[CreditAccount](ctx, db, `
 		SELECT `+columns[CreditAccount]("")+` FROM credit_account
 		WHERE org_id = @org_id
 			AND (bought > 0 OR period = (SELECT max(period) FROM credit_account WHERE org_id = @org_id))
 		ORDER BY period
 		FOR UPDATE`, pgx.NamedArgs{"org_id": orgID})
+}
+
+// carryCredits moves what was bought and is left in ended periods to the latest one.
+// What is released in them later follows with the next call.
+func (db *DB) carryCredits(ctx context.Context, orgID string) error {
+	accounts, err := db.lockCarried(ctx, orgID)
 	if err != nil || len(accounts) == 0 {
 		return err
 	}

@@ -227,16 +227,6 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 	return account, nil
 }
 
-// lockLatestAccount returns the account of the latest period, which there must be.
-func (db *DB) lockLatestAccount(ctx context.Context, orgID string) (*CreditAccount, error) {
-	return one[CreditAccount](ctx, db, `
-		SELECT `+columns[CreditAccount]("")+` FROM credit_account
-		WHERE org_id = @org_id
-		ORDER BY period DESC
-		LIMIT 1
-		FOR UPDATE`, pgx.NamedArgs{"org_id": orgID})
-}
-
 func (db *DB) lockAccount(ctx context.Context, orgID string, period time.Time) (*CreditAccount, error) {
 	return one[CreditAccount](ctx, db, `
 		SELECT `+columns[CreditAccount]("")+` FROM credit_account

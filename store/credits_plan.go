@@ -65,10 +65,11 @@ func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org
 	if _, err := db.openPeriod(ctx, before, at); err != nil {
 		return err
 	}
-	account, err := db.lockLatestAccount(ctx, c.OrgID)
+	accounts, err := db.lockCarried(ctx, c.OrgID)
 	if err != nil {
 		return err
 	}
+	account := accounts[len(accounts)-1]
 	was, err := db.Plan(ctx, account.Plan)
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 	"testing"
 	"time"
 
@@ -281,63 +280,4 @@ func TestChangeCredits(t *testing.T) {
 	if _, err := l.SetCredits(t.Context(), l.org, -1, "", "", l.at); !errors.Is(err, store.ErrTooFewCredits) {
 		t.Errorf("fewer than none: %v", err)
 	}
-}
-
-// However many set credits, submit, cancel, buy and change plans at once, nobody waits
-// for another in a circle and the books are right.
-func TestCredits_EverythingAtOnce(t *testing.T) {
-	t.Parallel()
-	l := setup(t).ledgerOf(t, "hobby")
-	others := l.ledgerOf(t, "hobby")
-	var clients sync.WaitGroup
-	for i := range 8 {
-		clients.Go(func() {
-			for round := range 8 {
-				mine, yours := l, others
-				if i%2 == 0 {
-					mine, yours = others, l
-				}
-				rows := []*store.NewGeneration{mine.keyed(mine.org, "key_a", 1000, 3), yours.keyed(yours.org, "key_b", 1000, 5), yours.priced(yours.org, 2)}
-				for _, row := range rows {
-					row.CreatedAt = mine.at
-				}
-				if err := l.InsertGenerations(t.Context(), rows); err != nil {
-					t.Error(err)
-					return
-				}
-				var tickets []store.Ticket
-				for _, row := range rows {
-					if row.Refusal == nil {
-						tickets = append(tickets, store.Ticket{GenerationID: row.ID, RiverJobID: *row.RiverJobID})
-					}
-				}
-				claims, err := l.ClaimGenerations(t.Context(), store.Claimer{Worker: "w"}, tickets)
-				if err != nil {
-					t.Error(err)
-				}
-				var outcomes []*store.Outcome
-				for _, c := range claims {
-					outcomes = append([]*store.Outcome{succeeded(c)}, outcomes...)
-				}
-				if _, err = l.FinishGenerations(t.Context(), store.Sender{}, outcomes); err != nil {
-					t.Error(err)
-				}
-				switch (i + round) % 4 {
-				case 0:
-					_, err = l.SetCredits(t.Context(), mine.org, 1000, "", "", l.at)
-				case 1:
-					_, err = l.ChangePlan(t.Context(), store.PlanChange{OrgID: mine.org, Plan: []string{"free", "pro", "hobby", "pay_as_you_go"}[round%4]}, l.at)
-				case 2:
-					_, _, err = l.ChangeCredits(t.Context(), store.CreditChange{OrgID: mine.org, Kind: store.CreditPurchase, Amount: 10, Bought: true}, l.at)
-				default:
-					_, err = l.CarryCredits(t.Context(), 10)
-				}
-				if err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	clients.Wait()
-	l.wantNoFaults(t)
 }
