@@ -119,12 +119,12 @@ func (m *machine) canceler(ctx context.Context, t *rapid.T, process int) func() 
 	}
 }
 
-// runner claims generations and ends them together: with all of their images, with
-// some, or with none.
+// runner claims generations that nobody else does, and ends them together: with all of
+// their images, with some, or with none.
 func (m *machine) runner(ctx context.Context, t *rapid.T, process int) func() error {
-	some := m.some(t)
-	if len(some) > 1 {
-		some = rapid.Permutation(some).Draw(t, "order")
+	some := slices.DeleteFunc(m.some(t), func(g *store.Generation) bool { return m.running[g.ID] })
+	for _, g := range some {
+		m.running[g.ID] = true
 	}
 	missing := make([]int, len(some))
 	for i, g := range some {
@@ -179,13 +179,15 @@ func (m *machine) expirer(ctx context.Context, t *rapid.T, process int) func() e
 		ids[i] = g.ID
 	}
 	return func() error {
-		_, err := m.dbs[process].Pool().Exec(ctx, `UPDATE generation SET deadline_at = now() WHERE id = ANY($1) AND finished_at IS NULL`, ids)
-		if err != nil {
-			return err
+		for _, id := range ids {
+			_, err := m.dbs[process].Pool().Exec(ctx, `UPDATE generation SET deadline_at = now() WHERE id = $1 AND finished_at IS NULL`, id)
+			if err != nil {
+				return err
+			}
 		}
 		other := make(chan error, 1)
 		go func() { _, err := m.dbs[1-process].ExpireOverdue(ctx, 100); other <- err }()
-		_, err = m.dbs[process].ExpireOverdue(ctx, 100)
+		_, err := m.dbs[process].ExpireOverdue(ctx, 100)
 		return errors.Join(err, <-other)
 	}
 }

@@ -28,6 +28,7 @@ type machine struct {
 	project string
 
 	live    map[string]*store.Generation // accepted, and not ended as far as is known
+	running map[string]bool              // those that a client of this step runs
 	byKey   map[string]string            // generations by idempotency key
 	count   map[string]int               // of the generations of API keys with a limit, by key and month
 	charged int64
@@ -114,6 +115,7 @@ func TestCredits_Machine(t *testing.T) {
 				m.now = m.now.Add(time.Duration(hours) * time.Hour)
 				m.mu.Unlock()
 			}
+			m.running = map[string]bool{}
 			clients := make([]func() error, rapid.IntRange(1, 6).Draw(rt, "clients"))
 			for i := range clients {
 				clients[i] = m.client(ctx, rt, i%2)
