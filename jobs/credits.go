@@ -17,15 +17,15 @@ func creditsEach(model string, p store.Params) int {
 	return m.Credits(providers.OperationGenerate, p.Resolution, p.Quality, p.Width, p.Height)
 }
 
-// SubmitBatch records generations of one organization together: all of them are
+// SubmitBatch records generations asked with one API key together: all of them are
 // accepted, with one reservation of what they cost, or none. Their idempotency keys are
 // not looked at. The error may be an *InvalidError, a *QuotaError or a *CreditsError.
 func (q *Queue) SubmitBatch(ctx context.Context, submissions []Submission) (id string, accepted []*store.Generation, err error) {
 	id = store.NewBatchID()
 	rows := make([]*store.NewGeneration, len(submissions))
 	for i := range submissions {
-		if submissions[i].OrgID != submissions[0].OrgID {
-			return "", nil, fmt.Errorf("submit batch: it has generations of %s and of %s", submissions[0].OrgID, submissions[i].OrgID)
+		if one, other := &submissions[0], &submissions[i]; one.OrgID != other.OrgID || one.APIKeyID != other.APIKeyID || one.Test != other.Test {
+			return "", nil, fmt.Errorf("submit batch: it has generations of API key %s and of %s", one.APIKeyID, other.APIKeyID)
 		}
 		if rows[i], err = q.newGeneration(&submissions[i]); err != nil {
 			return "", nil, fmt.Errorf("submit batch, generation %d: %w", i+1, err)

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -40,11 +41,15 @@ func (e *CreditsError) Error() string {
 // key, or is itself that first.
 func refusalOf(s *submission, first *store.NewGeneration) error {
 	r := first.Refusal
-	if r.Why == store.RefusedKey {
+	switch {
+	case errors.Is(r.Err, store.ErrKeyBusy):
+		return ErrIdempotencyInFlight
+	case r.Err != nil:
+		return r.Err
+	case r.Why == store.RefusedKey:
 		return overQuota(s, first)
-	}
-	if r.ResetsAt == nil {
-		return fmt.Errorf("the period of %s has no account", first.OrgID)
+	case s.row.Credits != first.Credits:
+		return ErrIdempotencyInFlight // another request with the same key
 	}
 	e := &CreditsError{Plan: r.Plan, Needed: r.Needed, Available: max(0, r.Available), ResetsAt: *r.ResetsAt}
 	if r.Why == store.RefusedBudget {

@@ -42,6 +42,7 @@ CREATE TABLE credit_account (
     reserved      bigint NOT NULL DEFAULT 0 CHECK (reserved >= 0),
     used          bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
     bought        bigint NOT NULL DEFAULT 0 CHECK (bought >= 0), -- of granted: what the next period gets as far as it is left
+    owed          bigint NOT NULL DEFAULT 0 CHECK (owed >= 0), -- what a smaller plan could not take: a larger one grants less
     spend_limit   bigint,                -- reserved and used together reach it at most; NULL: no limit
     warn_at       bigint,                -- used credits that someone wants to hear of next; NULL: nobody
     let_in        int NOT NULL DEFAULT 0, -- how many submissions the last statement let in, for itself to read
@@ -49,6 +50,8 @@ CREATE TABLE credit_account (
     CHECK (ends_at > period),
     CHECK (metered OR granted >= used + reserved)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+-- Of bought credits that may still have to be carried on.
+CREATE INDEX credit_account_bought ON credit_account (ends_at) WHERE bought > 0;
 
 -- Why the accounts are what they are. What a row says is added to its account; rows
 -- are never changed.
@@ -71,8 +74,14 @@ CREATE TABLE credit_entry (
 );
 -- A generation is reserved once, and settled or released once.
 CREATE UNIQUE INDEX credit_entry_subject ON credit_entry (subject, (kind = 'reserve')) WHERE subject IS NOT NULL;
+-- Those that people may have written something in.
+CREATE INDEX credit_entry_written ON credit_entry (org_id, id) WHERE kind IN ('grant', 'purchase', 'adjust', 'refund');
+-- What people have written in can be taken out.
 CREATE FUNCTION refuse_credit_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF NEW.reason IS NULL AND NEW.actor IS NULL AND to_jsonb(NEW) - '{reason,actor}'::text[] = to_jsonb(OLD) - '{reason,actor}'::text[] THEN
+        RETURN NEW;
+    END IF;
     RAISE EXCEPTION 'entries of credits are never changed';
 END $$;
 CREATE TRIGGER credit_entry_append_only BEFORE UPDATE ON credit_entry FOR EACH ROW EXECUTE FUNCTION refuse_credit_change();
@@ -215,3 +224,4 @@ CREATE TABLE request_log (
     created_at    timestamptz NOT NULL
 );
 CREATE INDEX request_log_org ON request_log (org_id, id);
+CREATE INDEX request_log_account ON request_log (account_id) WHERE account_id IS NOT NULL;

@@ -106,7 +106,7 @@ func TestSubmitGenerations_MonthlyLimitsAreExact(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			for _, row := range rows {
-				if !(row.Refusal != nil) {
+				if row.Refusal == nil {
 					accepted[row.APIKeyID]++
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -46,11 +47,13 @@ func (db *DB) openPeriodsOf(ctx context.Context, rows []*NewGeneration) error {
 	slices.SortFunc(rows, func(a, b *NewGeneration) int {
 		return cmp.Or(cmp.Compare(a.OrgID, b.OrgID), a.CreatedAt.Compare(b.CreatedAt))
 	})
-	for i, row := range rows {
-		if i > 0 && rows[i-1].OrgID == row.OrgID && rows[i-1].CreatedAt.Equal(row.CreatedAt) {
-			continue
+	var open *CreditAccount
+	for _, row := range rows {
+		if row.Credits == 0 || open != nil && open.OrgID == row.OrgID && row.CreatedAt.Before(open.EndsAt) {
+			continue // the rows are in the order of time
 		}
-		if _, err := db.OpenPeriod(ctx, row.OrgID, row.CreatedAt); err != nil {
+		var err error
+		if open, err = db.OpenPeriod(ctx, row.OrgID, row.CreatedAt); err != nil {
 			return err
 		}
 	}
@@ -131,20 +134,27 @@ func (db *DB) insertAccount(ctx context.Context, org *Org, plan *Plan, begins, e
 	})
 }
 
+// lockCarried locks what carryCredits changes, the earliest first as everyone does: the
+// accounts that something bought may be left in, and the latest, which comes last.
+func (db *DB) lockCarried(ctx context.Context, orgID string) ([]*CreditAccount, error) {
+	return many[CreditAccount](ctx, db, `
+		SELECT `+columns[CreditAccount]("")+` FROM credit_account
+		WHERE org_id = @org_id
+			AND (bought > 0 OR period = (SELECT max(period) FROM credit_account WHERE org_id = @org_id))
+		ORDER BY period
+		FOR UPDATE`, pgx.NamedArgs{"org_id": orgID})
+}
+
 // carryCredits moves what was bought and is left in ended periods to the latest one.
 // What is released in them later follows with the next call.
 func (db *DB) carryCredits(ctx context.Context, orgID string) error {
-	ended, err := many[CreditAccount](ctx, db, `
-		SELECT `+columns[CreditAccount]("")+` FROM credit_account
-		WHERE org_id = @org_id
-		ORDER BY period
-		FOR UPDATE`, pgx.NamedArgs{"org_id": orgID})
-	if err != nil || len(ended) == 0 {
+	accounts, err := db.lockCarried(ctx, orgID)
+	if err != nil || len(accounts) == 0 {
 		return err
 	}
-	latest := ended[len(ended)-1]
-	for _, a := range ended[:len(ended)-1] {
-		left := int(min(a.Bought, a.Available()))
+	latest := accounts[len(accounts)-1]
+	for _, a := range accounts[:len(accounts)-1] {
+		left := int(min(a.Bought, a.Available(), math.MaxInt32))
 		if left <= 0 {
 			continue
 		}
@@ -162,13 +172,14 @@ func (db *DB) carryCredits(ctx context.Context, orgID string) error {
 }
 
 // CarryCredits moves what was bought and is left in ended periods to organizations'
-// latest ones: what was reserved at the turn and released afterwards. It does so for
-// up to limit organizations, and returns for how many. Any number of processes may
-// call it at once.
+// latest ones: what was reserved at the turn and released afterwards, within the last
+// 40 days. It does so for up to limit organizations, and returns for how many. Any
+// number of processes may call it at once. What is left for longer is moved when the
+// next period is opened.
 func (db *DB) CarryCredits(ctx context.Context, limit int) (int, error) {
 	orgs, err := many[struct{ OrgID string }](ctx, db, `
 		SELECT DISTINCT a.org_id FROM credit_account AS a
-		WHERE a.bought > 0 AND a.ends_at <= now() AND a.metered = false AND a.granted > a.used + a.reserved
+		WHERE a.bought > 0 AND a.ends_at <= now() AND a.ends_at > now() - interval '40 days' AND a.granted > a.used + a.reserved
 			AND EXISTS (SELECT FROM credit_account AS b WHERE b.org_id = a.org_id AND b.period > a.period)
 		LIMIT @limit`, pgx.NamedArgs{"limit": limit})
 	if err != nil {

@@ -38,6 +38,7 @@ type CreditAccount struct {
 	Reserved     int64 // for what is under way
 	Used         int64
 	Bought       int64  // of the granted: what the next period gets as far as it is left
+	Owed         int64  // what a change to a smaller plan could not take: the next one to a larger grants less
 	SpendLimit   *int64 // reserved and used together reach it at most
 	WarnAt       *int64 // used credits that someone wants to hear of next
 }
@@ -157,14 +158,19 @@ type CreditChange struct {
 // account as it is then, and whether this call changed it. It fails with
 // ErrTooFewCredits where fewer are left than are to be taken.
 func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (account *CreditAccount, changed bool, err error) {
+	if c.Amount > math.MaxInt32 || c.Amount < -math.MaxInt32 {
+		return nil, false, fmt.Errorf("change credits of %s: a change by %d is too large", c.OrgID, c.Amount)
+	}
 	err = db.within(ctx, func(tx *DB) error {
 		opened, err := tx.OpenPeriod(ctx, c.OrgID, at)
 		if err != nil {
 			return err
 		}
 		if c.Subject != "" {
-			n, err := tx.number(ctx, `SELECT count(*)::int FROM credit_entry WHERE subject = @subject AND (kind = 'reserve') = false`,
-				pgx.NamedArgs{"subject": c.Subject})
+			n, err := tx.number(ctx, `
+				SELECT count(*)::int FROM credit_entry
+				WHERE subject = @subject AND (kind = 'reserve') = false AND org_id = @org_id`,
+				pgx.NamedArgs{"subject": c.Subject, "org_id": c.OrgID})
 			if err != nil || n > 0 {
 				account = opened
 				return err
@@ -190,6 +196,9 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 // SetCredits makes so many credits available from now on in the period that a time is
 // in, whatever was used before, and returns the account.
 func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reason, actor string, at time.Time) (account *CreditAccount, err error) {
+	if available > math.MaxInt32 || available < -math.MaxInt32 {
+		return nil, fmt.Errorf("set credits of %s: %d are too many", orgID, available)
+	}
 	err = db.within(ctx, func(tx *DB) error {
 		opened, err := tx.OpenPeriod(ctx, orgID, at)
 		if err != nil {
@@ -199,21 +208,17 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		if opened, err = tx.lockAccount(ctx, orgID, opened.Period); err != nil {
 			return err
 		}
-		change := int64(available) - opened.Available()
-		if change > math.MaxInt32 || change < math.MinInt32 {
-			return fmt.Errorf("a change by %d credits is too large", change)
+		for change := int64(available) - opened.Available(); change != 0; {
+			step := max(-math.MaxInt32, min(math.MaxInt32, change)) // what an entry holds
+			change -= step
+			if err := tx.enter(ctx, CreditEntry{
+				OrgID: orgID, Period: opened.Period, Kind: CreditAdjust, Granted: int(step),
+				Reason: textOrNil(reason), Actor: textOrNil(actor),
+			}); err != nil {
+				return err
+			}
 		}
-		account = opened
-		if change == 0 {
-			return nil
-		}
-		err = tx.enter(ctx, CreditEntry{
-			OrgID: orgID, Period: opened.Period, Kind: CreditAdjust, Granted: int(change),
-			Reason: textOrNil(reason), Actor: textOrNil(actor),
-		})
-		if err == nil {
-			account, err = tx.CreditAccount(ctx, orgID, at)
-		}
+		account, err = tx.CreditAccount(ctx, orgID, at)
 		return err
 	})
 	if err != nil {

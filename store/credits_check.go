@@ -17,6 +17,10 @@ var creditChecks = map[string]string{
 			FROM credit_entry GROUP BY org_id, period
 		) AS e USING (org_id, period)
 		WHERE coalesce(a.sums, '') <> coalesce(e.sums, '(0,0,0,0)') OR a.sums IS NULL`,
+	"an organization's periods do not overlap": `
+		SELECT format('%s %s: it ends at %s, the next begins at %s', org_id, period, ends_at, next)
+		FROM (SELECT *, lead(period) OVER (PARTITION BY org_id ORDER BY period) AS next FROM credit_account) AS a
+		WHERE next < ends_at`,
 	"nothing is used beyond what there is": `
 		SELECT format('%s %s: %s granted, %s reserved, %s used', org_id, period, granted, reserved, used) FROM credit_account
 		WHERE NOT metered AND granted < reserved + used`,

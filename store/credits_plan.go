@@ -13,8 +13,8 @@ import (
 type PlanChange struct {
 	OrgID string
 	Plan  string
-	// Anchor, if not nil, begins a new period now, and one each month after it: the
-	// plan's credits are granted whole. Without it the period goes on, and what the
+	// Anchor, if not nil, begins a new period now, and one each month after it, or
+	// after now if it is later: the plan's credits are granted whole. Without it the period goes on, and what the
 	// plans grant is prorated.
 	Anchor *time.Time
 	Reason string
@@ -26,6 +26,7 @@ type PlanChange struct {
 // as it has not been used. Every process forgets what it knows of the organization's
 // keys when the transaction commits.
 func (db *DB) ChangePlan(ctx context.Context, c PlanChange, at time.Time) (org *Org, err error) {
+	at = at.Truncate(time.Microsecond) // as Postgres keeps it
 	err = db.within(ctx, func(tx *DB) error {
 		before, err := tx.OperatorOrg(ctx, c.OrgID)
 		if err != nil {
@@ -38,7 +39,12 @@ func (db *DB) ChangePlan(ctx context.Context, c PlanChange, at time.Time) (org *
 		after := *before
 		after.Plan, after.RetentionDays = plan.Name, plan.RetentionDays
 		if c.Anchor != nil {
-			after.PeriodAnchor = c.Anchor
+			// Of a clock that is ahead it would begin a second period at once.
+			anchor := c.Anchor.Truncate(time.Microsecond)
+			if anchor.After(at) {
+				anchor = at
+			}
+			after.PeriodAnchor = &anchor
 		}
 		if err := tx.changePeriod(ctx, c, before, &after, plan, at); err != nil {
 			return err
@@ -53,20 +59,26 @@ func (db *DB) ChangePlan(ctx context.Context, c PlanChange, at time.Time) (org *
 	return org, nil
 }
 
+// changePeriod goes on with the account of a time on another plan, or ends it then and
+// begins the plan's. Where another process's clock is ahead, the latest account counts.
 func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org, plan *Plan, at time.Time) error {
-	account, err := db.openPeriod(ctx, before, at)
+	if _, err := db.openPeriod(ctx, before, at); err != nil {
+		return err
+	}
+	accounts, err := db.lockCarried(ctx, c.OrgID)
 	if err != nil {
 		return err
 	}
-	if account, err = db.lockAccount(ctx, c.OrgID, account.Period); err != nil {
-		return err
-	}
-	was, err := db.Plan(ctx, before.Plan)
+	account := accounts[len(accounts)-1]
+	was, err := db.Plan(ctx, account.Plan)
 	if err != nil {
 		return err
 	}
-	if c.Anchor == nil && was.Period == plan.Period && account.Metered == plan.Metered || !at.After(account.Period) {
+	if c.Anchor == nil && was.Period == plan.Period && account.Metered == plan.Metered {
 		return db.prorate(ctx, c, account, was, plan, at)
+	}
+	if !at.After(account.Period) {
+		at = account.Period.Add(time.Microsecond)
 	}
 	if _, err := db.q.Exec(ctx, `
 		UPDATE credit_account
@@ -76,28 +88,61 @@ func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org
 		return err
 	}
 	begins, ends := PeriodOf(plan.Period, after.PeriodAnchor, at)
-	credits := plan.Credits
-	if c.Anchor == nil {
-		credits = share(credits, at, begins, ends)
+	credits, owed := plan.Credits, int64(0)
+	if c.Anchor == nil || plan.PriceMicros == 0 { // otherwise it is paid whole
+		if credits, err = db.restOf(ctx, after, plan, at, begins, ends); err != nil {
+			return err
+		}
+		credits, owed = payOff(credits, account.Owed)
 	}
 	if err := db.insertAccount(ctx, after, plan, at, ends, credits); err != nil {
+		return err
+	}
+	if err := db.setOwed(ctx, c.OrgID, at, owed); err != nil {
 		return err
 	}
 	return db.carryCredits(ctx, c.OrgID)
 }
 
-// prorate goes on with an account on another plan.
+// restOf is what a plan grants for the rest of a period. An organization that comes
+// back to a plan within a period's time gets no more than the plan's credits in all.
+func (db *DB) restOf(ctx context.Context, org *Org, plan *Plan, at, begins, ends time.Time) (int, error) {
+	since := begins
+	if org.PeriodAnchor != nil && plan.Period == PeriodMonth { // which may be new
+		since = at.AddDate(0, -1, 0)
+	}
+	used, err := one[struct{ Used int64 }](ctx, db, `
+		SELECT coalesce(sum(least(used + reserved, granted)), 0)::bigint AS used FROM credit_account
+		WHERE org_id = @org_id AND plan = @plan AND ends_at > @since`,
+		pgx.NamedArgs{"org_id": org.ID, "plan": plan.Name, "since": since})
+	if err != nil {
+		return 0, err
+	}
+	left := max(0, int64(plan.Credits)-used.Used)
+	return int(min(left, int64(share(plan.Credits, at, begins, ends)))), nil
+}
+
+// prorate goes on with an account on another plan. What a smaller plan can not take,
+// because it has been used, is owed to the next larger one: whoever goes to and fro
+// gains nothing. What was bought is not touched.
 func (db *DB) prorate(ctx context.Context, c PlanChange, account *CreditAccount, was, plan *Plan, at time.Time) error {
+	change, owed := share(plan.Credits-was.Credits, at, account.Period, account.EndsAt), account.Owed
+	switch {
+	case change > 0:
+		change, owed = payOff(change, owed)
+	case !account.Metered:
+		taken := min(int64(-change), max(0, account.Available()-account.Bought))
+		owed += int64(-change) - taken
+		change = -int(taken)
+	}
 	if _, err := db.q.Exec(ctx, `
 		UPDATE credit_account
-		SET plan = @plan, credit_micros = @credit_micros
+		SET plan = @plan, credit_micros = @credit_micros, owed = @owed
 		WHERE org_id = @org_id AND period = @period`,
-		pgx.NamedArgs{"org_id": c.OrgID, "period": account.Period, "plan": plan.Name, "credit_micros": plan.CreditMicros}); err != nil {
+		pgx.NamedArgs{
+			"org_id": c.OrgID, "period": account.Period, "plan": plan.Name, "credit_micros": plan.CreditMicros, "owed": owed,
+		}); err != nil {
 		return err
-	}
-	change := share(plan.Credits-was.Credits, at, account.Period, account.EndsAt)
-	if !account.Metered {
-		change = max(change, -int(account.Available()))
 	}
 	if change == 0 {
 		return db.setWarning(ctx, c.OrgID, account.Period)
@@ -109,6 +154,22 @@ func (db *DB) prorate(ctx context.Context, c PlanChange, account *CreditAccount,
 	return db.enter(ctx, CreditEntry{
 		OrgID: c.OrgID, Period: account.Period, Kind: CreditAdjust, Granted: change, Reason: &reason, Actor: textOrNil(c.Actor),
 	})
+}
+
+// payOff is what is left of credits once what is owed has been taken, and what is owed
+// then.
+func payOff(credits int, owed int64) (rest int, still int64) {
+	paid := min(int64(credits), owed)
+	return credits - int(paid), owed - paid
+}
+
+func (db *DB) setOwed(ctx context.Context, orgID string, period time.Time, owed int64) error {
+	_, err := db.q.Exec(ctx, `
+		UPDATE credit_account
+		SET owed = @owed
+		WHERE org_id = @org_id AND period = @period AND owed <> @owed`,
+		pgx.NamedArgs{"org_id": orgID, "period": period, "owed": owed})
+	return err
 }
 
 // share is what is due of credits for the rest of a period, to the nearest.

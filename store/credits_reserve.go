@@ -18,6 +18,7 @@ type Refusal struct {
 	SpendLimit *int64
 	Plan       string
 	ResetsAt   *time.Time // when the period is over
+	Err        error      // why it could not be found out; nothing else is set
 }
 
 // takenSQL lists the generations of keys (json) that an earlier request with the same
@@ -34,6 +35,8 @@ const takenSQL = `
 // organizations' accounts, as far as these reach. Those that are not let in are in
 // "denied", with their idempotency keys free again; what the others cost, and from
 // which account, is in "bill" and "reserved". A batch is let in whole or not at all.
+// While any of them has no account yet, all are denied, so that their statement can be
+// repeated whole.
 //
 // Submissions that share a statement come in the order of their cost, so that no dear
 // one keeps out a cheap one: whoever is behind one that is refused costs as much at
@@ -57,7 +60,8 @@ func reserveCredits(refused string) string {
 			SELECT org_id, period, ends_at, subject, credits, row_number() OVER w AS place, sum(credits) OVER w AS total
 			FROM (
 				SELECT org_id, period, ends_at, subject, sum(credits) AS credits FROM bill
-				WHERE period IS NOT NULL GROUP BY org_id, period, ends_at, subject
+				WHERE NOT EXISTS (SELECT FROM bill WHERE period IS NULL)
+				GROUP BY org_id, period, ends_at, subject
 			) AS s
 			WINDOW w AS (PARTITION BY org_id, period ORDER BY credits, subject ROWS UNBOUNDED PRECEDING)
 		), reserved AS (
@@ -87,16 +91,18 @@ func reserveCredits(refused string) string {
 			FROM json_to_recordset(@rows) AS r (id text, batch_id text)
 			WHERE EXISTS (SELECT FROM refused_before AS f WHERE f.id = r.id OR f.batch_id = r.batch_id)
 			UNION ALL
+			SELECT r.id, '` + refusedPeriod + `', 0, 0, NULL, NULL, NULL
+			FROM json_to_recordset(@rows) AS r (id text, batch_id text)
+			WHERE EXISTS (SELECT FROM bill WHERE period IS NULL) AND r.id NOT IN (SELECT generation_id FROM taken)
+				AND NOT EXISTS (SELECT FROM refused_before AS f WHERE f.id = r.id OR f.batch_id = r.batch_id)
+			UNION ALL
 			SELECT b.id,
-				CASE
-					WHEN b.period IS NULL THEN '` + refusedPeriod + `'
-					WHEN NOT r.metered AND c.credits > r.available THEN '` + RefusedCredits + `'
-					ELSE '` + RefusedBudget + `'
-				END, coalesce(c.credits, 0), coalesce(r.available, 0), r.spend_limit, r.plan, r.ends_at
+				CASE WHEN NOT r.metered AND c.credits > r.available THEN '` + RefusedCredits + `' ELSE '` + RefusedBudget + `' END,
+				c.credits, r.available, r.spend_limit, r.plan, r.ends_at
 			FROM bill AS b
-			LEFT JOIN claim AS c ON (c.org_id, c.period, c.subject) = (b.org_id, b.period, b.subject)
-			LEFT JOIN reserved AS r ON (r.org_id, r.period) = (b.org_id, b.period)
-			WHERE b.period IS NULL OR c.place > r.let_in
+			JOIN claim AS c ON (c.org_id, c.period, c.subject) = (b.org_id, b.period, b.subject)
+			JOIN reserved AS r ON (r.org_id, r.period) = (b.org_id, b.period)
+			WHERE c.place > r.let_in
 		), unclaimed AS (
 			DELETE FROM idempotency_key
 			WHERE ctid = ANY(ARRAY(

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -90,32 +91,68 @@ func (db *DB) InsertGenerations(ctx context.Context, rows []*NewGeneration) erro
 // generations as InsertGenerations does, but for those whose key someone holds
 // already: it returns these keys, as they are held. All of it happens or none. The
 // key of a generation that is refused is not taken. Accounts of periods that have none
-// yet are opened.
+// yet are opened, and then all is submitted anew. Those that are refused for the limit
+// of a key which did not need all of it in the end are submitted once more, by
+// themselves: where that fails, Refusal.Err says so, and the others are recorded. In a
+// transaction there must be no such keys, as accounts are locked before admission.
 //
 // It takes one round trip with no BEGIN before and no COMMIT after it. Submissions
 // of one organization wait for each other at its row of admission, and a process
 // that is frozen between two round trips would hold up all of them.
 func (db *DB) SubmitGenerations(ctx context.Context, keys []*IdempotencyKey, rows []*NewGeneration) ([]*IdempotencyKey, error) {
-	others, err := db.submitGenerations(ctx, keys, rows)
-	// A second time where the period has changed in between.
-	for range 2 {
-		late := slices.DeleteFunc(slices.Clone(rows), func(n *NewGeneration) bool {
-			return n.Refusal == nil || n.Refusal.Why != refusedPeriod
-		})
-		if err != nil || len(late) == 0 {
-			break
-		}
-		if err = db.openPeriodsOf(ctx, late); err == nil {
-			var more []*IdempotencyKey
-			more, err = db.submitGenerations(ctx, keysOf(keys, late), late)
-			others = append(others, more...)
-		}
-	}
+	others, err := db.submitOpen(ctx, keys, rows)
 	if err != nil {
 		return nil, fmt.Errorf("submit generations: %w", err)
 	}
-	return others, nil
+	// What a key's limit let in and credits did not leaves room for those behind it.
+	for again := rows; ; {
+		if again = makeRoom(again); len(again) == 0 {
+			return others, nil
+		}
+		more, err := db.submitOpen(ctx, keysOf(keys, again), again)
+		if err != nil {
+			// The others are recorded.
+			for _, row := range again {
+				row.Refusal = &Refusal{Err: fmt.Errorf("submit generation: %w", err)}
+			}
+			return others, nil
+		}
+		others = append(others, more...)
+	}
 }
+
+// submitOpen submits, a second time where accounts had to be opened.
+func (db *DB) submitOpen(ctx context.Context, keys []*IdempotencyKey, rows []*NewGeneration) ([]*IdempotencyKey, error) {
+	const most = 3 // a change of plans may come in between
+	for range most {
+		others, err := db.submitGenerations(ctx, keys, rows)
+		if err != nil || !slices.ContainsFunc(rows, func(n *NewGeneration) bool { return n.refused(refusedPeriod) }) {
+			return others, err
+		}
+		if err := db.openPeriodsOf(ctx, rows); err != nil {
+			return nil, err
+		}
+	}
+	return nil, errors.New("the periods of its organizations keep changing")
+}
+
+// makeRoom are the generations refused for their key's limit, if others that it let in
+// were refused for credits.
+func makeRoom(rows []*NewGeneration) (again []*NewGeneration) {
+	room := false
+	for _, n := range rows {
+		room = room || n.KeyMonthly != nil && (n.refused(RefusedCredits) || n.refused(RefusedBudget))
+		if n.refused(RefusedKey) {
+			again = append(again, n)
+		}
+	}
+	if !room {
+		return nil
+	}
+	return again
+}
+
+func (n *NewGeneration) refused(why string) bool { return n.Refusal != nil && n.Refusal.Why == why }
 
 // keysOf are the keys of some of the generations.
 func keysOf(keys []*IdempotencyKey, rows []*NewGeneration) []*IdempotencyKey {

@@ -27,11 +27,6 @@ type IdempotencyKey struct {
 	ExpiresAt    time.Time `json:"expires_at"`
 }
 
-// meets reports whether the two are one key, whoever holds it.
-func (k *IdempotencyKey) meets(other *IdempotencyKey) bool {
-	return k.ProjectID == other.ProjectID && k.Test == other.Test && k.Route == other.Route && k.Key == other.Key
-}
-
 // Bytes is a bytea that travels in JSON in Postgres' hexadecimal form.
 type Bytes []byte
 

@@ -46,9 +46,9 @@ func (db *DB) UnerasedGenerations(ctx context.Context, orgID string, after *Uner
 const deletedOrg = `(SELECT id FROM org WHERE id = @org_id AND deleted_at IS NOT NULL)`
 
 // EraseOrgEvents removes up to limit events of a deleted organization, as many
-// deliveries with the log of what was answered, and as many idempotency keys. It
-// returns how many of the three there were: 0 when none is left that nobody is
-// changing.
+// deliveries with the log of what was answered, as many idempotency keys and logged
+// requests, and what was written into as many entries of credits. It returns how many
+// of them there were: 0 when none is left that nobody is changing.
 func (db *DB) EraseOrgEvents(ctx context.Context, orgID string, limit int) (int, error) {
 	args := pgx.NamedArgs{"org_id": orgID, "limit": limit, "request": EndpointRequest}
 	n := 0
@@ -85,6 +85,19 @@ func (db *DB) EraseOrgEvents(ctx context.Context, orgID string, limit int) (int,
 				SELECT ctid FROM idempotency_key WHERE project_id = o.id LIMIT @limit FOR UPDATE SKIP LOCKED
 			) AS k
 			LIMIT @limit))`,
+		`DELETE FROM request_log
+		WHERE ctid = ANY(ARRAY(
+			SELECT ctid FROM request_log WHERE org_id = ` + deletedOrg + `
+			LIMIT @limit
+			FOR UPDATE SKIP LOCKED))`,
+		`UPDATE credit_entry
+		SET reason = NULL, actor = NULL
+		WHERE ctid = ANY(ARRAY(
+			SELECT ctid FROM credit_entry
+			WHERE org_id = ` + deletedOrg + ` AND kind IN ('grant', 'purchase', 'adjust', 'refund')
+				AND (reason IS NOT NULL OR actor IS NOT NULL)
+			LIMIT @limit
+			FOR UPDATE SKIP LOCKED))`,
 	} {
 		batch.Queue(sql, args).Exec(func(tag pgconn.CommandTag) error {
 			n += int(tag.RowsAffected())
@@ -98,8 +111,9 @@ func (db *DB) EraseOrgEvents(ctx context.Context, orgID string, limit int) (int,
 }
 
 // EraseOrg removes what a deleted organization had beside its generations and events:
-// names, webhook endpoints and secrets, invitations and mails. The rows that others'
-// rows name stay, empty. Doing it twice changes nothing.
+// names, webhook endpoints and secrets, invitations, mails and its budget. The rows that
+// others' rows name stay, empty, and so do the books: credits, use, subscription,
+// invoices and what was reported for them. Doing it twice changes nothing.
 func (db *DB) EraseOrg(ctx context.Context, orgID string) error {
 	args := pgx.NamedArgs{"org_id": orgID, "mail_kind": MailTicketKind}
 	var batch pgx.Batch
@@ -114,6 +128,10 @@ func (db *DB) EraseOrg(ctx context.Context, orgID string) error {
 		eraseMails(`
 			SELECT id FROM mail
 			WHERE org_id = ` + deletedOrg),
+		`DELETE FROM budget
+		WHERE org_id = ` + deletedOrg,
+		`DELETE FROM spend_alert
+		WHERE org_id = ` + deletedOrg,
 		`UPDATE api_key
 		SET name = '', ip_allowlist = NULL
 		WHERE org_id = ` + deletedOrg,

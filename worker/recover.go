@@ -211,5 +211,30 @@ func (r *reconcile) Work(ctx context.Context, _ *river.Job[jobs.ReconcileArgs]) 
 	if found > 0 {
 		logger.Error("generations had no ticket and got one", "generations", found)
 	}
-	return errors.Join(err, r.w.rescueErrands(ctx, time.Hour), r.w.rescueMails(ctx), db.RemoveDeadWorkers(ctx, time.Hour))
+	return errors.Join(err, r.w.rescueErrands(ctx, time.Hour), r.w.rescueMails(ctx), db.RemoveDeadWorkers(ctx, time.Hour), r.credits(ctx))
+}
+
+// credits settles what has ended without, and moves what was bought to where it can be
+// used. Settling comes first: it releases credits.
+func (r *reconcile) credits(ctx context.Context) error {
+	const some = 500
+	db := r.w.opts.DB
+	unsettled, err := drain(ctx, some, db.SettleUnsettled)
+	if unsettled > 0 {
+		r.w.opts.Logger.Warn("generations had ended without being charged", "generations", unsettled)
+	}
+	_, errCarry := drain(ctx, some, db.CarryCredits)
+	return errors.Join(err, errCarry)
+}
+
+// drain repeats a step that does up to limit of something, until it does less, and
+// returns how many it did.
+func drain(ctx context.Context, limit int, step func(context.Context, int) (int, error)) (total int, err error) {
+	for {
+		n, err := step(ctx, limit)
+		total += n
+		if err != nil || n < limit {
+			return total, err
+		}
+	}
 }
