@@ -201,4 +201,3 @@ func (db *DB) TotalUsage(ctx context.Context, start, end time.Time) (*UsageSums,
 	}
 	return totals[0], nil
 }
-
