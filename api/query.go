@@ -99,8 +99,10 @@ func (p *parameters) check(raw string) error {
 	return nil
 }
 
-// queryParam names metadata[color] as everywhere else: metadata.color.
+// queryParam names metadata[color] as everywhere else: metadata.color. A list's name[]
+// is name.
 func queryParam(name string) string {
+	name = strings.TrimSuffix(name, "[]")
 	return strings.NewReplacer("[", ".", "]", "").Replace(name)
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
@@ -33,7 +34,7 @@ type UsageInput struct {
 	Start     time.Time `query:"start" doc:"From the bucket that this time is in; default: the last 7 days, or 24 hours"`
 	End       time.Time `query:"end" doc:"Before this time, to the end of the bucket that it is in; default: now"`
 	Bucket    string    `query:"bucket" enum:"1h,1d" default:"1d" doc:"Hours or days of UTC: of at most 31 or 400 days"`
-	GroupBy   []string  `query:"group_by" enum:"api_key_id,project_id,model,size,kind" uniqueItems:"true" doc:"Any of these, with commas"`
+	GroupBy   []string  `query:"group_by" enum:"api_key_id,project_id,model,size,kind" doc:"Any of these, with commas"`
 	ProjectID string    `query:"project_id" maxLength:"100"`
 	APIKeyID  string    `query:"api_key_id" maxLength:"100"`
 	Model     string    `query:"model" maxLength:"100"`
@@ -61,6 +62,11 @@ func (in *UsageInput) filter(ctx context.Context, now time.Time) (store.UsageFil
 	}
 	if f.Start, f.End, err = wholeBuckets(in.Start, in.End, now, in.width(), usual, most); err != nil {
 		return f, err
+	}
+	for i, group := range in.GroupBy {
+		if slices.Contains(in.GroupBy[:i], group) {
+			return f, refuseParam("group_by", "conflict", "group_by names "+group+" more than once")
+		}
 	}
 	f.Daily, f.GroupBy = in.Bucket == bucketDay, in.GroupBy
 	if in.APIKeyID != "" {
