@@ -39,15 +39,20 @@ type access struct {
 
 // Areas.
 const (
-	areaProject  = "project"      // within a project: its keys, and people of its organization
-	areaOrg      = "organization" // within an organization: master keys and people
-	areaAccount  = "account"      // people, about themselves
-	areaOperator = "operator"     // who runs the service
+	areaProject  = "project"                 // within a project: its keys, and people of its organization
+	areaOrg      = "organization"            // within an organization: master keys and people
+	areaEither   = "organization_or_project" // the same, and a project's keys of what is theirs
+	areaAccount  = "account"                 // people, about themselves
+	areaOperator = "operator"                // who runs the service
 	areaOpen     = "anyone"
 )
 
 func inProject(scope string) access { return access{area: areaProject, scope: scope} }
 func inOrg(scope string) access     { return access{area: areaOrg, scope: scope} }
+
+// inOrgOrProject admits who may be admitted to either. What answers shows the key of a
+// project nothing but that project's.
+func inOrgOrProject(scope string) access { return access{area: areaEither, scope: scope} }
 
 // readsGenerations is the access of the routes that a signed URL opens as well.
 var readsGenerations = inProject(auth.ScopeGenerationsRead)
@@ -92,6 +97,10 @@ func (s *server) admitRequest(c echo.Context, a access) error {
 		caller, err = s.placeInProject(c.Request().Context(), caller, placeOf(c.Request()))
 	case areaOrg:
 		caller, err = s.placeInOrg(c, caller)
+	case areaEither:
+		if caller.Kind != auth.KindKey {
+			caller, err = s.placeInOrg(c, caller)
+		}
 	case areaAccount:
 		if caller.Kind != auth.KindAccount {
 			err = refuse("permission_denied", "This is for people who have signed in; an API key has no account.")
@@ -299,6 +308,8 @@ func (a access) describe() string {
 		who = "For a project's keys, and for people of its organization, who name the project in the header " + headerProject + " unless there is only one."
 	case areaOrg:
 		who = "For master keys, and for people of the organization, who name it in the header " + headerOrg + " if they belong to several."
+	case areaEither:
+		who = "For master keys, and for people of the organization, who name it in the header " + headerOrg + " if they belong to several; a project's keys get what is their project's."
 	case areaAccount:
 		who = "For people who have signed in."
 	case areaOperator:

@@ -44,6 +44,7 @@ work.list       401    401     401     401     401     403       ok  ok   ok    
 work.make       401    401     401     401     401     403       ok  ok   403    own     own      403    403           ok    ok    ok     403     403       404          404   ok    401   401   404      403
 work.read       401    401     401     401     401     403       ok  404  ok     404     404      403    403           ok    ok    ok     403     ok        404          404   ok    401   401   404      403
 work.change     401    401     401     401     401     403       ok  404  403    404     404      403    403           ok    ok    ok     403     403       404          404   ok    401   401   404      403
+usage.read      401    401     401     401     401     403       ok  ok   ok     own     own      ok     own           ok    ok    ok     ok      ok        404          404   ok    401   401   404      own
 projects.list   401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    ok     ok      ok        404          404   ok    401   401   404      own
 projects.make   401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    403    403     403       404          404   403   401   401   404      own
 projects.read   401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    ok     ok      ok        404          404   ok    401   401   404      404
@@ -165,6 +166,13 @@ var operationRows = map[string]operationRow{
 	"endOtherSessions":   {class: "me"},
 	"endSession":         {class: "me", target: "session", answer: "404 not_found"}, // of another
 
+	"getUsage":                  {class: "usage.read"},
+	"getUsageSummary":           {class: "usage.read"},
+	"exportUsage":               {class: "usage.read"},
+	"getOrganizationImageUsage": {class: "usage.read", query: "?start_time=1760000000"},
+	"getOrganizationCosts":      {class: "usage.read", query: "?start_time=1760000000"},
+
+	"adminListUsage":     {class: "operate"},
 	"adminListAuditLog":  {class: "operate"},
 	"adminListKeys":      {class: "operate", query: "?org_id=ORG"},
 	"adminListOrgs":      {class: "operate"},
@@ -300,7 +308,7 @@ func TestAuthorization_Scopes(t *testing.T) {
 		}
 	}
 	for _, op := range operations(t) {
-		if op.access.Area != "project" {
+		if op.access.Area != "project" && op.access.Area != "organization_or_project" {
 			continue
 		}
 		if !slices.Contains(auth.ProjectScopes(), op.access.Scope) {

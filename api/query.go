@@ -19,6 +19,7 @@ const maxQueryPairs = 100
 // parameters are the names that an operation knows.
 type parameters struct {
 	query []string // name=value
+	lists []string // of query: they may be given several times
 	maps  []string // name[key]=value
 	body  []string
 
@@ -51,6 +52,8 @@ func parametersOf(input reflect.Type) parameters {
 		switch {
 		case style == "deepObject":
 			p.maps = append(p.maps, name)
+		case style == "explode":
+			p.lists, p.query = append(p.lists, name), append(p.query, name)
 		case name != "":
 			p.query = append(p.query, name)
 		}
@@ -96,8 +99,10 @@ func (p *parameters) check(raw string) error {
 	return nil
 }
 
-// queryParam names metadata[color] as everywhere else: metadata.color.
+// queryParam names metadata[color] as everywhere else: metadata.color. A list's name[]
+// is name.
 func queryParam(name string) string {
+	name = strings.TrimSuffix(name, "[]")
 	return strings.NewReplacer("[", ".", "]", "").Replace(name)
 }
 
@@ -123,7 +128,7 @@ func (p *parameters) fault(name string, values []string) (code, says string) {
 		return "unknown_parameter", says
 	case isMap && (!closed || key == "" || strings.ContainsAny(key, "[]")):
 		return "invalid", fmt.Sprintf(" must name one key: %s[key]=value", base)
-	case len(values) > 1:
+	case len(values) > 1 && !slices.Contains(p.lists, name):
 		return "conflict", fmt.Sprintf(" is given %d times; give it once", len(values))
 	}
 	return "", ""

@@ -61,6 +61,8 @@ func (t *tenant) credentials(area string) map[string][]string {
 		return map[string][]string{"live key": bearer(t.live), "test key": bearer(t.test), "owner": t.owner}
 	case "organization":
 		return map[string][]string{"master key": bearer(t.master), "owner": t.owner}
+	case "organization_or_project":
+		return map[string][]string{"live key": bearer(t.live), "test key": bearer(t.test), "master key": bearer(t.master), "owner": t.owner}
 	case "account":
 		return map[string][]string{"owner": t.owner}
 	}

@@ -98,6 +98,12 @@ ALTER TABLE generation
 CREATE INDEX generation_unsettled ON generation (id)
     WHERE credits IS NOT NULL AND charged IS NULL AND finished_at IS NOT NULL;
 
+-- What a generation's calls have cost. It is volatile so that it also sees what was
+-- committed while the statement that asks waited for the generation's row.
+CREATE FUNCTION paid_micros(id text) RETURNS numeric LANGUAGE sql VOLATILE AS $$
+    SELECT coalesce(sum(cost_micros), 0) FROM attempt WHERE generation_id = id
+$$;
+
 -- What ended in an hour (UTC), of live keys. It is written with the entries, and can be
 -- counted anew from them.
 CREATE TABLE usage_hour (
@@ -119,6 +125,29 @@ CREATE TABLE usage_hour (
     latency         int[] NOT NULL,      -- of those that succeeded, from accepted to ended: how many in each class
     PRIMARY KEY (org_id, hour, project_id, api_key_id, model, size, kind)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+
+-- The same by days (UTC), for what reads months of it.
+CREATE TABLE usage_day (
+    org_id          text COLLATE "C" NOT NULL,
+    day             timestamptz NOT NULL,
+    project_id      text COLLATE "C" NOT NULL,
+    api_key_id      text COLLATE "C" NOT NULL,
+    model           text NOT NULL,
+    size            text NOT NULL,
+    kind            text NOT NULL,
+    succeeded       int NOT NULL DEFAULT 0,
+    failed          int NOT NULL DEFAULT 0,
+    canceled        int NOT NULL DEFAULT 0,
+    expired         int NOT NULL DEFAULT 0,
+    images          int NOT NULL DEFAULT 0,
+    credits         bigint NOT NULL DEFAULT 0,
+    micros          bigint NOT NULL DEFAULT 0,
+    provider_micros bigint NOT NULL DEFAULT 0,
+    latency         int[] NOT NULL,
+    PRIMARY KEY (org_id, day, project_id, api_key_id, model, size, kind)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+-- For who asks about all organizations.
+CREATE INDEX usage_day_day ON usage_day (day, org_id);
 
 -- What a customer has with Stripe, as it was when it was last fetched.
 CREATE TABLE subscription (

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strconv"
 )
 
 // creditChecks are what must always hold of credits, each a query of what is wrong,
@@ -58,9 +59,32 @@ var creditChecks = map[string]string{
 		) AS u FULL JOIN (` + usageOfEntries + `
 		) AS e USING (org_id, hour, project_id, api_key_id, model, size, kind)
 		WHERE u.sums IS DISTINCT FROM e.sums`,
+	"days of use are the sum of their hours": `
+		SELECT format('%s %s %s %s: %s, hours %s', org_id, day, project_id, model, d.sums, h.sums)
+		FROM (
+			SELECT org_id, day, project_id, api_key_id, model, size, kind,
+				ROW(succeeded, failed, canceled, expired, images, credits, micros, provider_micros, ` + latencyTotals("", "") + `)::text AS sums
+			FROM usage_day
+		) AS d FULL JOIN (
+			SELECT org_id, date_trunc('day', hour, 'UTC') AS day, project_id, api_key_id, model, size, kind,
+				ROW(sum(succeeded), sum(failed), sum(canceled), sum(expired), sum(images), sum(credits), sum(micros), sum(provider_micros),
+					` + latencyTotals("sum(", ")") + `)::text AS sums
+			FROM usage_hour
+			GROUP BY 1, 2, 3, 4, 5, 6, 7
+		) AS h USING (org_id, day, project_id, api_key_id, model, size, kind)
+		WHERE d.sums IS DISTINCT FROM h.sums`,
+	"what succeeded in an hour has a duration": `
+		SELECT format('%s %s %s: %s of %s', org_id, hour, model, l.n, succeeded)
+		FROM usage_hour, LATERAL (SELECT sum(n) AS n FROM unnest(latency) AS n) AS l
+		WHERE l.n <> succeeded`,
 }
 
-// usageOfEntries counts use anew from the entries, for generations that have not been removed.
+// latencyTotals is an array of the classes of latency, each within a function.
+func latencyTotals(before, after string) string {
+	return latencyArrayOf("bigint", func(i int) string { return before + `latency[` + strconv.Itoa(i+1) + `]` + after })
+}
+
+// usageOfEntries counts use anew from the entries.
 const usageOfEntries = `
 			SELECT e.org_id, date_trunc('hour', e.created_at, 'UTC') AS hour, g.project_id, g.api_key_id, g.model_used AS model,
 				coalesce(g.params ->> 'resolution', '') AS size, g.kind,

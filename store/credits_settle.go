@@ -42,7 +42,7 @@ func chargedSQL(g, status, imageErrors, each string) string {
 // statement. Accounts are locked in order: whatever locks admission in the same
 // statement must read "settled" before.
 func settleCredits(ended string, attempts bool) string {
-	paid := `(SELECT coalesce(sum(cost_micros), 0) FROM attempt AS a WHERE a.generation_id = e.id)`
+	paid := `paid_micros(e.id)`
 	if attempts {
 		paid = `(
 					SELECT coalesce(sum(coalesce(o.cost_micros, a.cost_micros)), 0)
@@ -80,7 +80,8 @@ func settleCredits(ended string, attempts bool) string {
 			WHERE used >= warn_at AND used - (
 				SELECT sum(charged) FROM due WHERE (due.org_id, due.credit_period) = (s.org_id, s.period)
 			) < warn_at
-		), counted_usage AS (` + countUsage + `
+		), counted_hours AS (` + countHours + `
+		), counted_days AS (` + countDays + `
 		)`
 }
 
@@ -92,42 +93,52 @@ const (
 	latencyFirst   = 250
 )
 
-// countUsage writes what "due" has into the hour's rows, which the accounts' locks
-// protect.
-var countUsage = `
-			INSERT INTO usage_hour AS u (org_id, hour, project_id, api_key_id, model, size, kind,
+// What "due" has is counted by hours, and by days.
+var (
+	countHours = countUsage("usage_hour", "hour")
+	countDays  = countUsage("usage_day", "day")
+)
+
+// countUsage writes what "due" has into the present hour's or day's rows, which the
+// accounts' locks protect.
+func countUsage(table, unit string) string {
+	return `
+			INSERT INTO ` + table + ` AS u (org_id, ` + unit + `, project_id, api_key_id, model, size, kind,
 				succeeded, failed, canceled, expired, images, credits, micros, provider_micros, latency)
-			SELECT org_id, date_trunc('hour', now(), 'UTC'), project_id, api_key_id, model_used, size, kind,
+			SELECT org_id, date_trunc('` + unit + `', now(), 'UTC'), project_id, api_key_id, model_used, size, kind,
 				count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'),
 				count(*) FILTER (WHERE status = 'canceled'), count(*) FILTER (WHERE status = 'expired'),
 				sum(images), sum(charged), sum(charged::bigint * credit_micros), sum(provider_micros),
 				` + latencyArray(func(i int) string {
-	return fmt.Sprintf(`count(*) FILTER (WHERE status = 'succeeded' AND class = %d)`, i)
-}) + `
+		return fmt.Sprintf(`count(*) FILTER (WHERE status = 'succeeded' AND class = %d)`, i)
+	}) + `
 			FROM (SELECT *, ` + latencyClassSQL + ` AS class FROM due) AS d, (SELECT count(*) FROM settled) AS locked
 			GROUP BY org_id, project_id, api_key_id, model_used, size, kind
 			ORDER BY org_id, project_id, api_key_id, model_used, size, kind
-			ON CONFLICT (org_id, hour, project_id, api_key_id, model, size, kind) DO UPDATE
+			ON CONFLICT (org_id, ` + unit + `, project_id, api_key_id, model, size, kind) DO UPDATE
 			SET succeeded = u.succeeded + EXCLUDED.succeeded, failed = u.failed + EXCLUDED.failed,
 				canceled = u.canceled + EXCLUDED.canceled, expired = u.expired + EXCLUDED.expired,
 				images = u.images + EXCLUDED.images, credits = u.credits + EXCLUDED.credits,
 				micros = u.micros + EXCLUDED.micros, provider_micros = u.provider_micros + EXCLUDED.provider_micros,
 				latency = ` + latencyArray(func(i int) string {
-	n := strconv.Itoa(i + 1)
-	return `u.latency[` + n + `] + EXCLUDED.latency[` + n + `]`
-})
+		n := strconv.Itoa(i + 1)
+		return `u.latency[` + n + `] + EXCLUDED.latency[` + n + `]`
+	})
+}
 
 // latencyClassSQL is the class of a generation's duration, from 0.
 var latencyClassSQL = fmt.Sprintf(
 	`least(%d, ceil(2 * ln(greatest(1, extract(epoch FROM finished_at - created_at)::float8 * 1000 / %d)) / ln(2::float8)))`,
 	latencyClasses-1, latencyFirst)
 
-func latencyArray(element func(i int) string) string {
+func latencyArray(element func(i int) string) string { return latencyArrayOf("int", element) }
+
+func latencyArrayOf(kind string, element func(i int) string) string {
 	elements := make([]string, latencyClasses)
 	for i := range elements {
 		elements[i] = element(i)
 	}
-	return `ARRAY[` + strings.Join(elements, ", ") + `]::int[]`
+	return `ARRAY[` + strings.Join(elements, ", ") + `]::` + kind + `[]`
 }
 
 // SettleUnsettled charges up to limit generations that have ended without: a program

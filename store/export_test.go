@@ -1,6 +1,10 @@
 package store
 
-import "context"
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
 
 // SessionStateSQL is what SessionState asks.
 const SessionStateSQL = sessionStateSQL
@@ -21,3 +25,6 @@ func (db *DB) MigrateTo(ctx context.Context, last string) error {
 	}
 	return nil
 }
+
+// UsageSQL is what Usage asks.
+func UsageSQL(f UsageFilter) (sql string, args pgx.NamedArgs) { return usageSQL(f) }

@@ -54,8 +54,12 @@ func (db *DB) stopAttempts(ctx context.Context, projectID, id string) error {
 	return nil
 }
 
+// keptParams are what is left of a removed generation's: the resolution, by which its
+// use was counted.
+const keptParams = `jsonb_strip_nulls(jsonb_build_object('resolution', params -> 'resolution'))`
+
 // RemoveGeneration takes what a person entered or received out of an ended
-// generation of a project: prompt, parameters, metadata, tags, images and the
+// generation of a project: prompt, parameters (but the resolution), metadata, tags, images and the
 // webhook_url, which is told nothing more. The record that it happened stays.
 // Removing twice changes nothing. What a frozen run may yet store is looked for
 // after PurgeAfter.
@@ -66,7 +70,7 @@ func (db *DB) RemoveGeneration(ctx context.Context, projectID, id string) error 
 	_, err := db.q.Exec(ctx, `
 		WITH removed AS (
 			UPDATE generation
-			SET removed_at = now(), prompt = '', params = '{}', metadata = NULL, tags = NULL,
+			SET removed_at = now(), prompt = '', params = `+keptParams+`, metadata = NULL, tags = NULL,
 				webhook_url = NULL, webhook_events = NULL,
 				purge_at = CASE WHEN fence > 0 THEN greatest(purge_at, now() + @purge_after) END
 			WHERE project_id = @project_id AND id = @id AND removed_at IS NULL
