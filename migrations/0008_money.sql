@@ -89,6 +89,10 @@ ALTER TABLE generation
 CREATE INDEX generation_unsettled ON generation (id)
     WHERE credits IS NOT NULL AND charged IS NULL AND finished_at IS NOT NULL;
 
+-- What an image costs, which may have been made by a cheaper model than the one that
+-- was reserved for; NULL: its share of the reserved, or nothing where that is free.
+ALTER TABLE image ADD COLUMN credits int CHECK (credits >= 0);
+
 -- What ended in an hour (UTC), of live keys. It is written with the entries, and can be
 -- counted anew from them.
 CREATE TABLE usage_hour (
