@@ -17,12 +17,12 @@ type Outcome struct {
 	Status       Status            `json:"status"`
 	Error        *GenerationError  `json:"error"`
 	ImageErrors  []ImageError      `json:"image_errors"`
-	CountsTry    bool              `json:"counts_try"`             // the run ended in a fault that uses up a try
-	Orphans      bool              `json:"orphans"`                // it may have stored blobs that have no row
-	ModelUsed    string            `json:"model_used"`             // of the catalogue, where a substitute made the images
-	Unmade       bool              `json:"unmade"`                 // the call that the first claim announced was never made, nor any other
+	CountsTry    bool              `json:"counts_try"` // the run ended in a fault that uses up a try
+	Orphans      bool              `json:"orphans"`    // it may have stored blobs that have no row
+	ModelUsed    string            `json:"model_used"` // of the catalogue, where a substitute made the images
+	Unmade       bool              `json:"unmade"`     // the call that the first claim announced was never made, nor any other
 	Charge       *int              `json:"charge"`     // credits at most, of all its images; nil: their shares of the reserved
-	Told         bool              `json:"-"`                      // customers are told of it as far as the claim knows: what that takes is read at once
+	Told         bool              `json:"-"`          // customers are told of it as far as the claim knows: what that takes is read at once
 	Images       []*NewImage       `json:"-"`
 	Attempts     []*AttemptOutcome `json:"-"`
 }
