@@ -172,12 +172,12 @@ type ImageError struct {
 
 // A Usage is what a generation took and cost.
 type Usage struct {
-	PromptTokens   int   `json:"prompt_tokens"`
-	ImageTokens    int   `json:"image_tokens"`
-	TextTokens     int   `json:"text_tokens"`
-	TotalTokens    int   `json:"total_tokens"`
-	BillableImages int   `json:"billable_images"`
-	Cost           Cost  `json:"cost"`
+	PromptTokens   int  `json:"prompt_tokens"`
+	ImageTokens    int  `json:"image_tokens"`
+	TextTokens     int  `json:"text_tokens"`
+	TotalTokens    int  `json:"total_tokens"`
+	BillableImages int  `json:"billable_images"`
+	Cost           Cost `json:"cost"`
 }
 
 // A Cost is what an organization is charged for a generation.
