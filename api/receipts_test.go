@@ -84,6 +84,17 @@ func TestReceipt(t *testing.T) {
 	want["attempts"] = []any{map[string]any{"image_index": 0.0, "provider": "gemini", "model": "gemini-nano-banana-2.1", "outcome": "succeeded"}}
 	check("succeeded", b.do(b.live, "GET", path, ""), "54000")
 
+	shown := b.do(b.live, "GET", "/v1/generations/"+id, "").json["usage"].(map[string]any)["cost"]
+	events := b.do(b.live, "GET", "/v1/events?order=asc", "").json["data"].([]any)
+	told := events[len(events)-1].(map[string]any)["data"].(map[string]any)["usage"].(map[string]any)["cost"]
+	wantCost := map[string]any{
+		"amount": "0.0540", "currency": "usd", "unit": "credit", "unit_price": "0.0180", "credits": 3.0, "images": 2.0,
+		"credits_released": 3.0, "release_reason": "content_moderated",
+	}
+	if diff := cmp.Diff([]any{wantCost, wantCost}, []any{shown, told}); diff != "" {
+		t.Errorf("cost in the generation and its event (-want +got):\n%s", diff)
+	}
+
 	// What it cost is told for as long as the generation is.
 	if a := b.do(b.live, "DELETE", "/v1/generations/"+id, ""); a.status != http.StatusNoContent {
 		t.Fatal(a.body)
