@@ -80,6 +80,9 @@ var operationRows = map[string]operationRow{
 
 	"createGeneration":     {class: "work.make", body: `{"prompt":"a banana"}`},
 	"generate":             {class: "work.make", body: `{"prompt":"a banana"}`},
+	"estimate":             {class: "work.make", body: `{"prompt":"a banana"}`},
+	"listPlans":            {class: "open"},
+	"getReceipt":           {class: "work.read", target: "ended"},
 	"listGenerations":      {class: "work.list"},
 	"getGeneration":        {class: "work.read", target: "generation"},
 	"followGeneration":     {class: "work.read", target: "ended"},

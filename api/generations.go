@@ -19,8 +19,8 @@ type createGenerationOutput struct {
 	RetryAfter        string `header:"Retry-After" doc:"Seconds until it is worth asking again"`
 	Replayed          string `header:"Idempotent-Replayed" doc:"true if an earlier request with this Idempotency-Key made the generation"`
 	PreferenceApplied string `header:"Preference-Applied"`
-	Cost              string `header:"X-NB-Cost-Micros" doc:"Millionths of a US dollar, once it has ended"`
-	Body              *view.Generation
+	Cost              string `header:"X-NB-Cost-Micros" doc:"Millionths of a US dollar that it is charged, once it has ended"`
+	Body              createdBody
 }
 
 func (s *server) createGeneration(ctx context.Context, in *createGenerationInput) (*createGenerationOutput, error) {
@@ -30,6 +30,9 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 		return nil, err
 	}
 	caller := auth.FromContext(ctx)
+	if in.Body.DryRun {
+		return s.dryRun(ctx, caller, in.Body.request())
+	}
 	if err := s.limitSubmission(ctx, caller, key); err != nil {
 		return nil, err
 	}
@@ -39,7 +42,7 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 	})
 	s.spent.note(caller, err)
 	if err != nil {
-		return nil, err
+		return nil, s.explainRefusal(ctx, caller.OrgID, err)
 	}
 	out := &createGenerationOutput{Status: http.StatusAccepted}
 	seconds, preferred := preferredWait(headers)
@@ -62,10 +65,12 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 	if accepted.Replayed {
 		out.Replayed = "true"
 	}
-	if out.Body, err = s.viewGeneration(ctx, g); err != nil {
+	shown, err := s.viewGeneration(ctx, g)
+	if err != nil {
 		return nil, err
 	}
-	out.Location, out.RetryAfter, out.Cost = out.Body.URLs.Self, retryAfter(out.Body), costMicros(out.Body)
+	out.Body.generation = shown
+	out.Location, out.RetryAfter, out.Cost = shown.URLs.Self, retryAfter(shown), costMicros(shown)
 	return out, nil
 }
 
@@ -80,7 +85,7 @@ type getGenerationOutput struct {
 	ETag         string `header:"ETag"`
 	CacheControl string `header:"Cache-Control"`
 	RetryAfter   string `header:"Retry-After" doc:"Seconds until it is worth asking again; absent once it has ended"`
-	Cost         string `header:"X-NB-Cost-Micros" doc:"Millionths of a US dollar, once it has ended"`
+	Cost         string `header:"X-NB-Cost-Micros" doc:"Millionths of a US dollar that it is charged, once it has ended"`
 	Body         *view.Generation
 }
 
@@ -213,6 +218,7 @@ func checkID(id string) error {
 }
 
 type cancelGenerationOutput struct {
+	Cost string `header:"X-NB-Cost-Micros" doc:"Millionths of a US dollar that it is charged"`
 	Body *view.Generation
 }
 
@@ -231,7 +237,7 @@ func (s *server) cancelGeneration(ctx context.Context, in *generationInput) (*ca
 	if err != nil {
 		return nil, err
 	}
-	return &cancelGenerationOutput{Body: shown}, nil
+	return &cancelGenerationOutput{Cost: costMicros(shown), Body: shown}, nil
 }
 
 func (s *server) deleteGeneration(ctx context.Context, in *generationInput) (*struct{}, error) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -33,6 +34,7 @@ type generationBody struct {
 	Priority          string            `json:"priority,omitempty" enum:"standard,batch" doc:"batch waits apart from what people wait for, and runs on places of its own; default standard"`
 	WebhookURL        string            `json:"webhook_url,omitempty" doc:"Is told of this generation, signed with the project's default secret: https, port 443 or 8443, a public machine" example:"https://example.com/hooks"`
 	WebhookEvents     []string          `json:"webhook_events,omitempty" nullable:"false" doc:"What webhook_url is told: types of events, generation.* or *; default the four that end a generation"`
+	DryRun            bool              `json:"dry_run,omitempty" doc:"Only say what it would cost, as POST /v1/estimate does, and make nothing; an Idempotency-Key is left as it is"`
 	Wait              int               `json:"wait,omitempty" minimum:"0" maximum:"120" doc:"Seconds to wait for the end before answering, like the header Prefer: wait=n"`
 }
 
@@ -63,8 +65,12 @@ var _ huma.Resolver = (*createGenerationInput)(nil)
 // Resolve tells Huma what jobs finds wrong, so that the caller learns of all
 // faults at once.
 func (in *createGenerationInput) Resolve(ctx huma.Context) []error {
+	return in.Body.faults(ctx.Context())
+}
+
+// faults are those of a body that is to be a request of this context's.
+func (b *generationBody) faults(ctx context.Context) []error {
 	var errs []error
-	b := &in.Body
 	if b.Format != "" && b.OutputFormat != "" && b.Format != b.OutputFormat {
 		errs = append(errs, jobFault{jobs.Fault{
 			Param: "output_format", Code: "conflict",
@@ -72,7 +78,7 @@ func (in *createGenerationInput) Resolve(ctx huma.Context) []error {
 		}})
 	}
 	request := b.request()
-	for _, f := range requestOf(ctx.Context()).queue.Faults(&request) {
+	for _, f := range requestOf(ctx).queue.Faults(&request) {
 		if f.Param == "format" && b.Format == "" {
 			f.Param = "output_format"
 		}

@@ -38,7 +38,7 @@ func costMicros(g *view.Generation) string {
 	if g.Usage == nil {
 		return ""
 	}
-	return strconv.FormatInt(g.Usage.Micros, 10)
+	return strconv.FormatInt(g.Usage.Cost.Micros, 10)
 }
 
 // retrySeconds is when to ask again for what may end at eta.

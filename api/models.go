@@ -36,11 +36,19 @@ type model struct {
 }
 
 type resolution struct {
-	Name           string     `json:"name" example:"1K"`
-	Credits        int        `json:"credits" doc:"Charged for one image"`
-	Price          view.Money `json:"price" doc:"What the provider bills for one image, without input"`
-	TypicalSeconds int        `json:"typical_seconds"`
-	Sizes          []string   `json:"sizes" nullable:"false" doc:"Native sizes"`
+	Name           string         `json:"name" example:"1K"`
+	Credits        int            `json:"credits" doc:"Charged for one image, square and of the default quality if that matters"`
+	Price          view.Money     `json:"price" doc:"Of these credits, in the organization's plan; nothing with a test key"`
+	Qualities      []qualityPrice `json:"qualities" nullable:"false" doc:"What the qualities cost that a request may ask for; none where all cost the same"`
+	TypicalSeconds int            `json:"typical_seconds"`
+	Sizes          []string       `json:"sizes" nullable:"false" doc:"Native sizes"`
+}
+
+// qualityPrice is what a square image of a quality costs.
+type qualityPrice struct {
+	Quality string     `json:"quality" example:"high"`
+	Credits int        `json:"credits"`
+	Price   view.Money `json:"price"`
 }
 
 type alias struct {
@@ -58,8 +66,13 @@ type listModelsOutput struct{ Body modelList }
 
 func (s *server) listModels(ctx context.Context, _ *struct{}) (*listModelsOutput, error) {
 	list := modelList{Object: "list"}
+	caller := auth.FromContext(ctx)
+	creditMicros, err := s.creditMicros(ctx, caller)
+	if err != nil {
+		return nil, err
+	}
 	for _, m := range providers.Models() {
-		list.Data = append(list.Data, s.viewModel(auth.FromContext(ctx), m))
+		list.Data = append(list.Data, s.viewModel(caller, m, creditMicros))
 	}
 	return &listModelsOutput{Body: list}, nil
 }
@@ -75,10 +88,30 @@ func (s *server) getModel(ctx context.Context, in *getModelInput) (*getModelOutp
 	if !ok {
 		return nil, refuse("not_found", "There is no such model; GET /v1/models lists them.")
 	}
-	return &getModelOutput{Body: s.viewModel(auth.FromContext(ctx), m)}, nil
+	caller := auth.FromContext(ctx)
+	creditMicros, err := s.creditMicros(ctx, caller)
+	if err != nil {
+		return nil, err
+	}
+	return &getModelOutput{Body: s.viewModel(caller, m, creditMicros)}, nil
 }
 
-func (s *server) viewModel(caller *auth.Caller, m providers.Model) model {
+// creditMicros is what a credit costs a caller in its organization's plan, in millionths
+// of a US dollar.
+func (s *server) creditMicros(ctx context.Context, caller *auth.Caller) (int, error) {
+	if caller.Test {
+		return 0, nil
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	plan, err := s.plans.Plan(ctx, caller.Limits.Plan)
+	if err != nil {
+		return 0, err
+	}
+	return plan.CreditMicros, nil
+}
+
+func (s *server) viewModel(caller *auth.Caller, m providers.Model, creditMicros int) model {
 	v := model{
 		ID: m.Name, Object: "model", OwnedBy: m.Provider, Title: m.Title, Default: m.Name == providers.DefaultModel,
 		Provider: s.views.LiveProvider(m), Capabilities: []string{store.KindGenerate}, MaxImages: store.MaxImages,
@@ -93,8 +126,9 @@ func (s *server) viewModel(caller *auth.Caller, m providers.Model) model {
 		v.Created = m.ReleasedAt.Unix()
 	}
 	for _, r := range m.Resolutions {
+		credits := m.Credits(providers.OperationGenerate, r.Name, "", 0, 0)
 		v.Resolutions = append(v.Resolutions, resolution{
-			Name: r.Name, Credits: r.Credits, Price: view.Dollars(int64(m.Cost(r.Name, providers.Usage{}))),
+			Name: r.Name, Credits: credits, Price: view.Dollars(int64(credits) * int64(creditMicros)), Qualities: qualityPrices(m, r.Name, creditMicros),
 			TypicalSeconds: int(r.TypicalLatency.Seconds()), Sizes: nativeSizes(m, r.Name),
 		})
 	}
@@ -112,6 +146,25 @@ func (s *server) viewModel(caller *auth.Caller, m providers.Model) model {
 		}
 	}
 	return v
+}
+
+// qualityPrices are those of the qualities that a request may ask for and the model
+// tells apart, if they differ.
+func qualityPrices(m providers.Model, resolution string, creditMicros int) []qualityPrice {
+	prices := []qualityPrice{}
+	differ := false
+	for _, quality := range []string{"low", "medium", "high"} {
+		if len(m.Qualities) == 0 || m.QualityFor(quality) != quality {
+			continue
+		}
+		credits := m.Credits(providers.OperationGenerate, resolution, quality, 0, 0)
+		differ = differ || len(prices) > 0 && prices[0].Credits != credits
+		prices = append(prices, qualityPrice{Quality: quality, Credits: credits, Price: view.Dollars(int64(credits) * int64(creditMicros))})
+	}
+	if !differ {
+		return []qualityPrice{}
+	}
+	return prices
 }
 
 // nativeSizes lists what the model makes at a resolution, in order of its ratios.

@@ -179,10 +179,7 @@ func finishDocument(doc *huma.OpenAPI) {
 				statuses = append(statuses, 404)
 			}
 			if op.OperationID == "createGeneration" || op.OperationID == "generate" {
-				op.Responses["200"] = &huma.Response{
-					Description: "It ended within the time that the caller wanted to wait",
-					Content:     op.Responses["202"].Content,
-				}
+				describeDryRun(doc, op)
 			}
 			if op.OperationID == "getGeneration" {
 				op.Responses["304"] = &huma.Response{Description: "Nothing has changed"}

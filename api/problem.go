@@ -29,6 +29,9 @@ type problem struct {
 	RequestID string      `json:"request_id"`
 	Retryable bool        `json:"retryable" doc:"Whether the same request may succeed later"`
 	Charged   bool        `json:"charged" doc:"Whether it cost anything: an error never does"`
+	Available *int64      `json:"available,omitempty" doc:"Of a 402: credits that are left or, of a key's monthly limit, generations"`
+	Needed    *int64      `json:"needed,omitempty" doc:"Of a 402: how many this asks for"`
+	ResetsAt  *time.Time  `json:"resets_at,omitempty" doc:"Of a 402: when there are new ones"`
 	Errors    []fault     `json:"errors,omitempty" nullable:"false" doc:"What is wrong with the request: the first 50, and how many more there are"`
 	OpenAI    openAIError `json:"error"`
 
@@ -115,8 +118,8 @@ func (p *problem) address(c echo.Context) {
 		h.Set("Retry-After-Ms", strconv.FormatInt(ceil(after, time.Millisecond), 10))
 	}
 	switch {
-	// OpenAI's clients retry these by themselves unless told not to.
-	case p.Status == http.StatusConflict, p.Status == http.StatusTooManyRequests, p.Status >= 500:
+	// OpenAI's clients retry all but the first of these by themselves unless told not to.
+	case p.Status == http.StatusPaymentRequired, p.Status == http.StatusConflict, p.Status == http.StatusTooManyRequests, p.Status >= 500:
 		h.Set("X-Should-Retry", strconv.FormatBool(p.Retryable && after <= maxPatience))
 	}
 }

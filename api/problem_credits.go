@@ -1,19 +1,95 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/store"
 )
 
-// creditsProblem says what is left, until when, and how there is more.
-func creditsProblem(e *jobs.CreditsError) *problem {
-	resets := e.ResetsAt.UTC().Format(time.RFC3339)
-	if e.Budget != nil {
-		return newProblem("spend_limit_reached", fmt.Sprintf("Your organization's budget is %d credits until %s, and this needs %d: more than is left of it. PUT /v1/billing/limits raises it.",
-			*e.Budget, resets, e.Needed), nil)
+// A creditRefusal is a CreditsError with what its organization's account says of it.
+type creditRefusal struct {
+	*jobs.CreditsError
+
+	left   int64  // credits, of what there is or of the budget
+	unpaid string // the state of the subscription, if it is for that that nothing is there
+}
+
+// Unwrap returns the error that it explains.
+func (e *creditRefusal) Unwrap() error { return e.CreditsError }
+
+// explainRefusal adds to a refusal for want of credits what is behind it. Other errors,
+// and what the database does not tell, stay as they are.
+func (s *server) explainRefusal(ctx context.Context, orgID string, err error) error {
+	var e *jobs.CreditsError
+	if !errors.As(err, &e) {
+		return err
 	}
-	return newProblem("quota_exceeded", fmt.Sprintf("This needs %d of your organization's credits, and %d are left of its plan %s until %s. POST /v1/billing/checkout gets a larger plan, POST /v1/billing/credits more credits.",
-		e.Needed, e.Available, e.Plan, resets), nil)
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	account, accountErr := s.db.CreditAccount(ctx, orgID, s.opts.Now())
+	if accountErr != nil {
+		return err
+	}
+	r := &creditRefusal{CreditsError: e, left: e.Available}
+	switch {
+	case e.Budget != nil:
+		r.left = max(0, *e.Budget-account.Reserved-account.Used)
+	case account.Granted <= account.Bought: // nothing by its plan
+		if r.unpaid, accountErr = s.db.UnpaidSubscription(ctx, orgID); accountErr != nil {
+			return err
+		}
+	}
+	return r
+}
+
+// creditsProblem says what is left, until when, and how there is more.
+func creditsProblem(e *jobs.CreditsError, left int64, unpaid string) *problem {
+	resets := e.ResetsAt.UTC().Format(time.RFC3339)
+	var p *problem
+	switch {
+	case e.Budget != nil:
+		p = newProblem("spend_limit_reached", fmt.Sprintf("Your organization's budget is %s until %s, and this needs %d: more than is left of it. PUT /v1/billing/limits raises it.",
+			creditText(*e.Budget), resets, e.Needed), nil)
+	case unpaid != "":
+		p = newProblem("payment_required", fmt.Sprintf("This needs %s, and %d are left: your organization's subscription is %s, and grants nothing until its invoice is paid. POST /v1/billing/portal opens where that is done.",
+			creditText(e.Needed), left, unpaid), nil)
+	default:
+		p = newProblem("quota_exceeded", fmt.Sprintf("This needs %d of your organization's credits, and %d are left of its plan %s until %s. GET /v1/plans lists larger plans, which POST /v1/billing/checkout gets, and POST /v1/billing/credits gets more credits.",
+			e.Needed, left, e.Plan, resets), nil)
+	}
+	p.Available, p.Needed, p.ResetsAt = &left, &e.Needed, new(e.ResetsAt.UTC())
+	return p
+}
+
+// quotaProblem does so of a key's own limit.
+func quotaProblem(e *jobs.QuotaError) *problem {
+	p := newProblem("quota_exceeded", fmt.Sprintf("This API key may ask for %d generations a calendar month, and has. The count begins anew on %s; PATCH /v1/keys/{id} raises monthly_limit.",
+		e.Limit, e.ResetsAt.Format(time.RFC3339)), nil)
+	p.Available, p.Needed, p.ResetsAt = new(int64(0)), new(int64(1)), new(e.ResetsAt.UTC())
+	return p
+}
+
+func creditText(n int64) string {
+	if n == 1 {
+		return "1 credit"
+	}
+	return fmt.Sprintf("%d credits", n)
+}
+
+// shortOf returns the refusal of a generation that needs so many credits of an account
+// as it is, or nil.
+func shortOf(account *store.CreditAccount, needed int64) error {
+	e := &jobs.CreditsError{Plan: account.Plan, Needed: needed, Available: max(0, account.Available()), ResetsAt: account.EndsAt}
+	switch {
+	case !account.Metered && needed > account.Available():
+	case account.SpendLimit != nil && needed > *account.SpendLimit-account.Reserved-account.Used:
+		e.Budget = account.SpendLimit
+	default:
+		return nil
+	}
+	return e
 }

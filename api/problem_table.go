@@ -141,6 +141,7 @@ func problemFor(r *http.Request, err error) *problem {
 	var invalid *jobs.InvalidError
 	var quota *jobs.QuotaError
 	var credits *jobs.CreditsError
+	var explained *creditRefusal
 	var tooLarge *http.MaxBytesError
 	var routing *echo.HTTPError
 	switch {
@@ -151,10 +152,11 @@ func problemFor(r *http.Request, err error) *problem {
 	case errors.As(err, &invalid):
 		return validationProblem(jobFaults(invalid.Faults))
 	case errors.As(err, &quota):
-		return newProblem("quota_exceeded", fmt.Sprintf("This API key may ask for %d generations a calendar month, and has. The count begins anew on %s; PATCH /v1/keys/{id} raises monthly_limit.",
-			quota.Limit, quota.ResetsAt.Format(time.RFC3339)), nil)
+		return quotaProblem(quota)
+	case errors.As(err, &explained):
+		return creditsProblem(explained.CreditsError, explained.left, explained.unpaid)
 	case errors.As(err, &credits):
-		return creditsProblem(credits)
+		return creditsProblem(credits, credits.Available, "")
 	case errors.As(err, &tooLarge):
 		return newProblem("payload_too_large", fmt.Sprintf("The body is larger than the %d bytes that are accepted.", tooLarge.Limit), nil)
 	case errors.Is(err, auth.ErrMalformed), errors.Is(err, auth.ErrUnknown):

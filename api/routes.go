@@ -26,6 +26,7 @@ func (s *server) routes(e *echo.Echo, api huma.API) {
 	s.projectRoutes(api)
 	s.keyRoutes(api)
 	s.auditRoutes(e, api)
+	s.priceRoutes(api)
 	s.usageRoutes(e, api)
 	s.billingRoutes(e, api)
 	s.budgetRoutes(api)

@@ -59,7 +59,7 @@ func TestModels(t *testing.T) {
 		}
 	}
 	resolution := lite.json["resolutions"].([]any)[0].(map[string]any)
-	if diff := cmp.Diff(map[string]any{"amount": "0.0336", "currency": "usd"}, resolution["price"]); diff != "" {
+	if diff := cmp.Diff(map[string]any{"amount": "0.0000", "currency": "usd"}, resolution["price"]); diff != "" {
 		t.Errorf("price (-want +got):\n%s", diff)
 	}
 	retired := b.do(b.test, "GET", "/v1/models/imagen-4.0-fast-generate-001", "")

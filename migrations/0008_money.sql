@@ -104,6 +104,10 @@ CREATE FUNCTION paid_micros(id text) RETURNS numeric LANGUAGE sql VOLATILE AS $$
     SELECT coalesce(sum(cost_micros), 0) FROM attempt WHERE generation_id = id
 $$;
 
+-- What an image costs, which may have been made by a cheaper model than the one that
+-- was reserved for; NULL: its share of the reserved, or nothing where that is free.
+ALTER TABLE image ADD COLUMN credits int CHECK (credits >= 0);
+
 -- What ended in an hour (UTC), of live keys. It is written with the entries, and can be
 -- counted anew from them.
 CREATE TABLE usage_hour (

@@ -42,12 +42,14 @@ var creditChecks = map[string]string{
 		GROUP BY g.id
 		HAVING count(e.id) <> (g.credits IS NOT NULL AND g.finished_at IS NOT NULL)::int`,
 	"a settlement is of what was delivered": `
-		SELECT format('%s, %s: %s charged of %s, entry %s of %s, %s images', g.id, g.status, g.charged, g.credits, e.used, -e.reserved, i.n)
+		SELECT format('%s, %s: %s charged of %s, entry %s of %s, images %s', g.id, g.status, g.charged, g.credits, e.used, -e.reserved, i.charge)
 		FROM generation AS g
 		JOIN credit_entry AS e ON e.subject = g.id AND (e.kind = 'reserve') = false
-		CROSS JOIN LATERAL (SELECT count(*) AS n FROM image WHERE image.generation_id = g.id) AS i
+		CROSS JOIN LATERAL (
+			SELECT coalesce(sum(least(credits, g.credits / g.n)), 0) AS charge FROM image WHERE image.generation_id = g.id
+		) AS i
 		WHERE (e.used, -e.reserved) IS DISTINCT FROM (g.charged, g.credits)
-			OR g.status = 'succeeded' AND g.charged > i.n * (g.credits / g.n)
+			OR g.status = 'succeeded' AND g.charged <> i.charge
 			OR (g.status = 'succeeded') <> (g.charged > 0)
 			OR e.micros <> e.used::bigint * g.credit_micros`,
 	"use is what the entries say": `

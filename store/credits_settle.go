@@ -29,11 +29,23 @@ func deliveredSQL(n, imageErrors string) string {
 }
 
 // chargedSQL is what an ended generation is charged of the credits that are reserved
-// for it: its delivered images alone, each at its share of the reserved, or at each
-// where that is less. It is NULL for a free one.
-func chargedSQL(g, status, imageErrors, each string) string {
-	return `CASE WHEN ` + status + ` = 'succeeded' THEN least(` + g + `.credits, ` + deliveredSQL(g+".n", imageErrors) +
-		` * least(` + g + `.credits / ` + g + `.n, ` + each + `)) ELSE ` + g + `.credits * 0 END`
+// for it: its delivered images alone, each at its share of the reserved, or charge where
+// that is less, which may be NULL. It is NULL for a free one.
+func chargedSQL(g, status, imageErrors, charge string) string {
+	return `CASE WHEN ` + status + ` = 'succeeded' AND ` + g + `.credits IS NOT NULL THEN least(` +
+		g + `.credits, ` + deliveredSQL(g+".n", imageErrors) + ` * (` + g + `.credits / ` + g + `.n), ` + charge + `)
+			ELSE ` + g + `.credits * 0 END`
+}
+
+// imagesChargeSQL is the sum of what a generation's stored images cost, each its share of
+// the reserved at most. Their ids are found by what they begin with, which is the
+// generation's.
+func imagesChargeSQL(g string) string {
+	stem := `'img_' || substr(` + g + `.id, 5, 24)`
+	share := g + `.credits / ` + g + `.n`
+	return `(
+				SELECT sum(least(i.credits, ` + share + `)) FROM image AS i
+				WHERE i.id >= ` + stem + ` AND i.id < ` + stem + ` || '~' AND i.generation_id = ` + g + `.id)`
 }
 
 // settleCredits are the CTEs that take what ended generations cost out of what was
@@ -70,7 +82,8 @@ func settleCredits(ended string, attempts bool) string {
 			INSERT INTO credit_entry (org_id, period, kind, subject, reserved, used, micros, reason)
 			SELECT org_id, credit_period, CASE WHEN charged > 0 THEN 'settle' ELSE 'release' END, id,
 				-credits, charged, charged::bigint * credit_micros,
-				CASE WHEN charged < credits THEN coalesce(error ->> 'code', image_errors -> 0 -> 'error' ->> 'code', status) END
+				CASE WHEN charged < credits THEN coalesce(error ->> 'code', image_errors -> 0 -> 'error' ->> 'code',
+					CASE status WHEN 'succeeded' THEN 'substituted' ELSE status END) END
 			FROM due
 			ORDER BY org_id, id
 		), warning AS (
@@ -153,7 +166,7 @@ func (db *DB) SettleUnsettled(ctx context.Context, limit int) (int, error) {
 			FOR UPDATE SKIP LOCKED
 		), ended AS (
 			UPDATE generation AS g
-			SET charged = `+chargedSQL("g", "g.status", "g.image_errors", "NULL")+`
+			SET charged = `+chargedSQL("g", "g.status", "g.image_errors", imagesChargeSQL("g"))+`
 			FROM late
 			WHERE g.id = late.id
 			RETURNING `+endedColumns+`

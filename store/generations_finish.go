@@ -17,12 +17,12 @@ type Outcome struct {
 	Status       Status            `json:"status"`
 	Error        *GenerationError  `json:"error"`
 	ImageErrors  []ImageError      `json:"image_errors"`
-	CountsTry    bool              `json:"counts_try"`             // the run ended in a fault that uses up a try
-	Orphans      bool              `json:"orphans"`                // it may have stored blobs that have no row
-	ModelUsed    string            `json:"model_used"`             // of the catalogue, where a substitute made the images
-	Unmade       bool              `json:"unmade"`                 // the call that the first claim announced was never made, nor any other
-	CreditsEach  int               `json:"credits_each,omitempty"` // what an image is charged at most; 0: its share of the reserved
-	Told         bool              `json:"-"`                      // customers are told of it as far as the claim knows: what that takes is read at once
+	CountsTry    bool              `json:"counts_try"` // the run ended in a fault that uses up a try
+	Orphans      bool              `json:"orphans"`    // it may have stored blobs that have no row
+	ModelUsed    string            `json:"model_used"` // of the catalogue, where a substitute made the images
+	Unmade       bool              `json:"unmade"`     // the call that the first claim announced was never made, nor any other
+	Charge       *int              `json:"charge"`     // credits at most, of all its images; nil: their shares of the reserved
+	Told         bool              `json:"-"`          // customers are told of it as far as the claim knows: what that takes is read at once
 	Images       []*NewImage       `json:"-"`
 	Attempts     []*AttemptOutcome `json:"-"`
 }
@@ -46,13 +46,15 @@ type NewImage struct {
 	OriginalType   *string `json:"original_type"`
 	OriginalBytes  *int64  `json:"original_bytes"`
 	OriginalSHA256 *Bytes  `json:"original_sha256"`
+
+	Credits *int `json:"credits"` // as Image has it
 }
 
 var finishSQL = `
 		WITH outcome AS (
 			SELECT * FROM json_to_recordset(@outcomes) AS o (
 				id text, fence int, status text, error jsonb, image_errors jsonb, counts_try boolean, orphans boolean,
-				model_used text, unmade boolean, credits_each int)
+				model_used text, unmade boolean, charge int)
 		), finished AS (
 			UPDATE generation AS g
 			SET status = o.status,
@@ -65,19 +67,19 @@ var finishSQL = `
 				)::int ELSE 0 END,
 				finished_at = CASE WHEN o.status <> 'queued' THEN now() END,
 				purge_at = CASE WHEN o.orphans THEN now() + @purge_after ELSE g.purge_at END,
-				charged = CASE WHEN o.status <> 'queued' THEN ` + chargedSQL("g", "o.status", "o.image_errors", "o.credits_each") + ` END
+				charged = CASE WHEN o.status <> 'queued' THEN ` + chargedSQL("g", "o.status", "o.image_errors", "o.charge") + ` END
 			FROM outcome AS o
 			WHERE g.id = o.id AND g.fence = o.fence AND g.status = 'processing'
 			RETURNING ` + endedColumns + `, g.queue, g.held_at, g.test, g.webhook_url, g.webhook_events, o.unmade
 		), stored AS (
 			INSERT INTO image (id, generation_id, org_id, project_id, idx, blob_key, media_type,
 				bytes, width, height, sha256, created_at, expires_at,
-				thumbhash, thumbnail_type, original_type, original_bytes, original_sha256, derive_at)
+				thumbhash, thumbnail_type, original_type, original_bytes, original_sha256, credits, derive_at)
 			SELECT i.id, f.id, f.org_id, f.project_id, i.idx, i.blob_key, i.media_type,
 				i.bytes, i.width, i.height, i.sha256, now(), now() + make_interval(days => least(org.retention_days, (
 					-- A look-up: a join would read a young table whole.
 					SELECT retention_days FROM project WHERE project.id = f.project_id))),
-				i.thumbhash, i.thumbnail_type, i.original_type, i.original_bytes, i.original_sha256,
+				i.thumbhash, i.thumbnail_type, i.original_type, i.original_bytes, i.original_sha256, i.credits,
 				CASE WHEN i.thumbhash IS NULL THEN now() END
 			FROM json_populate_recordset(NULL::image, @images) AS i
 			JOIN finished AS f ON f.id = i.generation_id

@@ -30,6 +30,8 @@ type Image struct {
 	OriginalType   *string // media type of what the provider sent, where that is another blob; nil: the image is that
 	OriginalBytes  *int64  // of it
 	OriginalSHA256 []byte  // of it
+
+	Credits *int // charged for it if its generation succeeds; nil: its share of the reserved
 }
 
 // Suffixes of an image's blob key that lead to what is stored beside it. The image

@@ -91,6 +91,9 @@ func (r *run) resume(ctx context.Context, index int) (found bool, err error) {
 	}
 	picture, err := r.kept(index)
 	if err == nil {
+		if err := r.recall(ctx, index); err != nil {
+			return false, err
+		}
 		return true, r.keep(ctx, index, picture)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -98,6 +101,9 @@ func (r *run) resume(ctx context.Context, index int) (found bool, err error) {
 	}
 	image, err := r.adopt(ctx, index)
 	if err == nil {
+		if err := r.recall(ctx, index); err != nil {
+			return false, err
+		}
 		r.add(image)
 		return true, nil
 	}

@@ -32,6 +32,7 @@ type run struct {
 	announced providers.Call // the call that the first claim has recorded, of image 0
 
 	earlier int // images that earlier runs have made
+	owed    int // credits, for these
 	lead    int // the image whose place is the run's own
 
 	mu        sync.Mutex
@@ -188,6 +189,7 @@ func (r *run) missing(ctx context.Context) ([]int, error) {
 		}
 		for _, image := range images {
 			settled[image.Idx] = true
+			r.owed += r.costOf(image.Credits)
 		}
 		r.earlier = len(images)
 	}

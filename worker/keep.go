@@ -174,7 +174,9 @@ func (r *run) storeOnce(ctx context.Context, index int, made *rendition) error {
 	image, err := r.put(ctx, index, made)
 	if errors.Is(err, blobs.ErrExists) {
 		// An earlier run got this far: its picture is the image.
-		image, err = r.adopt(ctx, index)
+		if image, err = r.adopt(ctx, index); err == nil {
+			err = r.recall(ctx, index)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("store image: %w", err)
@@ -186,6 +188,7 @@ func (r *run) storeOnce(ctx context.Context, index int, made *rendition) error {
 func (r *run) add(image *store.NewImage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	image.Credits = r.creditsOf(image.Index)
 	r.images = append(r.images, image)
 }
 

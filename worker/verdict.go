@@ -160,7 +160,7 @@ func (r *run) judge(ctx context.Context, verdicts []verdict) (*store.Outcome, ti
 	}
 	r.settle(o, again)
 	if o.Status == store.StatusSucceeded {
-		o.ModelUsed = r.servedBy()
+		o.ModelUsed, o.Charge = r.servedBy(), r.charge()
 	}
 	return o, after
 }

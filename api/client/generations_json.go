@@ -172,12 +172,24 @@ type ImageError struct {
 
 // A Usage is what a generation took and cost.
 type Usage struct {
-	PromptTokens   int   `json:"prompt_tokens"`
-	ImageTokens    int   `json:"image_tokens"`
-	TextTokens     int   `json:"text_tokens"`
-	TotalTokens    int   `json:"total_tokens"`
-	BillableImages int   `json:"billable_images"`
-	Cost           Money `json:"cost"`
+	PromptTokens   int  `json:"prompt_tokens"`
+	ImageTokens    int  `json:"image_tokens"`
+	TextTokens     int  `json:"text_tokens"`
+	TotalTokens    int  `json:"total_tokens"`
+	BillableImages int  `json:"billable_images"`
+	Cost           Cost `json:"cost"`
+}
+
+// A Cost is what an organization is charged for a generation.
+type Cost struct {
+	Money
+
+	Unit      string `json:"unit"`             // "credit"
+	UnitPrice string `json:"unit_price"`       // of a credit, decimal
+	Credits   int    `json:"credits"`          // charged
+	Images    int    `json:"images"`           // that are charged
+	Released  int    `json:"credits_released"` // reserved, and not charged
+	Reason    string `json:"release_reason"`   // why, or empty
 }
 
 // Money is an exact amount.

@@ -26,7 +26,7 @@ type Model struct {
 type Resolution struct {
 	Name           string   `json:"name"` // "1K"
 	Credits        int      `json:"credits"`
-	Price          Money    `json:"price"` // of one image
+	Price          Money    `json:"price"` // of one image, in the organization's plan
 	TypicalSeconds int      `json:"typical_seconds"`
 	Sizes          []string `json:"sizes"`
 }

@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"jobs/egress":           {},
 	"jobs/mail":             {"store"},
 	"jobs/mail/mailtest":    {},
-	"jobs/view":             {"jobs/webhook", "providers", "store"},
+	"jobs/view":             {"billing", "jobs/webhook", "providers", "store"},
 	"jobs/webhook":          {"store"},
 	"migrations":            {},
 	"providers":             {},

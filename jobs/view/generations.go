@@ -128,7 +128,7 @@ func (v *Viewer) Generation(base string, g *store.Generation, images []*store.Im
 	switch {
 	case g.Status.Terminal():
 		out.Stage, out.Progress = "done", 1
-		out.Usage = usageOf(len(images), attempts)
+		out.Usage = usageOf(g, images, attempts)
 	case g.Status == store.StatusProcessing:
 		out.Stage, out.Progress = "generating", v.progress(g)
 	}

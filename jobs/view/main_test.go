@@ -42,6 +42,7 @@ func sample() (*store.Generation, []*store.Image, []*store.Attempt) {
 		Params: store.Params{Size: "1024x1024", AspectRatio: "1:1", Resolution: "1K", Style: "vivid", Seed: ptr(int32(7)), NegativePrompt: "apples"},
 		N:      3, Metadata: map[string]string{"order": "17"}, Tags: []string{"fruit"},
 		Fence: 2, Tries: 1, Attempts: 4, Worker: ptr("w"), RiverJobID: ptr(int64(5)), Queue: store.QueueBatch,
+		Credits: ptr(12), Charged: ptr(5), CreditMicros: ptr(14_500), CreditPeriod: after(-12 * time.Hour),
 		ImageErrors: []store.ImageError{{Index: 2, Error: store.GenerationError{
 			Code: "content_moderated", Message: "it was refused", Provider: "gemini", Reason: "IMAGE_SAFETY", Stage: "output"}}},
 		CreatedAt: noon, StartedAt: after(time.Second), FinishedAt: after(4 * time.Second), DeadlineAt: *after(time.Hour),
@@ -53,6 +54,7 @@ func sample() (*store.Generation, []*store.Image, []*store.Attempt) {
 		}
 	}
 	kept, deleted := image(1), image(0)
+	kept.Credits = ptr(1) // a cheaper model's
 	kept.Thumbhash, kept.OriginalType, kept.OriginalBytes, kept.OriginalSHA256 = []byte("hash"), ptr("image/jpeg"), ptr(int64(99)), []byte{0xbe}
 	deleted.DeletedAt = after(5 * time.Second)
 	call := func(n, index int, outcome string, from, to time.Duration) *store.Attempt {

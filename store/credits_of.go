@@ -1,0 +1,43 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// CreditEntriesOf returns what the ledger says of a generation, in order: its
+// reservation, which is its whole batch's where it has one, and how it was settled or
+// released. A free one has no entries.
+func (db *DB) CreditEntriesOf(ctx context.Context, g *Generation) ([]*CreditEntry, error) {
+	reserved := g.ID
+	if g.BatchID != nil {
+		reserved = *g.BatchID
+	}
+	entries, err := many[CreditEntry](ctx, db, `
+		SELECT `+columns[CreditEntry]("")+` FROM credit_entry
+		WHERE org_id = @org_id AND (subject, (kind = 'reserve')) IN ((@reserved, true), (@id, false))
+		ORDER BY id`,
+		pgx.NamedArgs{"org_id": g.OrgID, "reserved": reserved, "id": g.ID})
+	if err != nil {
+		return nil, fmt.Errorf("credits of generation %s: %w", g.ID, err)
+	}
+	return entries, nil
+}
+
+// UnpaidSubscription returns the state of an organization's subscription, as Stripe has
+// it, if that is one in which the plan is not paid; otherwise nothing.
+func (db *DB) UnpaidSubscription(ctx context.Context, orgID string) (status string, err error) {
+	unpaid, err := many[struct{ Status string }](ctx, db, `
+		SELECT status FROM subscription
+		WHERE org_id = @org_id AND status IN ('past_due', 'unpaid', 'incomplete', 'incomplete_expired')`,
+		pgx.NamedArgs{"org_id": orgID})
+	if err != nil {
+		return "", fmt.Errorf("subscription of %s: %w", orgID, err)
+	}
+	if len(unpaid) == 0 {
+		return "", nil
+	}
+	return unpaid[0].Status, nil
+}
