@@ -188,7 +188,8 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 }
 
 // SetCredits makes so many credits available from now on in the period that a time is
-// in, whatever was used before, and returns the account.
+// in, whatever was used before, and returns the account. Where use is metered and costs
+// nothing, they are all there is until the period is over: nothing beyond is let in.
 func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reason, actor string, at time.Time) (account *CreditAccount, err error) {
 	err = db.within(ctx, func(tx *DB) error {
 		opened, err := tx.OpenPeriod(ctx, orgID, at)
@@ -203,14 +204,15 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		if change > math.MaxInt32 || change < math.MinInt32 {
 			return fmt.Errorf("a change by %d credits is too large", change)
 		}
-		account = opened
-		if change == 0 {
-			return nil
+		if change != 0 {
+			err = tx.enter(ctx, CreditEntry{
+				OrgID: orgID, Period: opened.Period, Kind: CreditAdjust, Granted: int(change),
+				Reason: textOrNil(reason), Actor: textOrNil(actor),
+			})
 		}
-		err = tx.enter(ctx, CreditEntry{
-			OrgID: orgID, Period: opened.Period, Kind: CreditAdjust, Granted: int(change),
-			Reason: textOrNil(reason), Actor: textOrNil(actor),
-		})
+		if err == nil && opened.Metered && opened.CreditMicros == 0 {
+			err = tx.endMetering(ctx, opened)
+		}
 		if err == nil {
 			account, err = tx.CreditAccount(ctx, orgID, at)
 		}
@@ -220,6 +222,17 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		return nil, fmt.Errorf("set credits of %s: %w", orgID, err)
 	}
 	return account, nil
+}
+
+// endMetering lets nothing in beyond what an account, which is locked, grants.
+func (db *DB) endMetering(ctx context.Context, a *CreditAccount) error {
+	if _, err := db.q.Exec(ctx, `
+		UPDATE credit_account
+		SET metered = false
+		WHERE org_id = @org_id AND period = @period`, pgx.NamedArgs{"org_id": a.OrgID, "period": a.Period}); err != nil {
+		return err
+	}
+	return db.setWarning(ctx, a.OrgID, a.Period)
 }
 
 func (db *DB) lockAccount(ctx context.Context, orgID string, period time.Time) (*CreditAccount, error) {
