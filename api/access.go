@@ -30,6 +30,9 @@ type access struct {
 	area  string
 	scope string // what has to be granted; empty: nothing more
 
+	// keyScope is what the key of a project has to be granted instead, in areaEither.
+	keyScope string
+
 	// cookie says that the operation itself asks for the refresh token.
 	cookie bool
 
@@ -39,15 +42,19 @@ type access struct {
 
 // Areas.
 const (
-	areaProject  = "project"      // within a project: its keys, and people of its organization
-	areaOrg      = "organization" // within an organization: master keys and people
-	areaAccount  = "account"      // people, about themselves
-	areaOperator = "operator"     // who runs the service
+	areaProject  = "project"                 // within a project: its keys, and people of its organization
+	areaOrg      = "organization"            // within an organization: master keys and people
+	areaEither   = "project or organization" // a project's keys within it; master keys and people within their organization
+	areaAccount  = "account"                 // people, about themselves
+	areaOperator = "operator"                // who runs the service
 	areaOpen     = "anyone"
 )
 
 func inProject(scope string) access { return access{area: areaProject, scope: scope} }
 func inOrg(scope string) access     { return access{area: areaOrg, scope: scope} }
+func inEither(scope, keyScope string) access {
+	return access{area: areaEither, scope: scope, keyScope: keyScope}
+}
 
 // readsGenerations is the access of the routes that a signed URL opens as well.
 var readsGenerations = inProject(auth.ScopeGenerationsRead)
@@ -64,6 +71,7 @@ var (
 func (s *server) admit(a access) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		c := humaecho.Unwrap(ctx)
+		requestOf(c.Request().Context()).operation = strings.TrimPrefix(ctx.Operation().OperationID, headOperation)
 		if err := s.admitRequest(c, a); err != nil {
 			s.writeError(err, c)
 			return
@@ -83,7 +91,7 @@ func (s *server) admitRequest(c echo.Context, a access) error {
 		return err
 	}
 	r := requestOf(c.Request().Context())
-	r.keyID, r.accountID, r.projectID = caller.KeyID, caller.AccountID, caller.ProjectID
+	r.keyID, r.accountID, r.projectID, r.caller = caller.KeyID, caller.AccountID, caller.ProjectID, caller
 	if err := s.checkAddress(c.Request(), caller); err != nil {
 		return err
 	}
@@ -92,6 +100,12 @@ func (s *server) admitRequest(c echo.Context, a access) error {
 		caller, err = s.placeInProject(c.Request().Context(), caller, placeOf(c.Request()))
 	case areaOrg:
 		caller, err = s.placeInOrg(c, caller)
+	case areaEither:
+		if caller.Kind == auth.KindKey {
+			a.scope = a.keyScope
+		} else {
+			caller, err = s.placeInOrg(c, caller)
+		}
 	case areaAccount:
 		if caller.Kind != auth.KindAccount {
 			err = refuse("permission_denied", "This is for people who have signed in; an API key has no account.")
@@ -104,7 +118,7 @@ func (s *server) admitRequest(c echo.Context, a access) error {
 	if err != nil {
 		return err
 	}
-	r.projectID = caller.ProjectID
+	r.projectID, r.caller = caller.ProjectID, caller
 	c.SetRequest(c.Request().WithContext(auth.NewContext(c.Request().Context(), caller)))
 	if a.scope != "" && !caller.May(a.scope) {
 		return refuseScope(caller, a.scope)
@@ -288,6 +302,9 @@ func (a access) extensions() map[string]any {
 	if a.scope != "" {
 		said["scope"] = a.scope
 	}
+	if a.keyScope != "" {
+		said["key_scope"] = a.keyScope
+	}
 	return map[string]any{"x-access": said}
 }
 
@@ -299,6 +316,8 @@ func (a access) describe() string {
 		who = "For a project's keys, and for people of its organization, who name the project in the header " + headerProject + " unless there is only one."
 	case areaOrg:
 		who = "For master keys, and for people of the organization, who name it in the header " + headerOrg + " if they belong to several."
+	case areaEither:
+		who = "For a project's keys, about the project; for master keys and people of the organization, who name it in the header " + headerOrg + " if they belong to several, about all of it."
 	case areaAccount:
 		who = "For people who have signed in."
 	case areaOperator:
@@ -314,6 +333,9 @@ func (a access) describe() string {
 	}
 	if a.scope != "" {
 		who += " Needs the scope " + a.scope + "."
+	}
+	if a.keyScope != "" && a.keyScope != a.scope {
+		who += " The key of a project needs " + a.keyScope + "."
 	}
 	return strings.TrimSpace(who)
 }

@@ -26,6 +26,9 @@ const (
 // ErrTooFewCredits reports that fewer credits are there than are to be taken away.
 var ErrTooFewCredits = errors.New("the organization has fewer credits than that")
 
+// ErrCreditRange reports a change by more than 2^31 credits at once.
+var ErrCreditRange = errors.New("the change is too large")
+
 // A CreditAccount is what an organization may use in a period, in credits.
 type CreditAccount struct {
 	OrgID        string
@@ -202,7 +205,7 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		}
 		change := int64(available) - opened.Available()
 		if change > math.MaxInt32 || change < math.MinInt32 {
-			return fmt.Errorf("a change by %d credits is too large", change)
+			return fmt.Errorf("by %d credits: %w", change, ErrCreditRange)
 		}
 		if change != 0 {
 			err = tx.enter(ctx, CreditEntry{

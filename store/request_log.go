@@ -170,6 +170,6 @@ func (db *DB) ExpireRequests(ctx context.Context, before time.Time, limit int) (
 // with 48 bits of milliseconds (RFC 9562, section 5.7).
 func requestIDAt(t time.Time) string {
 	var raw [16]byte
-	binary.BigEndian.PutUint64(raw[:8], uint64(max(0, t.UnixMilli()))<<16) //nolint:gosec // not below 0
+	binary.BigEndian.PutUint64(raw[:8], uint64(max(0, t.UnixMilli()))<<16)
 	return prefixRequest + "_" + idEncoding.EncodeToString(raw[:])
 }
