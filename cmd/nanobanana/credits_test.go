@@ -181,14 +181,14 @@ func TestCredits_BadInput(t *testing.T) {
 		{1, "credits show Fre", "there is no organization \"Fre\"; \"nanobanana orgs list\" shows those there are"},
 		{1, "credits show Gone", "there is no organization \"Gone\""},
 		{1, "credits show " + gone.ID, "the organization " + gone.ID + " is deleted"},
-		{1, "credits show a\xffb", "is neither the id nor the name"},
+		{1, "credits show a\xffb", "there is no organization \"a\ufffdb\""},
 		{1, "credits set TWIN 5 --reason=r", "several organizations are named \"TWIN\"; say which by its id, such as " + one.ID + ", " + two.ID},
-		{1, "credits set Free 5", "missing flags: --reason=TEXT"},
-		{1, "credits set Free", "expected \"<amount>\""},
-		{1, "credits set Free five --reason=r", "expected a valid 64 bit int but got \"five\""},
+		{2, "credits set Free 5", "missing flags: --reason=TEXT"},
+		{2, "credits set Free --reason=r", "expected \"<amount>\""},
+		{2, "credits set Free five --reason=r", "expected a valid 64 bit int but got \"five\""},
 		{2, "credits set Free -5 --reason=r", "-5 can not be available: set 0 to 1000000000 credits"},
 		{2, "credits set Free 5 --reason=", "--reason must say why"},
-		{2, "credits set Free 5 --reason=a\xffb", "--reason must say why"},
+		{2, "credits set Free 5 --reason=" + strings.Repeat("x", 501), "--reason must say why"},
 		{2, "credits grant Free 0 --reason=r", "0 credits can not be granted"},
 		{1, "credits grant Free -51 --reason=r", org.ID + " has fewer credits than that: plan free: 50 of 50 credits available"},
 		{1, "credits grant Free -1 --bought --reason=r", org.ID + " has fewer credits than that"},
@@ -263,7 +263,7 @@ func TestPlans(t *testing.T) {
 		"free  Free  yes  $0.0000  50 a month  $0.0000  no  10  5  30 days\n" +
 		"free_daily  Free, daily  no  $0.0000  3 a day  $0.0000  no  10  5  30 days\n" +
 		"hobby  Hobby  yes  $9.0000  500 a month  $0.0180  no  100  10  for good\n" +
-		"pro  Pro  yes  $29.0000  2000 a month  $0.014500  no  500  25  for good\n" +
+		"pro  Pro  yes  $29.0000  2000 a month  $0.0145  no  500  25  for good\n" +
 		"pay_as_you_go  Pay as you go  yes  $0.0000  0 a month  $0.0200  yes  1000  50  for good\n" +
 		"unlimited  Unlimited  no  $0.0000  0 a month  $0.0000  yes  any  any  30 days\n"
 	for _, args := range [][]string{{"plans"}, {"plans", "list"}} {
@@ -279,7 +279,8 @@ func TestCredits_OfDev(t *testing.T) {
 	c := &commands{t, storetest.New(t)}
 	org := c.org("Dev", "unlimited")
 	dir := t.TempDir()
-	if err := writeDevState(dir, devState{OrgID: org.ID, DatabaseURL: storetest.URL(c.db)}); err != nil {
+	state := devState{OrgID: org.ID, DatabaseURL: storetest.URL(c.db)}
+	if err := state.write(dir); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), buildProgram(t), "credits", "set", "dev", "5", "--reason", "Trial", "--data", dir)

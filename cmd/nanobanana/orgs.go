@@ -7,7 +7,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -111,7 +110,7 @@ func (c *orgsSetPlanCmd) Run(ctx context.Context, cfg *config, con *console) err
 	}
 	var was, is *store.CreditAccount
 	err = db.Transact(ctx, func(tx *store.DB) (err error) {
-		was, is, err = c.apply(ctx, tx, org, plan.Name)
+		was, is, err = c.apply(ctx, tx, org, plan)
 		return err
 	})
 	if err != nil {
@@ -121,17 +120,18 @@ func (c *orgsSetPlanCmd) Run(ctx context.Context, cfg *config, con *console) err
 	return nil
 }
 
-// apply changes the plan, and returns the accounts before and after.
-func (c *orgsSetPlanCmd) apply(ctx context.Context, tx *store.DB, org *store.Org, plan string) (was, is *store.CreditAccount, err error) {
+// apply changes the plan, and returns the accounts before and after. One that is on the
+// plan already, and has its credits as the plan says, stays as it is.
+func (c *orgsSetPlanCmd) apply(ctx context.Context, tx *store.DB, org *store.Org, plan *store.Plan) (was, is *store.CreditAccount, err error) {
 	now := time.Now()
 	if was, err = tx.OpenPeriod(ctx, org.ID, now); err != nil { // the organization stays locked
 		return nil, nil, err
 	}
 	before, err := tx.OperatorOrg(ctx, org.ID)
-	if err != nil {
-		return nil, nil, err
+	if err != nil || before.Plan == plan.Name && was.Metered == plan.Metered {
+		return was, was, err
 	}
-	after, err := tx.ChangePlan(ctx, store.PlanChange{OrgID: org.ID, Plan: plan, Reason: c.Reason, Actor: operator()}, now)
+	after, err := tx.ChangePlan(ctx, store.PlanChange{OrgID: org.ID, Plan: plan.Name, Reason: c.Reason, Actor: operator()}, now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -142,9 +142,6 @@ func (c *orgsSetPlanCmd) apply(ctx context.Context, tx *store.DB, org *store.Org
 		Program: "nanobanana orgs", Action: "org.override", Kind: "organization", ID: org.ID, OrgID: org.ID,
 		Before: map[string]any{"plan": before.Plan, "retention_days": before.RetentionDays, "metered": was.Metered},
 		After:  map[string]any{"plan": after.Plan, "retention_days": after.RetentionDays, "metered": is.Metered},
-	}
-	if before.Plan == after.Plan && was.Metered == is.Metered {
-		return was, is, nil
 	}
 	if c.Reason != "" {
 		change.After["reason"] = c.Reason
@@ -166,9 +163,6 @@ func findOrg(ctx context.Context, db *store.DB, named string) (*store.Org, error
 		return org, err
 	}
 	shown := printable([]byte(named), maxCell)
-	if !isReadable(named) {
-		return nil, fmt.Errorf("%q is neither the id nor the name of an organization", shown)
-	}
 	const few = 5
 	orgs, err := db.OrgsNamed(ctx, named, few)
 	switch {
@@ -186,16 +180,13 @@ func findOrg(ctx context.Context, db *store.DB, named string) (*store.Org, error
 	return orgs[0], nil
 }
 
-// isReadable reports whether text can be in a row.
-func isReadable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
-
 // maxReason bounds a reason, in bytes.
 const maxReason = 500
 
-// checkReason refuses a reason that says nothing, or that no row can hold.
+// checkReason refuses a reason that says nothing, or too much.
 func checkReason(reason string) error {
-	if strings.TrimSpace(reason) == "" || len(reason) > maxReason || !isReadable(reason) {
-		return &exitError{status: 2, err: fmt.Errorf("--reason must say why, in up to %d bytes of UTF-8", maxReason)}
+	if strings.TrimSpace(reason) == "" || len(reason) > maxReason {
+		return &exitError{status: 2, err: fmt.Errorf("--reason must say why, in up to %d bytes", maxReason)}
 	}
 	return nil
 }
