@@ -109,7 +109,7 @@ func (s *server) adminChangeCredits(ctx context.Context, in *adminChangeCreditsI
 	}
 	in.Body.Reason = reason
 	caller := auth.FromContext(ctx)
-	key, err := s.creationKey(ctx, cmp.Or(caller.AccountID, caller.OrgID), "admin_credits", in.OrgID, in.OrgID, in.Body)
+	key, err := s.creationKey(ctx, cmp.Or(caller.AccountID, caller.OrgID), "admin_credits", store.NewID("change"), in.OrgID, in.Body)
 	if err != nil {
 		return nil, err
 	}
