@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/nanobanana/nanobanana/store"
+	"github.com/nanobanana/nanobanana/store/storetest"
 )
 
 // requestAt is the id of a request of some time ago, which has the layout of all.
@@ -152,4 +153,27 @@ func TestRequests_Plans(t *testing.T) {
 			t.Errorf("%s:\n%s", what, plan.String())
 		}
 	}
+}
+
+// BenchmarkRecordRequests measures what the log costs a request: the least of all
+// rounds, of a thousand rows each.
+func BenchmarkRecordRequests(b *testing.B) {
+	db := storetest.New(b)
+	text := "key_06f0r3k8cg7q1v2m4n6p8s9tb0"
+	best := time.Hour
+	for b.Loop() {
+		rows := make([]store.LoggedRequest, 1000)
+		for i := range rows {
+			rows[i] = store.LoggedRequest{
+				ID: store.NewRequestID(), OrgID: text, ProjectID: &text, APIKeyID: &text, Method: "POST", Path: "/v1/generations", Operation: &text,
+				Status: 202, IP: "192.0.2.1", UserAgent: "curl/8.5.0", GenerationID: &text, CreatedAt: time.Now(),
+			}
+		}
+		began := time.Now()
+		if err := db.RecordRequests(b.Context(), rows); err != nil {
+			b.Fatal(err)
+		}
+		best = min(best, time.Since(began))
+	}
+	b.ReportMetric(float64(best.Nanoseconds())/1000, "least-ns/row")
 }
