@@ -30,6 +30,9 @@ type access struct {
 	area  string
 	scope string // what has to be granted; empty: nothing more
 
+	// keyScope is what the key of a project has to be granted instead, in areaEither.
+	keyScope string
+
 	// cookie says that the operation itself asks for the refresh token.
 	cookie bool
 
@@ -41,7 +44,7 @@ type access struct {
 const (
 	areaProject  = "project"                 // within a project: its keys, and people of its organization
 	areaOrg      = "organization"            // within an organization: master keys and people
-	areaEither   = "organization_or_project" // the same, and a project's keys of what is theirs
+	areaEither   = "project or organization" // a project's keys within it; master keys and people within their organization
 	areaAccount  = "account"                 // people, about themselves
 	areaOperator = "operator"                // who runs the service
 	areaOpen     = "anyone"
@@ -50,9 +53,11 @@ const (
 func inProject(scope string) access { return access{area: areaProject, scope: scope} }
 func inOrg(scope string) access     { return access{area: areaOrg, scope: scope} }
 
-// inOrgOrProject admits who may be admitted to either. What answers shows the key of a
+// inEither admits who may be admitted to either. What answers shows the key of a
 // project nothing but that project's.
-func inOrgOrProject(scope string) access { return access{area: areaEither, scope: scope} }
+func inEither(scope, keyScope string) access {
+	return access{area: areaEither, scope: scope, keyScope: keyScope}
+}
 
 // readsGenerations is the access of the routes that a signed URL opens as well.
 var readsGenerations = inProject(auth.ScopeGenerationsRead)
@@ -69,6 +74,7 @@ var (
 func (s *server) admit(a access) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		c := humaecho.Unwrap(ctx)
+		requestOf(c.Request().Context()).operation = strings.TrimPrefix(ctx.Operation().OperationID, headOperation)
 		if err := s.admitRequest(c, a); err != nil {
 			s.writeError(err, c)
 			return
@@ -88,7 +94,7 @@ func (s *server) admitRequest(c echo.Context, a access) error {
 		return err
 	}
 	r := requestOf(c.Request().Context())
-	r.keyID, r.accountID, r.projectID = caller.KeyID, caller.AccountID, caller.ProjectID
+	r.keyID, r.accountID, r.projectID, r.caller = caller.KeyID, caller.AccountID, caller.ProjectID, caller
 	if err := s.checkAddress(c.Request(), caller); err != nil {
 		return err
 	}
@@ -98,7 +104,9 @@ func (s *server) admitRequest(c echo.Context, a access) error {
 	case areaOrg:
 		caller, err = s.placeInOrg(c, caller)
 	case areaEither:
-		if caller.Kind != auth.KindKey {
+		if caller.Kind == auth.KindKey {
+			a.scope = a.keyScope
+		} else {
 			caller, err = s.placeInOrg(c, caller)
 		}
 	case areaAccount:
@@ -113,7 +121,7 @@ func (s *server) admitRequest(c echo.Context, a access) error {
 	if err != nil {
 		return err
 	}
-	r.projectID = caller.ProjectID
+	r.projectID, r.caller = caller.ProjectID, caller
 	c.SetRequest(c.Request().WithContext(auth.NewContext(c.Request().Context(), caller)))
 	if a.scope != "" && !caller.May(a.scope) {
 		return refuseScope(caller, a.scope)
@@ -297,6 +305,9 @@ func (a access) extensions() map[string]any {
 	if a.scope != "" {
 		said["scope"] = a.scope
 	}
+	if a.keyScope != "" {
+		said["key_scope"] = a.keyScope
+	}
 	return map[string]any{"x-access": said}
 }
 
@@ -309,7 +320,7 @@ func (a access) describe() string {
 	case areaOrg:
 		who = "For master keys, and for people of the organization, who name it in the header " + headerOrg + " if they belong to several."
 	case areaEither:
-		who = "For master keys, and for people of the organization, who name it in the header " + headerOrg + " if they belong to several; a project's keys get what is their project's."
+		who = "For a project's keys, about the project; for master keys and people of the organization, who name it in the header " + headerOrg + " if they belong to several, about all of it."
 	case areaAccount:
 		who = "For people who have signed in."
 	case areaOperator:
@@ -325,6 +336,9 @@ func (a access) describe() string {
 	}
 	if a.scope != "" {
 		who += " Needs the scope " + a.scope + "."
+	}
+	if a.keyScope != "" && a.keyScope != a.scope {
+		who += " The key of a project needs " + a.keyScope + "."
 	}
 	return strings.TrimSpace(who)
 }

@@ -24,7 +24,8 @@ var audited = map[string]string{
 	"updateMe": "account.update", "deleteMe": "account.erase", "endSession": "session.revoke", "endOtherSessions": "session.revoke",
 
 	"adminUpdateOrg": "org.override", "adminSuspendOrg": "org.suspend", "adminUnsuspendOrg": "org.unsuspend",
-	"adminSuspendUser": "account.suspend", "adminUnsuspendUser": "account.unsuspend",
+	"adminChangeCredits": "credits.grant",
+	"adminSuspendUser":   "account.suspend", "adminUnsuspendUser": "account.unsuspend",
 }
 
 // notAudited says why the others write nothing.

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -37,6 +38,7 @@ func newMatrix(t testing.TB) *matrix {
 	t.Cleanup(func() { _ = provider.Shutdown() })
 	orgs := map[string]string{"acme": store.NewOrgID()}
 	m.people = setupPeople(t, func(o *api.Options) {
+		o.RequestLog = keepRequests(t, o.DB)
 		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		o.Issuers, err = auth.NewIssuers(auth.IssuersOptions{DB: o.DB, DatabaseSecret: "database secret", Providers: []auth.Provider{{
 			Name: "corp", Issuer: provider.Issuer(), ClientID: provider.ClientID, ClientSecret: provider.ClientSecret,
@@ -53,6 +55,19 @@ func newMatrix(t testing.TB) *matrix {
 	m.keyCallers()
 	m.peopleCallers()
 	return m
+}
+
+// keepRequests is a request log that fails the test if a request is missing in it.
+func keepRequests(t testing.TB, db *store.DB) *api.RequestLog {
+	log := &logBuffer{}
+	kept := api.NewRequestLog(api.RequestLogOptions{DB: db, Size: 1 << 20, Logger: slog.New(slog.NewJSONHandler(log, nil))})
+	t.Cleanup(func() {
+		kept.Close()
+		if text := log.String(); text != "" {
+			t.Errorf("the request log: %s", text)
+		}
+	})
+	return kept
 }
 
 func (m *matrix) keyCallers() {
@@ -239,6 +254,13 @@ func (m *matrix) makeTarget(kind string) map[string]string {
 		return id(m.create(m.master, "/v1/projects", `{"name":"Target"}`))
 	case "key":
 		return id(m.create(m.master, "/v1/keys", `{"name":"target","project_id":"`+m.project.ID+`"}`))
+	case "request":
+		row := store.LoggedRequest{
+			ID: store.NewRequestID(), OrgID: m.org, ProjectID: &m.project.ID, Method: "POST", Path: "/v1/generations", Status: 402, IP: "192.0.2.1",
+			CreatedAt: time.Now(),
+		}
+		m.must(m.db.RecordRequests(m.Context(), []store.LoggedRequest{row}))
+		return id(row.ID)
 	case "organization", "guest":
 		return id("")
 	case "elsewhere":

@@ -13,6 +13,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/api/limit"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
@@ -26,6 +27,9 @@ type request struct {
 	keyID     string
 	accountID string
 	projectID string
+	operation string        // its name in the document
+	caller    *auth.Caller  // nil: nobody who is known
+	code      string        // of the problem that it was answered with
 	admitted  time.Time     // when it was last
 	queue     *jobs.Queue   // judges what is asked of it
 	taken     []limit.State // of the limits on generations, if it has taken from them
@@ -46,7 +50,7 @@ func requestOf(ctx context.Context) *request {
 // identify gives every request an id and every answer the headers that all have.
 func (s *server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		r := &request{id: store.NewID("req"), http: c.Request(), queue: s.queue}
+		r := &request{id: store.NewRequestID(), http: c.Request(), queue: s.queue}
 		c.SetRequest(c.Request().WithContext(context.WithValue(c.Request().Context(), requestKey{}, r)))
 		c.Request().Header.Del("Accept") // each route has one format, whatever the caller would rather have
 		h := c.Response().Header()
@@ -65,6 +69,7 @@ func (s *server) logRequest(next echo.HandlerFunc) echo.HandlerFunc {
 			s.writeError(err, c)
 		}
 		r := requestOf(c.Request().Context())
+		s.keepRequest(c, r, began)
 		attrs := []slog.Attr{
 			slog.String("id", r.id),
 			slog.String("method", c.Request().Method),

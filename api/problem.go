@@ -100,7 +100,7 @@ func (p *problem) ContentType(string) string { return problemType }
 // headers that go with it.
 func (p *problem) address(c echo.Context) {
 	r := requestOf(c.Request().Context())
-	p.Instance, p.RequestID = shorten(c.Request().URL.Path, maxMessage), r.id
+	p.Instance, p.RequestID, r.code = shorten(c.Request().URL.Path, maxMessage), r.id, p.Code
 	if p.cause != nil {
 		r.cause = p.cause
 	}

@@ -90,6 +90,9 @@ func (s *server) webhookRoutes(api huma.API) {
 // parameterNames is where an operation keeps its parameters.
 const parameterNames = "parameters"
 
+// headOperation begins the name of what answers HEAD to an operation.
+const headOperation = "head-"
+
 // register adds an operation. pattern is "METHOD /path/{param}", status that of
 // success. HEAD answers as GET does, without the body (RFC 9110, section 9.3.2).
 func register[In, Out any](s *server, api huma.API, a access, pattern, id, summary string, status int, handle func(context.Context, *In) (*Out, error)) {
@@ -108,7 +111,7 @@ func register[In, Out any](s *server, api huma.API, a access, pattern, id, summa
 	}
 	huma.Register(api, op, handle)
 	if method == http.MethodGet {
-		op.Method, op.OperationID, op.Hidden = http.MethodHead, "head-"+id, true
+		op.Method, op.OperationID, op.Hidden = http.MethodHead, headOperation+id, true
 		huma.Register(api, op, handle)
 	}
 }

@@ -103,6 +103,10 @@ type Options struct {
 	// each request that counts.
 	Limiter limit.Limiter
 
+	// RequestLog keeps requests for their organizations; nil: none are kept. Whoever
+	// made it closes it.
+	RequestLog *RequestLog
+
 	// Drain, when closed, ends every wait early with the state as it is and makes
 	// the process report that it takes no more requests.
 	Drain <-chan struct{}

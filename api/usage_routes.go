@@ -9,7 +9,7 @@ import (
 
 // usageRoutes are those of what was used, and what it costs.
 func (s *server) usageRoutes(_ *echo.Echo, api huma.API) {
-	read := inOrgOrProject(auth.ScopeUsageRead)
+	read := inEither(auth.ScopeUsageRead, auth.ScopeUsageRead)
 	register(s, api, read, "GET /v1/usage", "getUsage", "See what was used, by the hour or the day", 200, s.getUsage)
 	register(s, api, read, "GET /v1/usage/summary", "getUsageSummary", "See what is left, and until when", 200, s.getUsageSummary)
 	register(s, api, read, "GET /v1/usage/export.csv", "exportUsage", "Get what was used as a table", 200, s.exportUsage)

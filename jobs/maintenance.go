@@ -69,6 +69,16 @@ func (ExpireSessionsArgs) Kind() string { return "expire_sessions" }
 // InsertOpts choose the queue.
 func (ExpireSessionsArgs) InsertOpts() river.InsertOpts { return maintenance() }
 
+// ExpireRequestsArgs ask for requests in the log that are past their time to be
+// forgotten.
+type ExpireRequestsArgs struct{}
+
+// Kind names the job to River.
+func (ExpireRequestsArgs) Kind() string { return "expire_requests" }
+
+// InsertOpts choose the queue.
+func (ExpireRequestsArgs) InsertOpts() river.InsertOpts { return maintenance() }
+
 // maintenance jobs look at the state as it is, so that a failed or missed one
 // is made good by the next.
 func maintenance() river.InsertOpts {

@@ -238,14 +238,13 @@ CREATE TABLE spend_alert (
 
 -- Requests, for 30 days: all that change something, and all that failed.
 CREATE TABLE request_log (
-    id            text COLLATE "C" PRIMARY KEY, -- req_..., as the answer's X-Request-Id where it was ours
+    id            text COLLATE "C" PRIMARY KEY, -- req_..., the answer's X-Request-Id
     org_id        text COLLATE "C" NOT NULL,
     project_id    text COLLATE "C",
     api_key_id    text COLLATE "C",
     account_id    text COLLATE "C",
-    request_id    text NOT NULL,       -- the answer's X-Request-Id
     method        text NOT NULL,
-    path          text NOT NULL,       -- without the query
+    path          text NOT NULL,       -- without the query, and with nothing in it but names and ids
     operation     text,
     status        smallint NOT NULL,
     code          text,                -- of the problem
@@ -257,4 +256,5 @@ CREATE TABLE request_log (
     created_at    timestamptz NOT NULL
 );
 CREATE INDEX request_log_org ON request_log (org_id, id);
+-- What people asked for goes with them.
 CREATE INDEX request_log_account ON request_log (account_id) WHERE account_id IS NOT NULL;

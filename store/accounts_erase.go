@@ -29,6 +29,7 @@ func (db *DB) EraseAccount(ctx context.Context, id string) (alone []string, err 
 		`DELETE FROM account_token WHERE account_id = @id`,
 		`DELETE FROM session WHERE account_id = @id`,
 		`DELETE FROM idempotency_key WHERE project_id = @id`,
+		`DELETE FROM request_log WHERE account_id = @id`,
 		// What was sent to an address that is not known to be theirs may be another's.
 		eraseMails(mailsToSQL("@id")),
 		`UPDATE mail

@@ -26,6 +26,9 @@ const (
 // ErrTooFewCredits reports that fewer credits are there than are to be taken away.
 var ErrTooFewCredits = errors.New("the organization has fewer credits than that")
 
+// ErrCreditRange reports a change by more than 2^31 credits at once.
+var ErrCreditRange = errors.New("the change is too large")
+
 // A CreditAccount is what an organization may use in a period, in credits.
 type CreditAccount struct {
 	OrgID        string
@@ -194,10 +197,11 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 }
 
 // SetCredits makes so many credits available from now on in the period that a time is
-// in, whatever was used before, and returns the account.
+// in, whatever was used before, and returns the account. Where use is metered and costs
+// nothing, they are all there is until the period is over: nothing beyond is let in.
 func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reason, actor string, at time.Time) (account *CreditAccount, err error) {
 	if available > math.MaxInt32 || available < -math.MaxInt32 {
-		return nil, fmt.Errorf("set credits of %s: %d are too many", orgID, available)
+		return nil, fmt.Errorf("set credits of %s to %d: %w", orgID, available, ErrCreditRange)
 	}
 	err = db.within(ctx, func(tx *DB) error {
 		opened, err := tx.OpenPeriod(ctx, orgID, at)
@@ -218,6 +222,11 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 				return err
 			}
 		}
+		if opened.Metered && opened.CreditMicros == 0 {
+			if err := tx.endMetering(ctx, opened); err != nil {
+				return err
+			}
+		}
 		account, err = tx.CreditAccount(ctx, orgID, at)
 		return err
 	})
@@ -225,6 +234,17 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		return nil, fmt.Errorf("set credits of %s: %w", orgID, err)
 	}
 	return account, nil
+}
+
+// endMetering lets nothing in beyond what an account, which is locked, grants.
+func (db *DB) endMetering(ctx context.Context, a *CreditAccount) error {
+	if _, err := db.q.Exec(ctx, `
+		UPDATE credit_account
+		SET metered = false
+		WHERE org_id = @org_id AND period = @period`, pgx.NamedArgs{"org_id": a.OrgID, "period": a.Period}); err != nil {
+		return err
+	}
+	return db.setWarning(ctx, a.OrgID, a.Period)
 }
 
 func (db *DB) lockAccount(ctx context.Context, orgID string, period time.Time) (*CreditAccount, error) {

@@ -53,6 +53,20 @@ func (db *DB) OperatorOrg(ctx context.Context, id string) (*Org, error) {
 	return org, nil
 }
 
+// OrgsNamed returns organizations that are not deleted and have exactly a name, in any
+// case, at most limit.
+func (db *DB) OrgsNamed(ctx context.Context, name string, limit int) ([]*Org, error) {
+	orgs, err := many[Org](ctx, db, `
+		SELECT `+columns[Org]("")+` FROM org
+		WHERE lower(name) = lower(@name) AND deleted_at IS NULL
+		ORDER BY id
+		LIMIT @limit`, pgx.NamedArgs{"name": name, "limit": limit})
+	if err != nil {
+		return nil, fmt.Errorf("organizations named %q: %w", name, err)
+	}
+	return orgs, nil
+}
+
 // OverrideOrg gives an organization that is not deleted the Plan, RateLimit and
 // RetentionDays of org, and returns it, or ErrNotFound. Every process forgets what it
 // knows of the organization's keys when the transaction commits.

@@ -12,13 +12,13 @@ import (
 	"github.com/nanobanana/nanobanana/store"
 )
 
-// ledger is what a test has made happen, by all that use is grouped by.
-type ledger map[usageKey]store.UsageSums
+// usageLedger is what a test has made happen, by all that use is grouped by.
+type usageLedger map[usageKey]store.UsageSums
 
 type usageKey struct{ api_key_id, project_id, model, size, kind string } //nolint:revive // named as the groups are
 
 // by adds up the ledger as Usage would group it, a line each.
-func (l ledger) by(groups []string) map[string]store.UsageSums {
+func (l usageLedger) by(groups []string) map[string]store.UsageSums {
 	total := map[string]store.UsageSums{}
 	for key, sums := range l {
 		all := map[string]string{"api_key_id": key.api_key_id, "project_id": key.project_id, "model": key.model, "size": key.size, "kind": key.kind}
@@ -175,13 +175,13 @@ func (b *bundle) cancels(t *testing.T, g *store.NewGeneration) {
 
 // lived makes generations of an organization end in every way there is, by keys and
 // projects at random, and returns what that was.
-func (b *bundle) lived(t *testing.T, orgID string, random *rand.Rand) ledger {
+func (b *bundle) lived(t *testing.T, orgID string, random *rand.Rand) usageLedger {
 	t.Helper()
 	second, err := b.CreateProject(t.Context(), orgID, "second")
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, l := b.project.ID, ledger{}
+	first, l := b.project.ID, usageLedger{}
 	for range 2 {
 		for name, live := range lives {
 			g := b.priced(orgID, 0)
@@ -271,7 +271,7 @@ func TestUsage_Filters(t *testing.T) {
 		f := today(org)
 		f.GroupBy = store.UsageGroups()
 		c.change(&f)
-		want := ledger{}
+		want := usageLedger{}
 		for key, sums := range l {
 			if c.keep(key) {
 				want[key] = sums

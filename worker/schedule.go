@@ -27,6 +27,7 @@ func timetable() []timed {
 		{jobs.ExpireEventsArgs{}, time.Hour},
 		{jobs.ExpireMailsArgs{}, time.Hour},
 		{jobs.ExpireSessionsArgs{}, time.Hour},
+		{jobs.ExpireRequestsArgs{}, time.Hour},
 	}
 }
 

@@ -171,6 +171,7 @@ func New(opts Options) (*Worker, error) {
 	river.AddWorker(workers, &expireImages{w: w})
 	river.AddWorker(workers, &expireMails{w: w})
 	river.AddWorker(workers, &expireSessions{w: w})
+	river.AddWorker(workers, &expireRequests{w: w})
 	river.AddWorker(workers, &lapseKeys{w: w})
 	river.AddWorker(workers, &reconcile{w: w})
 	river.AddWorker(workers, &sendMail{w: w})

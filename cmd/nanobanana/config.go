@@ -28,6 +28,9 @@ type cli struct {
 	Routes    routesCmd    `cmd:"" help:"Show the routes to the providers; drain or enable one."`
 	Keys      keysCmd      `cmd:"" help:"Create, list and revoke API keys."`
 	Operators operatorsCmd `cmd:"" help:"List, make and unmake the people who run the service."`
+	Orgs      orgsCmd      `cmd:"" help:"List organizations with their credits; put one on another plan."`
+	Credits   creditsCmd   `cmd:"" help:"Show, set and grant an organization's credits."`
+	Plans     plansCmd     `cmd:"" help:"List what organizations can be on."`
 	Generate  generateCmd  `cmd:"" help:"Generate an image with a running server."`
 	Bench     benchCmd     `cmd:"" help:"Measure this machine: own database, API, worker and simulator."`
 	Chaos     chaosCmd     `cmd:"" help:"Hurt a service of its own and check that no job is lost or done twice."`

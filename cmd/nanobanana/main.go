@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,7 +36,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, libraries
 	if err != nil {
 		return fail(stderr, err)
 	}
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(numbersLast(args))
 	if err == nil {
 		err = c.Config.check()
 	}
@@ -51,6 +52,27 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, libraries
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	return fail(stderr, command.Run(&c.Config, &console{out: stdout, err: stderr}))
+}
+
+// numbersLast moves numbers below 0 behind a "--", so that they are not read as flags:
+// of every command that takes one it is the last argument.
+func numbersLast(args []string) []string {
+	isNumber := func(arg string) bool {
+		_, err := strconv.Atoi(arg)
+		return err == nil && strings.HasPrefix(arg, "-")
+	}
+	if slices.Contains(args, "--") || !slices.ContainsFunc(args, isNumber) {
+		return args
+	}
+	var others, numbers []string
+	for _, arg := range args {
+		if isNumber(arg) {
+			numbers = append(numbers, arg)
+		} else {
+			others = append(others, arg)
+		}
+	}
+	return slices.Concat(others, []string{"--"}, numbers)
 }
 
 // maxLibraryLine bounds what is kept of a line of a library's, in bytes.

@@ -152,6 +152,7 @@ func (c *config) openWebhooks(ctx context.Context, db *store.DB, opts *worker.Op
 type front struct {
 	server *http.Server
 	queue  *jobs.Queue
+	log    *api.RequestLog
 	live   chan struct{} // closed when the listener and the record of keys' use have ended
 	cancel context.CancelFunc
 	drain  chan struct{}
@@ -190,13 +191,15 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 		return nil, err
 	}
 	f.closeLimiter = closeLimiter
+	f.log = api.NewRequestLog(api.RequestLogOptions{DB: db, Logger: logger})
 	handler, err := api.New(api.Options{
 		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live, Sessions: sessions, Issuers: issuers,
 		Egress: cfg.egressPolicy(), BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
-		Limiter: limiter, TrustedProxies: get(cfg.trustedProxies()), DevMail: dev,
+		Limiter: limiter, TrustedProxies: get(cfg.trustedProxies()), DevMail: dev, RequestLog: f.log,
 	})
 	if err != nil {
 		queue.Close()
+		f.log.Close()
 		return nil, errors.Join(err, closeLimiter())
 	}
 	ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -231,6 +234,7 @@ func (f *front) stop(ctx context.Context) error {
 		err = errors.Join(err, f.server.Close())
 	}
 	f.queue.Close()
+	f.log.Close()
 	f.cancel()
 	<-f.live
 	return errors.Join(err, f.closeLimiter())
