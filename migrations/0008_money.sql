@@ -49,6 +49,8 @@ CREATE TABLE credit_account (
     CHECK (ends_at > period),
     CHECK (metered OR granted >= used + reserved)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+-- Those that are running. It has nothing that changes with use.
+CREATE INDEX credit_account_ends ON credit_account (ends_at);
 
 -- Why the accounts are what they are. What a row says is added to its account; rows
 -- are never changed.
@@ -110,6 +112,8 @@ CREATE TABLE usage_hour (
     latency         int[] NOT NULL,      -- of those that succeeded, from accepted to ended: how many in each class
     PRIMARY KEY (org_id, hour, project_id, api_key_id, model, size, kind)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+
+CREATE INDEX usage_hour_hour ON usage_hour (hour); -- of all organizations
 
 -- What a customer has with Stripe, as it was when it was last fetched.
 CREATE TABLE subscription (
@@ -184,10 +188,11 @@ CREATE TABLE budget (
     updated_at        timestamptz NOT NULL DEFAULT now()
 );
 
--- Who was told of which share of what, in a period.
+-- Who was told of which share of what, in a period. What is true no more, since there
+-- are more credits or a larger budget, is taken out, to be told again.
 CREATE TABLE spend_alert (
-    org_id     text COLLATE "C" NOT NULL,
-    period     timestamptz NOT NULL,
+    org_id     text COLLATE "C" NOT NULL, -- '': of all, to whoever runs the service
+    period     timestamptz NOT NULL,      -- for them a day (UTC)
     what       text NOT NULL,          -- 'quota', 'budget' or 'operator'
     percent    int NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
