@@ -192,15 +192,15 @@ var recordAlertsSQL = `
 			SELECT org_id, period, what, percent FROM alert
 		), mailed AS (
 			INSERT INTO mail (id, kind, recipient, account_id, org_id, data)
-			SELECT (@mails::jsonb ->> a.what) || '_' || row_number() OVER (PARTITION BY a.what ORDER BY r.account_id),
+			SELECT (@mails::jsonb ->> t.what) || '_' || row_number() OVER (PARTITION BY t.what ORDER BY r.account_id),
 				CASE
-					WHEN a.what = '` + SpendBudget + `' THEN '` + MailBudgetAlert + `'
-					WHEN a.percent < 100 THEN '` + MailQuotaWarning + `'
+					WHEN t.what = '` + SpendBudget + `' THEN '` + MailBudgetAlert + `'
+					WHEN t.percent < 100 THEN '` + MailQuotaWarning + `'
 					ELSE '` + MailQuotaExceeded + `'
-				END, r.email, r.account_id, a.org_id,
-				jsonb_build_object('organization', a.org_name, 'plan', a.plan, 'percent', a.percent::text, 'used', a.used::text,
-					'limit', a.whole::text, 'resets_at', ` + utcSQL("a.ends_at") + `)
-			FROM (SELECT DISTINCT ON (what) * FROM alert ORDER BY what, percent DESC) AS a, LATERAL (` + recipientsSQL + ` AND m.org_id = a.org_id
+				END, r.email, r.account_id, t.org_id,
+				jsonb_build_object('organization', t.org_name, 'plan', t.plan, 'percent', t.percent::text, 'used', t.used::text,
+					'limit', t.whole::text, 'resets_at', ` + utcSQL("t.ends_at") + `)
+			FROM (SELECT DISTINCT ON (what) * FROM alert ORDER BY what, percent DESC) AS t, LATERAL (` + recipientsSQL + ` AND m.org_id = t.org_id
 			) AS r
 			RETURNING id
 		), ` + queueMails("mailed") + `, ` + recordEvents(`
