@@ -56,6 +56,8 @@ org.read        401    401     401     401     401     403       403 403  403   
 org.change      401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    403     403       404          404   403   401   401   404      404
 org.owners      401    401     401     401     401     403       403 403  403    403     403      403    404           ok    403   403    403     403       404          404   403   401   401   404      404
 masterkeys.make 401    401     401     401     401     403       403 403  403    403     403      403    403           ok    403   403    403     403       404          404   403   401   401   404      403
+billing.read    401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    403    ok      403       404          404   403   401   401   404      own
+billing.write   401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    403   403    ok      403       404          404   403   401   401   404      own
 org.audit       401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    403   403    403     403       404          404   403   401   401   404      404
 me              401    401     401     401     401     403       403 403  403    403     403      403    403           ok    ok    ok     ok      ok        ok           ok    403   401   401   ok       403
 operate         401    401     401     401     401     403       403 403  403    403     403      403    403           403   403   403    403     403       403          403   403   401   401   ok       ok
@@ -139,6 +141,10 @@ var operationRows = map[string]operationRow{
 	"resendInvitation": {class: "org.change", target: "invitation", answer: "429 rate_limited"}, // it was just sent,
 	"listAuditLog":     {class: "org.audit", target: "organization"},
 	"exportAuditLog":   {class: "org.audit", target: "organization"},
+
+	"getBudget":    {class: "billing.read"},
+	"setBudget":    {class: "billing.write", body: `{"credits":100}`},
+	"deleteBudget": {class: "billing.write"},
 
 	"register":           {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`},
 	"login":              {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`, answer: "401 invalid_credentials"},
