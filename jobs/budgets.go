@@ -35,10 +35,6 @@ func (CheckSpendingArgs) Kind() string { return "check_spending" }
 // InsertOpts choose the queue.
 func (CheckSpendingArgs) InsertOpts() river.InsertOpts { return maintenance() }
 
-// DowngradeQualities lists the qualities that a budget can lower pictures to, the
-// cheapest first.
-func DowngradeQualities() []string { return []string{"low", "medium", "high"} }
-
 // downgrade lowers the quality of an organization's generations, where its use is such
 // that it wants that, and as far as that is cheaper. What is free stays as it is.
 func (q *Queue) downgrade(ctx context.Context, orgID string, rows ...*store.NewGeneration) error {
