@@ -15,9 +15,10 @@ func TestEventTypes(t *testing.T) {
 	t.Parallel()
 	want := []string{
 		"generation.queued", "generation.started", "generation.progress", "generation.succeeded", "generation.failed",
-		"generation.canceled", "generation.expired", "webhook_endpoint.disabled", "key.expiring", "key.revoked", "test.ping",
+		"generation.canceled", "generation.expired", "webhook_endpoint.disabled", "key.expiring", "key.revoked",
+		"quota.warning_80", "quota.exceeded", "budget.alert", "test.ping",
 	}
-	form := regexp.MustCompile(`^[a-z_]+\.[a-z_]+$`)
+	form := regexp.MustCompile(`^[a-z_]+\.[a-z_0-9]+$`)
 	var got []string
 	for _, e := range webhook.EventTypes() {
 		got = append(got, e.Name)
