@@ -97,8 +97,9 @@ func TestCheckFilter(t *testing.T) {
 
 func TestCheckFilter_Refuses(t *testing.T) {
 	t.Parallel()
-	const allowed = "use any of *, generation.*, generation.canceled, generation.expired, generation.failed, generation.progress, " +
-		"generation.queued, generation.started, generation.succeeded, key.*, key.expiring, key.revoked, test.*, test.ping, webhook_endpoint.*, webhook_endpoint.disabled"
+	const allowed = "use any of *, budget.*, budget.alert, generation.*, generation.canceled, generation.expired, generation.failed, generation.progress, " +
+		"generation.queued, generation.started, generation.succeeded, key.*, key.expiring, key.revoked, " +
+		"quota.*, quota.exceeded, quota.warning_80, test.*, test.ping, webhook_endpoint.*, webhook_endpoint.disabled"
 	for name, c := range map[string]struct {
 		filter []string
 		want   string
