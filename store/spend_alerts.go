@@ -179,7 +179,7 @@ func (db *DB) recordAlerts(ctx context.Context, due []*dueAlert) error {
 		return err
 	}
 	args["roles"] = []string{RoleOwner, roleAdmin, roleBilling}
-	_, err = db.q.Exec(ctx, recordAlertsSQL, pgx.NamedArgs(withMails(withDeliveries(args))))
+	_, err = db.q.Exec(ctx, recordAlertsSQL, withMails(withDeliveries(args)))
 	return err
 }
 
