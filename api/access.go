@@ -185,7 +185,7 @@ func (s *server) placeInProject(ctx context.Context, caller *auth.Caller, at pla
 	}
 	in := *org
 	in.ProjectID = reach.ProjectID
-	in.Limits = auth.Limits{Plan: reach.Plan, OrgRate: reach.OrgRateLimit, ProjectRate: reach.ProjectRateLimit}
+	in.Limits = auth.Limits{Plan: reach.Plan, OrgRate: reach.OrgRateLimit, ProjectRate: reach.ProjectRateLimit, Downgrades: reach.Downgrades}
 	switch at.mode {
 	case "", store.KeyLive:
 	case store.KeyTest:

@@ -21,6 +21,8 @@ var audited = map[string]string{
 	"createInvitation": "invitation.create", "resendInvitation": "invitation.resend",
 	"revokeInvitation": "invitation.revoke", "acceptInvitation": "invitation.accept",
 
+	"setBudget": "budget.update", "deleteBudget": "budget.delete",
+
 	"updateMe": "account.update", "deleteMe": "account.erase", "endSession": "session.revoke", "endOtherSessions": "session.revoke",
 
 	"adminUpdateOrg": "org.override", "adminSuspendOrg": "org.suspend", "adminUnsuspendOrg": "org.unsuspend",
@@ -71,6 +73,8 @@ func TestAuditLog_HasEveryChange(t *testing.T) {
 		switch op.id { // else there is nothing to change
 		case "enableWebhookEndpoint":
 			m.exec(`UPDATE webhook_endpoint SET disabled_at = now(), disabled_reason = 'asked'`)
+		case "deleteBudget", "setBudget":
+			m.exec(`INSERT INTO budget (org_id, credits, alerts, hard_stop) VALUES ($1, 7, '{}', false) ON CONFLICT (org_id) DO UPDATE SET credits = 7`, m.org)
 		case "endOtherSessions":
 			m.signIn(m.strings(`SELECT id FROM account WHERE email = 'owner@example.com'`)[0])
 		}

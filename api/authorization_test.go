@@ -57,6 +57,8 @@ org.read        401    401     401     401     401     403       403 403  403   
 org.change      401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    403     403       404          404   403   401   401   404      404
 org.owners      401    401     401     401     401     403       403 403  403    403     403      403    404           ok    403   403    403     403       404          404   403   401   401   404      404
 masterkeys.make 401    401     401     401     401     403       403 403  403    403     403      403    403           ok    403   403    403     403       404          404   403   401   401   404      403
+billing.read    401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    403    ok      403       404          404   403   401   401   404      own
+billing.write   401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    403   403    ok      403       404          404   403   401   401   404      own
 org.audit       401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    403   403    403     403       404          404   403   401   401   404      404
 org.money       401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    403    ok      403       404          404   403   401   401   404      own
 reports.list    401    401     401     401     401     403       ok  ok   ok     own     own      ok     own           ok    ok    ok     403     ok        404          404   ok    401   401   404      own
@@ -152,6 +154,9 @@ var operationRows = map[string]operationRow{
 	"exportLedger": {class: "org.money"},
 	"listRequests": {class: "reports.list"},
 	"getRequest":   {class: "reports.read", target: "request"},
+	"getBudget":    {class: "billing.read"},
+	"setBudget":    {class: "billing.write", body: `{"credits":100}`},
+	"deleteBudget": {class: "billing.write"},
 
 	"register":           {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`},
 	"login":              {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`, answer: "401 invalid_credentials"},

@@ -38,7 +38,8 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 	}
 	accepted, err := s.submit(ctx, jobs.Submission{
 		OrgID: caller.OrgID, ProjectID: caller.ProjectID, APIKeyID: caller.KeyID, Test: caller.Test, KeyMonthly: caller.Limits.KeyMonthly, KeyUsage: caller.UsageID,
-		Request: in.Body.request(), IdempotencyKey: key,
+		Downgrades: caller.Limits.Downgrades,
+		Request:    in.Body.request(), IdempotencyKey: key,
 	})
 	s.spent.note(caller, err)
 	if err != nil {

@@ -118,7 +118,7 @@ func (p *problem) address(c echo.Context) {
 		h.Set("Retry-After-Ms", strconv.FormatInt(ceil(after, time.Millisecond), 10))
 	}
 	switch {
-	// OpenAI's clients retry all but the first of these by themselves unless told not to.
+	// Clients retry most of these by themselves unless told not to.
 	case p.Status == http.StatusPaymentRequired, p.Status == http.StatusConflict, p.Status == http.StatusTooManyRequests, p.Status >= 500:
 		h.Set("X-Should-Retry", strconv.FormatBool(p.Retryable && after <= maxPatience))
 	}

@@ -32,6 +32,11 @@ func (q *Queue) SubmitBatch(ctx context.Context, submissions []Submission) (id s
 		}
 		rows[i].BatchID, rows[i].CreatedAt = id, rows[0].CreatedAt // of one period
 	}
+	if len(submissions) > 0 && submissions[0].Downgrades {
+		if err := q.downgrade(ctx, submissions[0].OrgID, rows...); err != nil {
+			return "", nil, fmt.Errorf("submit batch: %w", err)
+		}
+	}
 	if _, err := q.db.SubmitGenerations(ctx, nil, rows); err != nil {
 		return "", nil, fmt.Errorf("submit batch: %w", err)
 	}

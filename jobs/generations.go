@@ -37,6 +37,10 @@ type Submission struct {
 	KeyMonthly *int
 	KeyUsage   string // what they are counted under (store.APIKey.Usage); default APIKeyID
 
+	// Downgrades says that the organization's budget may lower the quality of its
+	// pictures.
+	Downgrades bool
+
 	// IdempotencyKey, if not empty, makes repeated submissions one.
 	IdempotencyKey string
 }
@@ -62,6 +66,11 @@ func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, 
 	row, err := q.newGeneration(&s)
 	if err != nil {
 		return nil, err
+	}
+	if s.Downgrades {
+		if err := q.downgrade(ctx, s.OrgID, row); err != nil {
+			return nil, fmt.Errorf("submit generation: %w", err)
+		}
 	}
 	done, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, row.CreatedAt)})
 	if err == nil {

@@ -24,6 +24,10 @@ const (
 	MailInvitation       = store.MailInvitation       // data: organization, role, inviter, inviter_id (an account or a key); the link proves the invitation
 	MailKeyExpiring      = store.MailKeyExpiring      // data: organization, key, name, last4, expires_at (RFC 3339)
 	MailEndpointDisabled = store.MailEndpointDisabled // data: organization, endpoint, url, reason
+	MailQuotaWarning     = store.MailQuotaWarning     // data: organization, plan, percent, used, limit (credits), resets_at (RFC 3339)
+	MailQuotaExceeded    = store.MailQuotaExceeded    // the same
+	MailBudgetAlert      = store.MailBudgetAlert      // the same
+	MailCostAlert        = store.MailCostAlert        // to operators; data: day, percent, cost, limit (dollars)
 )
 
 // A NewMail is a message to a person.

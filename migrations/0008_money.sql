@@ -52,6 +52,8 @@ CREATE TABLE credit_account (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 -- Of bought credits that may still have to be carried on.
 CREATE INDEX credit_account_bought ON credit_account (ends_at) WHERE bought > 0;
+-- Those that are running. It has nothing that changes with use.
+CREATE INDEX credit_account_ends ON credit_account (ends_at);
 
 -- Why the accounts are what they are. What a row says is added to its account; rows
 -- are never changed.
@@ -226,10 +228,11 @@ CREATE TABLE budget (
     updated_at        timestamptz NOT NULL DEFAULT now()
 );
 
--- Who was told of which share of what, in a period.
+-- Who was told of which share of what, in a period. What is true no more, since there
+-- are more credits or a larger budget, is taken out, to be told again.
 CREATE TABLE spend_alert (
-    org_id     text COLLATE "C" NOT NULL,
-    period     timestamptz NOT NULL,
+    org_id     text COLLATE "C" NOT NULL, -- '': of all, to whoever runs the service
+    period     timestamptz NOT NULL,      -- for them a day (UTC)
     what       text NOT NULL,          -- 'quota', 'budget' or 'operator'
     percent    int NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),

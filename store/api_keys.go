@@ -100,6 +100,7 @@ type APIKeyBearer struct {
 	OrgDeletedAt      *time.Time
 	ProjectRateLimit  *int
 	ProjectArchivedAt *time.Time
+	Downgrades        bool // the organization's budget may lower the quality of its pictures
 }
 
 // APIKeyByHash returns whom the key with any of the hashes speaks for, or
@@ -118,7 +119,8 @@ func (db *DB) APIKeyByHash(ctx context.Context, hashes [][]byte) (*APIKeyBearer,
 var apiKeyByHashSQL = `
 		SELECT ` + columns[APIKey]("k") + `,
 			o.plan, o.rate_limit AS org_rate_limit, o.suspended_at AS org_suspended_at, o.deleted_at AS org_deleted_at,
-			p.rate_limit AS project_rate_limit, p.archived_at AS project_archived_at
+			p.rate_limit AS project_rate_limit, p.archived_at AS project_archived_at,
+			EXISTS (SELECT FROM budget AS b WHERE b.org_id = k.org_id AND b.downgrade_at IS NOT NULL) AS downgrades
 		FROM unnest(@hashes::bytea[]) AS mine (hash),
 			LATERAL (SELECT * FROM api_key AS a WHERE a.hash = mine.hash OFFSET 0) AS k,
 			LATERAL (SELECT * FROM org WHERE org.id = k.org_id OFFSET 0) AS o

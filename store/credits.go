@@ -121,31 +121,6 @@ func (db *DB) enter(ctx context.Context, e CreditEntry) error {
 	return db.setWarning(ctx, e.OrgID, e.Period)
 }
 
-// setWarning notes the use of a period that someone wants to hear of next: shares of
-// what was granted, where that is all there is, and those of a budget.
-func (db *DB) setWarning(ctx context.Context, orgID string, period time.Time) error {
-	_, err := db.q.Exec(ctx, `
-		UPDATE credit_account AS a
-		SET warn_at = (
-			SELECT min(t.credits)
-			FROM (
-				SELECT 'quota' AS what, percent, ceil(a.granted * percent / 100.0)::bigint AS credits
-				FROM unnest(ARRAY[80, 100]) AS percent
-				WHERE a.granted > 0 AND NOT a.metered
-				UNION ALL
-				SELECT 'budget', percent, ceil(b.credits * percent / 100.0)::bigint
-				FROM budget AS b, unnest(b.alerts) AS percent
-				WHERE b.org_id = a.org_id
-			) AS t
-			WHERE NOT EXISTS (
-				SELECT FROM spend_alert AS s
-				WHERE (s.org_id, s.period, s.what, s.percent) = (a.org_id, a.period, t.what, t.percent))
-		)
-		WHERE a.org_id = @org_id AND a.period = @period`,
-		pgx.NamedArgs{"org_id": orgID, "period": period})
-	return err
-}
-
 // A CreditChange gives an organization credits, or takes some.
 type CreditChange struct {
 	OrgID   string

@@ -21,6 +21,9 @@ const (
 	EventEndpointDisabled    = "webhook_endpoint.disabled"
 	EventKeyExpiring         = "key.expiring"
 	EventKeyRevoked          = "key.revoked"
+	EventQuotaWarning        = "quota.warning_80"
+	EventQuotaExceeded       = "quota.exceeded"
+	EventBudgetAlert         = "budget.alert"
 	EventTestPing            = "test.ping"
 )
 

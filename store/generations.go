@@ -94,6 +94,10 @@ type Params struct {
 	Compression    *int   `json:"compression,omitempty"`
 	Background     string `json:"background,omitempty"`
 	Seed           *int32 `json:"seed,omitempty"`
+
+	// DowngradedFrom is the quality that would have been asked for, had the budget
+	// allowed it.
+	DowngradedFrom string `json:"downgraded_from,omitempty"`
 }
 
 // A GenerationError says why a generation failed.

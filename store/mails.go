@@ -19,6 +19,10 @@ const (
 	MailInvitation       = "invitation"
 	MailKeyExpiring      = "key_expiring"
 	MailEndpointDisabled = "endpoint_disabled"
+	MailQuotaWarning     = "quota_warning"
+	MailQuotaExceeded    = "quota_exceeded"
+	MailBudgetAlert      = "budget_alert"
+	MailCostAlert        = "cost_alert"
 )
 
 const (

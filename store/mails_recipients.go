@@ -7,8 +7,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// roleAdmin is the role of those who are told of some things beside the owners.
-const roleAdmin = "admin"
+// Roles of those who are told of some things beside the owners.
+const (
+	roleAdmin   = "admin"
+	roleBilling = "billing"
+)
 
 // A MailRecipient is a person of an organization to whom mail can be sent: their
 // address is verified.

@@ -281,6 +281,7 @@ type Reach struct {
 	Plan             string
 	OrgRateLimit     *int
 	OrgSuspendedAt   *time.Time
+	Downgrades       bool // the organization's budget may lower the quality of its pictures
 }
 
 // ProjectReach returns a project of an organization; an empty id is the only one that
@@ -291,7 +292,8 @@ func (db *DB) ProjectReach(ctx context.Context, orgID, id string) (*Reach, error
 	}
 	found, err := many[Reach](ctx, db, `
 		SELECT project.id AS project_id, project.rate_limit AS project_rate_limit, project.archived_at,
-			org.plan, org.rate_limit AS org_rate_limit, org.suspended_at AS org_suspended_at
+			org.plan, org.rate_limit AS org_rate_limit, org.suspended_at AS org_suspended_at,
+			EXISTS (SELECT FROM budget AS b WHERE b.org_id = org.id AND b.downgrade_at IS NOT NULL) AS downgrades
 		FROM project JOIN org ON org.id = project.org_id
 		WHERE project.org_id = @org_id AND org.deleted_at IS NULL
 			AND (project.id = @id OR @id = '' AND project.archived_at IS NULL)

@@ -101,7 +101,10 @@ var lives = map[string]life{
 	"is made by a substitute": func(t *testing.T, b *bundle, g *store.NewGeneration) store.UsageSums {
 		c := b.claim(t, g.ID)
 		o := outcomeOf(c, g, g.N, 1)
-		o.ModelUsed, o.CreditsEach = "plantain", 1
+		o.ModelUsed, o.Charge = "plantain", new(g.N)
+		for _, image := range o.Images {
+			image.Credits = new(1)
+		}
 		g.ModelUsed = "plantain"
 		b.finish(t, o)
 		return store.UsageSums{Succeeded: 1, Images: int64(g.N), Credits: int64(g.N), Micros: int64(g.N) * creditPrice, ProviderMicros: 1000}

@@ -23,6 +23,7 @@ func timetable() []timed {
 		{jobs.ReconcileArgs{}, time.Minute},
 		{jobs.WarnKeysArgs{}, 5 * time.Minute}, // of keys that live for an hour, too
 		{jobs.LapseKeysArgs{}, 10 * time.Minute},
+		{jobs.CheckSpendingArgs{}, 10 * time.Minute},
 		{jobs.EraseOrgsArgs{}, time.Hour},
 		{jobs.ExpireEventsArgs{}, time.Hour},
 		{jobs.ExpireMailsArgs{}, time.Hour},

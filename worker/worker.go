@@ -78,6 +78,11 @@ type Options struct {
 	// default Concurrency.
 	BatchConcurrency int
 
+	// SpendAlert is what providers may cost in a day (UTC), of all organizations
+	// together, in millionths of a US dollar, before operators are told of it; 0: they
+	// are not.
+	SpendAlert int64
+
 	ID     string // of this process; default host name, process and a random part
 	Logger *slog.Logger
 
@@ -176,6 +181,8 @@ func New(opts Options) (*Worker, error) {
 	river.AddWorker(workers, &reconcile{w: w})
 	river.AddWorker(workers, &sendMail{w: w})
 	river.AddWorker(workers, &warnKeys{w: w})
+	river.AddWorker(workers, &warnSpending{w: w})
+	river.AddWorker(workers, &checkSpending{w: w})
 	client, err := river.NewClient(riverpgxv5.New(opts.QueueDB.Pool()), &river.Config{
 		ID:                          opts.ID,
 		Logger:                      slog.New(quiet{opts.Logger.Handler()}),

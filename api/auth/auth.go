@@ -70,6 +70,7 @@ type Limits struct {
 	ProjectRate *int   // an hour
 	KeyRate     *int   // an hour
 	KeyMonthly  *int   // a calendar month (UTC)
+	Downgrades  bool   // the organization's budget may lower the quality of its pictures
 }
 
 // May reports whether the caller is granted a scope, such as "generations:read".

@@ -188,6 +188,7 @@ func bearer(row *store.APIKeyBearer) (Caller, error) {
 		Kind: KindKey, KeyID: row.ID, OrgID: row.OrgID, Test: row.Kind == store.KeyTest, Grants: row.Scopes, Allow: allow,
 		Limits: Limits{
 			Plan: row.Plan, OrgRate: row.OrgRateLimit, ProjectRate: row.ProjectRateLimit, KeyRate: row.RateLimit, KeyMonthly: row.MonthlyLimit,
+			Downgrades: row.Downgrades,
 		},
 	}
 	if row.ProjectID != nil {

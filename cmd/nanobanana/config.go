@@ -61,6 +61,8 @@ type config struct {
 	SMTPURL  string `name:"smtp-url" env:"NANOBANANA_SMTP_URL" secret:"" placeholder:"URL" help:"Server that mail is sent through: smtp://user:password@host:587 (encrypted by STARTTLS) or smtps://. Default: mail is only logged, and nobody gets any."`
 	MailFrom string `name:"mail-from" env:"NANOBANANA_MAIL_FROM" placeholder:"ADDRESS" help:"Sender of mail, such as \"NanoBanana <no-reply@example.com>\"; needed with NANOBANANA_SMTP_URL."`
 
+	SpendAlert fraction `name:"spend-alert" env:"NANOBANANA_SPEND_ALERT" default:"0" placeholder:"DOLLARS" help:"What the providers may cost in a day (UTC), of all organizations together, before operators get a mail and the log a warning; at twice, four times and so on they get another. 0: none."`
+
 	GeminiAPIKey   string   `name:"gemini-api-key" env:"GEMINI_API_KEY" secret:"" placeholder:"KEY" help:"Gemini key for live keys' images: route gemini. Without any provider they are simulated, and say so."`
 	Gemini2APIKey  string   `name:"gemini-2-api-key" env:"NANOBANANA_GEMINI_2_API_KEY" secret:"" placeholder:"KEY" help:"Key of another Gemini project, used when the first can not serve: route gemini-2. Limits are per project, so a second key of one project is no help."`
 	GeminiURL      string   `name:"gemini-url" env:"NANOBANANA_GEMINI_URL" placeholder:"URL" help:"Where Gemini is reached. Default: Google."`
@@ -139,6 +141,9 @@ func (c *config) check() error {
 			}
 		}
 	}
+	if _, err := c.spendAlert(); err != nil {
+		bad("NANOBANANA_SPEND_ALERT", err.Error())
+	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		bad("NANOBANANA_LOG_FORMAT", fmt.Sprintf("%q is neither text nor json", c.LogFormat))
 	}
@@ -184,4 +189,14 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// spendAlert is SpendAlert in millionths of a US dollar.
+func (c *config) spendAlert() (int64, error) {
+	const most = 1_000_000_000
+	dollars, err := c.SpendAlert.value()
+	if err != nil || !(dollars >= 0 && dollars <= most) {
+		return 0, fmt.Errorf("%q is not an amount of dollars from 0 to %d", c.SpendAlert, most)
+	}
+	return int64(math.Round(dollars * 1e6)), nil
 }

@@ -274,6 +274,7 @@ func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.St
 	opts := worker.Options{
 		DB: db, Blobs: images, SpoolDir: spool, Logger: logger,
 		Concurrency: get(cfg.Concurrency.value()), BatchConcurrency: get(cfg.BatchConcurrency.value()), DrainTimeout: get(cfg.Drain.value()),
+		SpendAlert: get(cfg.spendAlert()),
 	}
 	if opts.Simulator, err = simulatorChain(url); err != nil {
 		return fail(err)

@@ -30,8 +30,10 @@ func clean(kind string, data map[string]string) map[string]string {
 	shown := make(map[string]string, len(data))
 	for key, value := range data {
 		switch {
-		case key == "expires_at", key == "at":
+		case key == "expires_at", key == "at", key == "resets_at":
 			shown[key] = day(value)
+		case isAmount(value): // its point parts nothing
+			shown[key] = value
 		case key == "role":
 			shown[key] = line(strings.ReplaceAll(value, "_", " "), maxName)
 		case key == "url":
@@ -43,6 +45,11 @@ func clean(kind string, data map[string]string) map[string]string {
 		}
 	}
 	return shown
+}
+
+// isAmount reports whether a text is digits with at most one point among them.
+func isAmount(text string) bool {
+	return len(text) <= maxName && strings.Count(text, ".") <= 1 && strings.Trim(text, "0123456789.") == ""
 }
 
 // line returns text as one line of at most limit characters that no reader of mail

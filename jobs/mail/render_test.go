@@ -31,6 +31,13 @@ func letters() []mail.Letter {
 			"organization": "Müller & Söhne", "key": "key_06gvrkha1lo0fcmjfkoeg6qfe0", "name": "production", "last4": "x7Qa", "expires_at": "2026-12-01T09:30:00Z"}},
 		{store.MailEndpointDisabled, "", map[string]string{
 			"organization": "Müller & Söhne", "endpoint": "whep_06gvrkha1lo0fcmjfkoeg6qfe0", "url": "https://u:pw@hooks.example.com/a/b?secret=hunter2", "reason": "gone"}},
+		{store.MailQuotaWarning, "", map[string]string{
+			"organization": "Müller & Söhne", "plan": "hobby", "percent": "80", "used": "400", "limit": "500", "resets_at": "2026-12-01T00:00:00Z"}},
+		{store.MailQuotaExceeded, "", map[string]string{
+			"organization": "Müller & Söhne", "plan": "hobby", "percent": "100", "used": "500", "limit": "500", "resets_at": "2026-12-01T00:00:00Z"}},
+		{store.MailBudgetAlert, "", map[string]string{
+			"organization": "Müller & Söhne", "plan": "hobby", "percent": "50", "used": "120", "limit": "240", "resets_at": "2026-12-01T00:00:00Z"}},
+		{store.MailCostAlert, "", map[string]string{"day": "2026-11-21", "percent": "200", "cost": "231.07", "limit": "100.00"}},
 	}
 	var list []mail.Letter
 	for _, k := range kinds {

@@ -30,6 +30,7 @@ type Generation struct {
 	Usage             *Usage            `json:"usage" doc:"Once it has ended"`
 	Style             *string           `json:"style"`
 	Quality           *string           `json:"quality"`
+	Downgraded        *Downgraded       `json:"downgraded" doc:"Says so when the quality is lower than what was asked"`
 	Format            *string           `json:"format"`
 	OutputCompression *int              `json:"output_compression"`
 	Background        *string           `json:"background"`
@@ -56,6 +57,20 @@ type Generation struct {
 	Timings           Timings           `json:"timings"`
 	Webhook           GenerationWebhook `json:"webhook"`
 	URLs              GenerationURLs    `json:"urls"`
+}
+
+// Downgraded says that a generation's quality was lowered before it was priced.
+type Downgraded struct {
+	From   string `json:"from" doc:"The quality that the model would have been asked for"`
+	To     string `json:"to"`
+	Reason string `json:"reason" enum:"budget" doc:"budget: the organization's use has reached downgrade_at percent of it"`
+}
+
+func viewDowngraded(p store.Params) *Downgraded {
+	if p.DowngradedFrom == "" {
+		return nil
+	}
+	return &Downgraded{From: p.DowngradedFrom, To: p.Quality, Reason: "budget"}
 }
 
 // Timings are milliseconds; nil is not known, or not yet.
@@ -96,7 +111,7 @@ func (v *Viewer) Generation(base string, g *store.Generation, images []*store.Im
 		CreatedAt: g.CreatedAt.UTC(), Created: g.CreatedAt.Unix(),
 		Model: g.Model, ModelUsed: g.ModelUsed, ModelNotice: v.modelNotice(g.Model), Provider: v.providerOf(g, attempts),
 		Images: v.viewImages(base, g, images), ImageErrors: viewImageErrors(g.ImageErrors, attempts), RequestedN: g.N,
-		Style: orNil(g.Params.Style), Quality: orNil(g.Params.Quality), Format: orNil(g.Params.Format),
+		Style: orNil(g.Params.Style), Quality: orNil(g.Params.Quality), Downgraded: viewDowngraded(g.Params), Format: orNil(g.Params.Format),
 		Background: orNil(g.Params.Background), Size: orNil(g.Params.Size), AspectRatio: orNil(g.Params.AspectRatio),
 		Resolution: orNil(g.Params.Resolution), NegativePrompt: orNil(g.Params.NegativePrompt),
 		OutputCompression: g.Params.Compression, Seed: g.Params.Seed,

@@ -129,3 +129,21 @@ func TestViewer_LiveProvider(t *testing.T) {
 		}
 	}
 }
+
+// A quality that was lowered is shown with the one it was.
+func TestViewer_Downgraded(t *testing.T) {
+	t.Parallel()
+	g, images, attempts := sample()
+	for name, c := range map[string]struct {
+		params store.Params
+		want   *view.Downgraded
+	}{
+		"AsAsked": {store.Params{Quality: "low"}, nil},
+		"Lowered": {store.Params{Quality: "low", DowngradedFrom: "high"}, &view.Downgraded{From: "high", To: "low", Reason: "budget"}},
+	} {
+		g.Params = c.params
+		if diff := cmp.Diff(c.want, newViewer().Generation(base, g, images, attempts).Downgraded); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

@@ -30,6 +30,9 @@ func EventTypes() []EventType {
 		{store.EventEndpointDisabled, "A webhook endpoint was disabled, since it answered 410 or failed for 5 days."},
 		{store.EventKeyExpiring, "An API key of the project will expire within 7 days, or within a tenth of its life if that is shorter."},
 		{store.EventKeyRevoked, "An API key of the project was revoked."},
+		{store.EventQuotaWarning, "The organization has used 80 percent of its period's credits. Each of its projects has the event."},
+		{store.EventQuotaExceeded, "The organization has used all of its period's credits. Each of its projects has the event."},
+		{store.EventBudgetAlert, "The organization's use has reached a share of its budget that it wants to hear of. Each of its projects has the event."},
 		{store.EventTestPing, "A test that was asked for."},
 	}
 }

@@ -15,9 +15,10 @@ func TestEventTypes(t *testing.T) {
 	t.Parallel()
 	want := []string{
 		"generation.queued", "generation.started", "generation.progress", "generation.succeeded", "generation.failed",
-		"generation.canceled", "generation.expired", "webhook_endpoint.disabled", "key.expiring", "key.revoked", "test.ping",
+		"generation.canceled", "generation.expired", "webhook_endpoint.disabled", "key.expiring", "key.revoked",
+		"quota.warning_80", "quota.exceeded", "budget.alert", "test.ping",
 	}
-	form := regexp.MustCompile(`^[a-z_]+\.[a-z_]+$`)
+	form := regexp.MustCompile(`^[a-z_]+\.[a-z_0-9]+$`)
 	var got []string
 	for _, e := range webhook.EventTypes() {
 		got = append(got, e.Name)
@@ -96,8 +97,9 @@ func TestCheckFilter(t *testing.T) {
 
 func TestCheckFilter_Refuses(t *testing.T) {
 	t.Parallel()
-	const allowed = "use any of *, generation.*, generation.canceled, generation.expired, generation.failed, generation.progress, " +
-		"generation.queued, generation.started, generation.succeeded, key.*, key.expiring, key.revoked, test.*, test.ping, webhook_endpoint.*, webhook_endpoint.disabled"
+	const allowed = "use any of *, budget.*, budget.alert, generation.*, generation.canceled, generation.expired, generation.failed, generation.progress, " +
+		"generation.queued, generation.started, generation.succeeded, key.*, key.expiring, key.revoked, " +
+		"quota.*, quota.exceeded, quota.warning_80, test.*, test.ping, webhook_endpoint.*, webhook_endpoint.disabled"
 	for name, c := range map[string]struct {
 		filter []string
 		want   string
