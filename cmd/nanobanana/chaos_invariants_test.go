@@ -68,10 +68,12 @@ func newChaosWorld(t *testing.T) *chaosWorld {
 	}
 	w.exec(t, chaosRows)
 	w.tell(t)
+	org := &chaosOrg{id: "org_1", free: true}
 	for i, id := range []string{"gen_good", "gen_bad", "gen_gone", "gen_late"} {
 		status := []string{"succeeded", "failed", "canceled", "expired"}[i]
-		w.jobs = append(w.jobs, &chaosJob{token: "chaos-1-" + string(rune('0'+i)), ids: []string{id}, status: status})
+		w.jobs = append(w.jobs, &chaosJob{token: "chaos-1-" + string(rune('0'+i)), ids: []string{id}, status: status, org: org, model: "banana", n: 1})
 	}
+	w.jobs[0].n, w.jobs[0].images = 2, 2
 	w.put(t, "proj_1/gen_good/0", "picture 0")
 	w.put(t, "proj_1/gen_good/1", "picture 1")
 	return w
@@ -309,8 +311,8 @@ func TestChaosInvariants_FindWhatIsPlanted(t *testing.T) {
 
 func TestChaosInvariants_EachHasAPlant(t *testing.T) {
 	t.Parallel()
-	planted := map[string]bool{seenTickets: true, seenCaps: true, seenCounts: true, seenNumbers: true, seenProcesses: true} // see TestChaosWatch
-	for _, p := range slices.Concat(chaosPlants, chaosEventPlants) {
+	planted := map[string]bool{seenTickets: true, seenCaps: true, seenCounts: true, seenCredits: true, seenNumbers: true, seenProcesses: true} // see TestChaosWatch
+	for _, p := range slices.Concat(chaosPlants, chaosEventPlants, chaosMoneyPlants) {
 		for name := range p.want {
 			planted[name] = true
 		}
@@ -321,7 +323,7 @@ func TestChaosInvariants_EachHasAPlant(t *testing.T) {
 		if !planted[i.name] {
 			t.Errorf("nothing shows that %s is found violated", i.name)
 		}
-		if i.promise == "" || !slices.Contains([]string{"", harmLost, harmDoubled, harmLeaked}, i.harm) {
+		if i.promise == "" || !slices.Contains([]string{"", harmLost, harmDoubled, harmLeaked, harmChargedTwice, harmHeldCredits, harmUncharged}, i.harm) {
 			t.Errorf("%s promises %q and does %q harm", i.name, i.promise, i.harm)
 		}
 	}
