@@ -187,7 +187,11 @@ var chaosPlants = []chaosPlant{
 	{"slot never freed", func(t *testing.T, w *chaosWorld) { w.exec(t, `UPDATE admission SET running = 1, held = 2`) }, map[string][]string{
 		"admission_counts": {"org_1 in generate: 1 running and 2 held are counted, 0 and 0 are so"},
 	}},
-	{"dead worker alive", func(t *testing.T, w *chaosWorld) { w.exec(t, `UPDATE worker SET seen_at = now()`) }, map[string][]string{
+	{"dead worker alive", func(t *testing.T, w *chaosWorld) {
+		if _, err := w.db.Pool().Exec(t.Context(), `UPDATE worker SET seen_at = $1`, w.now); err != nil {
+			t.Fatal(err)
+		}
+	}, map[string][]string{
 		"workers_live": {"worker-0 is dead and was seen 0.0 s ago"},
 	}},
 	{"live worker silent", func(_ *testing.T, w *chaosWorld) { w.workers = append(w.workers, "worker-2") }, map[string][]string{
