@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -89,7 +88,10 @@ func inTurn(round int, keys *ledgerKeys, do func(key string) error) error {
 	if round%2 == 1 {
 		slices.Reverse(order)
 	}
-	return errors.Join(do(order[0]), do(order[1]))
+	if err := do(order[0]); err != nil {
+		return err
+	}
+	return do(order[1])
 }
 
 // wholeJobs has jobs submitted, then worked, and adds what that took.
