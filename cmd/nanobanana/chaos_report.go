@@ -130,19 +130,7 @@ func (r *chaosReport) write(w io.Writer) error {
 	t.row("doubled", strconv.Itoa(r.Doubled))
 	t.row("leaked", strconv.Itoa(r.Leaked))
 
-	m := r.Money
-	t.section("Money", "")
-	t.row("doubled", strconv.Itoa(m.Doubled))
-	t.row("leaked", strconv.Itoa(m.Leaked))
-	t.row("missing", strconv.Itoa(m.Missing))
-	t.row("jobs refused for want of credits", strconv.Itoa(m.Refused))
-	t.row("grants", strconv.Itoa(m.Grants))
-	t.row("changes of plans", strconv.Itoa(m.PlanChanges))
-	t.row("periods", strconv.Itoa(m.Periods))
-	t.row("credits reserved", strconv.FormatInt(m.Reserved, 10))
-	t.row("credits charged", strconv.FormatInt(m.Charged, 10))
-	t.row("images they were charged for", strconv.Itoa(m.Images))
-
+	r.Money.write(t)
 	t.section("Recovery, s", "p50", "p99", "max", "of")
 	t.row("worker struck to running elsewhere", seconds(r.Recovery.P50), seconds(r.Recovery.P99), seconds(r.Recovery.Max), strconv.Itoa(r.Recovery.N))
 	for i, o := range r.Database {
@@ -170,6 +158,21 @@ func (r *chaosReport) write(w io.Writer) error {
 	t.blank()
 	r.writeVerdict(t)
 	return t.print(w)
+}
+
+// write adds what became of credits.
+func (m chaosMoney) write(t *benchTable) {
+	t.section("Money", "")
+	t.row("doubled", strconv.Itoa(m.Doubled))
+	t.row("leaked", strconv.Itoa(m.Leaked))
+	t.row("missing", strconv.Itoa(m.Missing))
+	t.row("jobs refused for want of credits", strconv.Itoa(m.Refused))
+	t.row("grants", strconv.Itoa(m.Grants))
+	t.row("changes of plans", strconv.Itoa(m.PlanChanges))
+	t.row("periods", strconv.Itoa(m.Periods))
+	t.row("credits reserved", strconv.FormatInt(m.Reserved, 10))
+	t.row("credits charged", strconv.FormatInt(m.Charged, 10))
+	t.row("images they were charged for", strconv.Itoa(m.Images))
 }
 
 // row is the report as a row of the table in docs/reliability.md.
