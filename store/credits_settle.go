@@ -54,15 +54,19 @@ func imagesChargeSQL(g string) string {
 // statement. Accounts are locked in order: whatever locks admission in the same
 // statement must read "settled" before.
 func settleCredits(ended string, attempts bool) string {
-	paid := `paid_micros(e.id)`
+	billed, paid := "", `paid_micros(e.id)`
 	if attempts {
+		// Parsed once, and not once for each generation.
+		billed = `billed AS MATERIALIZED (
+			SELECT generation_id, n, cost_micros FROM json_populate_recordset(NULL::attempt, @attempts)
+		), `
 		paid = `(
-					SELECT coalesce(sum(coalesce(o.cost_micros, a.cost_micros)), 0)
-					FROM attempt AS a LEFT JOIN json_populate_recordset(NULL::attempt, @attempts) AS o
-						ON (o.generation_id, o.n) = (a.generation_id, a.n)
-					WHERE a.generation_id = e.id)`
+				SELECT coalesce(sum(cost_micros), 0) FROM attempt AS a
+				WHERE a.generation_id = e.id AND (generation_id, n) NOT IN (SELECT generation_id, n FROM billed)
+			) + coalesce((
+				SELECT sum(cost_micros) FROM billed AS b WHERE b.generation_id = e.id), 0)`
 	}
-	return `due AS MATERIALIZED (
+	return billed + `due AS MATERIALIZED (
 			SELECT e.*, coalesce(params ->> 'resolution', '') AS size, ` + paid + ` AS provider_micros,
 				CASE WHEN status = 'succeeded' THEN ` + deliveredSQL("n", "image_errors") + ` ELSE 0 END AS images
 			FROM (` + ended + `) AS e

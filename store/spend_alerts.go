@@ -242,8 +242,8 @@ var tellCostSQL = `
 		), reached AS MATERIALIZED (
 			SELECT day, micros, percent
 			FROM (
-				SELECT date_trunc('day', hour, 'UTC') AS day, sum(provider_micros)::bigint AS micros FROM usage_hour
-				WHERE hour >= (SELECT day - interval '1 day' FROM today)
+				SELECT day, sum(provider_micros)::bigint AS micros FROM usage_day
+				WHERE day >= (SELECT day - interval '1 day' FROM today)
 				GROUP BY 1
 			) AS c, LATERAL (
 				SELECT max(100 * (1 << k)) AS percent FROM generate_series(0, 20) AS k

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -36,6 +37,60 @@ func (b *bundle) die(t *testing.T, id string) {
 	}
 }
 
+// wantCharged checks what an ended generation has cost, and that nothing of it stays
+// reserved.
+func (b *bundle) wantCharged(t *testing.T, g *store.Generation, want int) {
+	t.Helper()
+	if g.Credits == nil || g.Charged == nil || *g.Charged != want {
+		t.Errorf("%s of %s credits was charged %s, want %d", g.ID, shown(g.Credits), shown(g.Charged), want)
+	}
+	if faults, err := b.db.CreditFaults(t.Context()); err != nil || len(faults) > 0 {
+		t.Errorf("credits do not agree: %v, %q", err, faults)
+	}
+}
+
+func shown(n *int) string {
+	if n == nil {
+		return "no"
+	}
+	return strconv.Itoa(*n)
+}
+
+// What was delivered is charged, each image at the price of its model, and nothing else.
+func TestMoney_ChargesWhatWasDelivered(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		request jobs.GenerationRequest
+		charged int
+	}{
+		"One":     {jobs.GenerationRequest{Prompt: "x"}, 1},
+		"Several": {jobs.GenerationRequest{Prompt: "x", N: 3}, 3},
+		"Dear":    {jobs.GenerationRequest{Prompt: "x", N: 2, Model: "banana-pro"}, 8},
+		"Blocked": {jobs.GenerationRequest{Prompt: "[[sim:block]] x", N: 2}, 0},
+		"Again":   {jobs.GenerationRequest{Prompt: "[[sim:503 first=1]] x"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, nil)
+			b.wantCharged(t, b.ended(t, b.submit(t, c.request).ID), c.charged)
+		})
+	}
+}
+
+// A run that comes to its end after it was canceled charges nothing.
+func TestMoney_CanceledIsFree(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	prompt := "[[sim:slow ms=300]] not wanted"
+	id := b.submit(t, jobs.GenerationRequest{Prompt: prompt}).ID
+	b.until(t, id, func(*store.Generation) bool { return b.calls(prompt) == 1 })
+	if _, _, err := b.db.CancelGeneration(t.Context(), b.project.ID, id); err != nil {
+		t.Fatal(err)
+	}
+	b.untilTickets(t, "completed", 1) // the run is over, too
+	b.wantCharged(t, b.ended(t, id), 0)
+}
+
 func TestMoney_CrashesDoNotBuyAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -58,6 +113,7 @@ func TestMoney_CrashesDoNotBuyAgainAndAgain(t *testing.T) {
 				t.Errorf("after %d crashes the generation is %s, %+v, with %d calls; want %s with %d",
 					c.crashes, g.Status, g.Error, b.calls("unlucky"), c.status, c.calls)
 			}
+			b.wantCharged(t, g, c.calls) // what the dead ones bought, nobody got
 		})
 	}
 }
@@ -75,6 +131,7 @@ func TestMoney_NothingIsBoughtAfterTheDeadline(t *testing.T) {
 	if g.Status != store.StatusFailed || g.Error.Code != "deadline_exceeded" || b.calls("late") != 0 {
 		t.Errorf("the generation is %s, %+v, with %d calls; want deadline_exceeded and none", g.Status, g.Error, b.calls("late"))
 	}
+	b.wantCharged(t, g, 0)
 }
 
 // A call that a stop cuts off may be billed like one that a crash cuts off: it is
@@ -96,6 +153,7 @@ func TestMoney_TwoStopsPayTwiceAtMost(t *testing.T) {
 	if g.Status != store.StatusFailed || g.Error.Code != "provider_error" || !g.Error.Retryable || b.calls(prompt) != 4 {
 		t.Errorf("after two stops the generation is %s, %+v, with %d calls; want it given up after 4", g.Status, g.Error, b.calls(prompt))
 	}
+	b.wantCharged(t, g, 0)
 }
 
 // A picture that storage did not take before the worker stopped is stored by the
@@ -131,6 +189,7 @@ func TestMoney_APictureWaitsForStorage(t *testing.T) {
 		if g.Status != store.StatusSucceeded || b.calls(g.Prompt) != 1 || len(bucket.stored(b.images(t, g)[0].BlobKey)) == 0 {
 			t.Errorf("%s: got %s, %+v, after %d calls; want success after one", g.Prompt, g.Status, g.Error, b.calls(g.Prompt))
 		}
+		b.wantCharged(t, g, 1)
 	}
 	b.wantNoSpool(t)
 }
@@ -183,6 +242,7 @@ func TestMoney_WhatCanNotBeUsedIsNotBoughtTwice(t *testing.T) {
 			if g.Status != store.StatusFailed || g.Error.Code != c.code || len(calls) != c.calls {
 				t.Errorf("got %s, %+v after %d calls; want %s after %d", g.Status, g.Error, len(calls), c.code, c.calls)
 			}
+			b.wantCharged(t, g, 0)
 		})
 	}
 }

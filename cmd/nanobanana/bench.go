@@ -27,6 +27,7 @@ type benchCmd struct {
 	Keep       bool   `help:"Keep the database, images and logs."`
 	Webhooks   string `default:"steady" enum:"none,steady,all" placeholder:"none|steady|all" help:"Which jobs ask for a webhook; all includes those whose cost is counted."`
 	NoLimits   bool   `name:"no-limits" help:"Leave out the limits that the figures are compared with."`
+	Ledger     int    `placeholder:"N" help:"Compare jobs of one organization that are paid for with free ones instead: N rounds of each, in turn, and four times as many of submissions alone."`
 }
 
 // benchSeed starts the sequence behind the arrival times of the steady round.
@@ -42,7 +43,7 @@ func (c *benchCmd) Validate() error {
 		value, min, max int
 	}{
 		{"jobs", c.Jobs, 1, 100_000}, {"in-flight", c.InFlight, 1, 10_000}, {"clients", c.Clients, 1, 1_000},
-		{"image-bytes", c.ImageBytes, 1_000, 64 << 20}, {"provider-ms", c.ProviderMS, 0, 60_000}, {"workers", c.Workers, 1, 64},
+		{"image-bytes", c.ImageBytes, 1_000, 64 << 20}, {"provider-ms", c.ProviderMS, 0, 60_000}, {"workers", c.Workers, 1, 64}, {"ledger", c.Ledger, 0, 100},
 	} {
 		if f.value < f.min || f.value > f.max {
 			return fmt.Errorf("--%s is %d; it must be %d to %d", f.name, f.value, f.min, f.max)
@@ -63,12 +64,17 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config, con *console) (err erro
 	if err != nil {
 		return err
 	}
+	var printed interface{ write(io.Writer) error } = report
+	faults := report.Faults
+	if b.ledger != nil {
+		printed, faults = b.ledger, b.ledger.Faults
+	}
 	if c.JSON {
 		enc := json.NewEncoder(con.out)
 		enc.SetIndent("", "  ")
-		err = enc.Encode(report)
+		err = enc.Encode(printed)
 	} else {
-		err = report.write(con.out)
+		err = printed.write(con.out)
 	}
 	if err != nil {
 		return fmt.Errorf("print the report: %w", err)
@@ -76,8 +82,8 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config, con *console) (err erro
 	if b.kept != "" {
 		_, _ = fmt.Fprintln(con.err, "kept in", b.kept)
 	}
-	if len(report.Faults) > 0 {
-		return fmt.Errorf("%d checks failed; the first: %s", len(report.Faults), report.Faults[0])
+	if len(faults) > 0 {
+		return fmt.Errorf("%d checks failed; the first: %s", len(faults), faults[0])
 	}
 	return nil
 }
@@ -94,6 +100,7 @@ type bench struct {
 
 	jobs   []*benchJob // every accepted one
 	report *benchReport
+	ledger *ledgerReport // in its place, where that is what was asked for
 }
 
 // run starts a rig, runs the phases on it in order and takes it down again.
@@ -115,12 +122,18 @@ func (b *bench) run(ctx context.Context) (_ *benchReport, err error) {
 	}
 	defer func() { err = errors.Join(err, b.hooks.close()) }()
 	b.report = newBenchReport(b.cmd, b.rig)
-	for _, phase := range []func(context.Context) error{b.runLoaded, b.runSteady, b.check, b.runLimits} {
+	phases := []func(context.Context) error{b.runLoaded, b.runSteady, b.check, b.runLimits}
+	if b.cmd.Ledger > 0 {
+		phases = []func(context.Context) error{b.runLedger}
+	}
+	for _, phase := range phases {
 		if err := phase(ctx); err != nil {
 			return nil, b.rig.explain(ctx, err)
 		}
 	}
-	b.report.finish(time.Since(began))
+	if b.ledger == nil {
+		b.report.finish(time.Since(began))
+	}
 	return b.report, nil
 }
 
@@ -293,15 +306,22 @@ func (c *benchCmd) steadyJobs() int { return min(max(c.Jobs/10, 5), 100) }
 // benchBar shows progress on a terminal and nothing elsewhere.
 type benchBar struct{ bar *progressbar.ProgressBar }
 
-// newBenchBar expects a step per submission, per end and per limit.
-func newBenchBar(w io.Writer, c *benchCmd) *benchBar {
+// steps are a submission, an end and a limit each.
+func (c *benchCmd) steps() int {
+	if c.Ledger > 0 {
+		return c.Ledger * c.Jobs * 2 * (2 + 2*submitRounds)
+	}
 	total := 2*(2*c.Jobs+min(benchWarmup, c.Jobs)) + c.steadyJobs()
 	if !c.NoLimits {
 		total += limitSteps
 	}
+	return total
+}
+
+func newBenchBar(w io.Writer, c *benchCmd) *benchBar {
 	f, ok := w.(*os.File)
 	visible := ok && term.IsTerminal(int(f.Fd()))
-	return &benchBar{bar: progressbar.NewOptions(total,
+	return &benchBar{bar: progressbar.NewOptions(c.steps(),
 		progressbar.OptionSetWriter(w), progressbar.OptionSetVisibility(visible), progressbar.OptionSetWidth(30),
 		progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))}
 }

@@ -39,6 +39,7 @@ func TestBenchCmd_Validate(t *testing.T) {
 		"--image-bytes is 10":  func(c *benchCmd) { c.ImageBytes = 10 },
 		"--provider-ms is -1":  func(c *benchCmd) { c.ProviderMS = -1 },
 		"--workers is 65":      func(c *benchCmd) { c.Workers = 65 },
+		"--ledger is 101":      func(c *benchCmd) { c.Ledger = 101 },
 	} {
 		bad := good
 		change(&bad)

@@ -54,8 +54,14 @@ func (b *chaosBlows) deal(ctx context.Context, plan []chaosEvent) error {
 	return errors.Join(context.Cause(ctx), b.log.Close())
 }
 
-// strike deals out one blow and returns when what it hit is well again.
+// strike deals out one blow and returns when what it hit is well again. On a machine
+// that is slow to start a process, the next blow to it comes later than planned.
 func (b *chaosBlows) strike(ctx context.Context, e chaosEvent) error {
+	if e.role != "" {
+		m := b.rig.member(e)
+		m.blow.Lock()
+		defer m.blow.Unlock()
+	}
 	b.note(e, "begins")
 	began := time.Now()
 	defer func() {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,6 +17,11 @@ const (
 	harmLost    = "lost"    // accepted, and not done
 	harmDoubled = "doubled" // done or paid for twice
 	harmLeaked  = "leaked"  // held for good by nobody
+
+	// The same of credits.
+	harmChargedTwice = "money doubled" // settled or charged more than once
+	harmHeldCredits  = "money leaked"  // reserved for nothing that is under way
+	harmUncharged    = "money missing" // delivered or granted, and not written down
 )
 
 // An invariant is what must hold once everything has settled, whatever happened
@@ -45,6 +51,9 @@ type chaosEvidence struct {
 	strikes    []chaosStrike
 	recoveries []chaosRecovered
 	comebacks  []chaosComeback
+
+	grants []chaosGrant
+	undone []string // what an operator tried in vain
 }
 
 // chaosInvariants are all of them, in the order of the report.
@@ -74,12 +83,13 @@ func chaosInvariants() []invariant {
 		{"database_back", "", "customers have an answer, and work an end, within 10 s of the database's return", findLateComebacks},
 		{"answers_tolerable", "", "customers see 2xx, 402, 409, 429, 503 with Retry-After, or no answer", findIntolerable},
 	}
-	all = append(all, eventInvariants()...)
+	all = append(all, slices.Concat(eventInvariants(), moneyInvariants())...)
 	for _, s := range []struct{ name, promise string }{
 		{seenEndedStays, "what has ended never changes"},
 		{seenTickets, "generations and tickets match while processes die, but for the time of a recovery"},
 		{seenCaps, "no organization has more admitted than its plan allows"},
 		{seenCounts, "what is counted as running and held is so at every moment"},
+		{seenCredits, "an account is the sum of its entries, holds what is under way, and is never overdrawn, at every moment"},
 		{seenNumbers, "an organization's events come to light in the order of their numbers"},
 		{seenProcesses, "no process ends by itself"},
 	} {

@@ -68,10 +68,12 @@ func newChaosWorld(t *testing.T) *chaosWorld {
 	}
 	w.exec(t, chaosRows)
 	w.tell(t)
+	org := &chaosOrg{id: "org_1", free: true}
 	for i, id := range []string{"gen_good", "gen_bad", "gen_gone", "gen_late"} {
 		status := []string{"succeeded", "failed", "canceled", "expired"}[i]
-		w.jobs = append(w.jobs, &chaosJob{token: "chaos-1-" + string(rune('0'+i)), ids: []string{id}, status: status})
+		w.jobs = append(w.jobs, &chaosJob{token: "chaos-1-" + string(rune('0'+i)), ids: []string{id}, status: status, org: org, model: "banana", n: 1})
 	}
+	w.jobs[0].n, w.jobs[0].images = 2, 2
 	w.put(t, "proj_1/gen_good/0", "picture 0")
 	w.put(t, "proj_1/gen_good/1", "picture 1")
 	return w
@@ -185,7 +187,11 @@ var chaosPlants = []chaosPlant{
 	{"slot never freed", func(t *testing.T, w *chaosWorld) { w.exec(t, `UPDATE admission SET running = 1, held = 2`) }, map[string][]string{
 		"admission_counts": {"org_1 in generate: 1 running and 2 held are counted, 0 and 0 are so"},
 	}},
-	{"dead worker alive", func(t *testing.T, w *chaosWorld) { w.exec(t, `UPDATE worker SET seen_at = now()`) }, map[string][]string{
+	{"dead worker alive", func(t *testing.T, w *chaosWorld) {
+		if _, err := w.db.Pool().Exec(t.Context(), `UPDATE worker SET seen_at = $1`, w.now); err != nil {
+			t.Fatal(err)
+		}
+	}, map[string][]string{
 		"workers_live": {"worker-0 is dead and was seen 0.0 s ago"},
 	}},
 	{"live worker silent", func(_ *testing.T, w *chaosWorld) { w.workers = append(w.workers, "worker-2") }, map[string][]string{
@@ -309,8 +315,8 @@ func TestChaosInvariants_FindWhatIsPlanted(t *testing.T) {
 
 func TestChaosInvariants_EachHasAPlant(t *testing.T) {
 	t.Parallel()
-	planted := map[string]bool{seenTickets: true, seenCaps: true, seenCounts: true, seenNumbers: true, seenProcesses: true} // see TestChaosWatch
-	for _, p := range slices.Concat(chaosPlants, chaosEventPlants) {
+	planted := map[string]bool{seenTickets: true, seenCaps: true, seenCounts: true, seenCredits: true, seenNumbers: true, seenProcesses: true} // see TestChaosWatch
+	for _, p := range slices.Concat(chaosPlants, chaosEventPlants, chaosMoneyPlants) {
 		for name := range p.want {
 			planted[name] = true
 		}
@@ -321,7 +327,7 @@ func TestChaosInvariants_EachHasAPlant(t *testing.T) {
 		if !planted[i.name] {
 			t.Errorf("nothing shows that %s is found violated", i.name)
 		}
-		if i.promise == "" || !slices.Contains([]string{"", harmLost, harmDoubled, harmLeaked}, i.harm) {
+		if i.promise == "" || !slices.Contains([]string{"", harmLost, harmDoubled, harmLeaked, harmChargedTwice, harmHeldCredits, harmUncharged}, i.harm) {
 			t.Errorf("%s promises %q and does %q harm", i.name, i.promise, i.harm)
 		}
 	}

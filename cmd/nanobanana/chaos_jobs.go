@@ -16,11 +16,15 @@ type chaosJob struct {
 	body   []byte
 	twin   bool          // sent twice at the same time
 	cancel time.Duration // after it was accepted; 0: never
+	model  string        // that is asked for
+	n      int           // images that are asked for
 
 	mu      sync.Mutex
 	ids     []string // of the answers; more than one is a fault
 	status  string   // the end that was told; empty: none
 	refused int      // the status that refused it for good
+	images  int      // those that the end told of
+	unheard bool     // a request for it was not answered, or with an error: it may have been accepted
 }
 
 // key is the idempotency key of every submission of the job.
@@ -84,7 +88,9 @@ func drawBody(rng *rand.Rand, j *chaosJob) []byte {
 		}
 	}
 	body["prompt"] = directive + "a ceramic owl for " + j.token
-	body["n"] = []int{1, 1, 1, 1, 1, 1, 1, 2, 2, 3}[rng.IntN(10)]
+	j.n = []int{1, 1, 1, 1, 1, 1, 1, 2, 2, 3}[rng.IntN(10)]
+	j.model = []string{"banana", "banana", "banana", "banana", "banana", "banana-pro"}[rng.IntN(6)] // which costs more
+	body["n"], body["model"] = j.n, j.model
 	if rng.IntN(100) < 5 {
 		body["deadline_seconds"] = 1 + rng.IntN(3)
 	}

@@ -93,6 +93,10 @@ func (l *chaosLoad) submit(ctx context.Context, j *chaosJob, turn int) {
 			j.refused = a.status
 			j.mu.Unlock()
 			return
+		case !a.undone():
+			j.mu.Lock()
+			j.unheard = true
+			j.mu.Unlock()
 		}
 		pause(ctx, a.pause())
 	}
@@ -122,7 +126,7 @@ func (l *chaosLoad) await(ctx context.Context, j *chaosJob, turn int) {
 				continue
 			}
 			j.mu.Lock()
-			j.status = a.Status
+			j.status, j.images = a.Status, len(a.Images)
 			j.mu.Unlock()
 			return
 		}
@@ -136,11 +140,17 @@ type chaosAnswer struct {
 	after  time.Duration
 	ID     string `json:"id"`
 	Status string `json:"status"`
+	Images []any  `json:"images"`
 }
 
 // refusal reports that asking again would bring the same.
 func (a *chaosAnswer) refusal() bool {
 	return a.status/100 == 4 && a.status != http.StatusConflict && a.status != http.StatusTooManyRequests
+}
+
+// undone reports that the request has come to nothing, for sure.
+func (a *chaosAnswer) undone() bool {
+	return a.status == http.StatusConflict || a.status == http.StatusTooManyRequests
 }
 
 // pause is how long to wait before asking again.

@@ -93,10 +93,10 @@ func TestChaosLoad_ResendsWithTheSameKeyUntilItKnows(t *testing.T) {
 	s, load := offer(t, j,
 		cut, answerWith(503, "0", ""), answerWith(500, "", "{}"), answerWith(202, "", `{"id":"gen_1","sta`), answerWith(202, "", `{"id":"gen_1","status":"queued"}`),
 		answerWith(503, "", ""), answerWith(200, "", `{"id":"gen_1","status":"canceled"}`),
-		answerWith(200, "", `{"id":"gen_1","status":"processing"}`), answerWith(200, "", `{"id":"gen_1","status":"succeeded"}`),
+		answerWith(200, "", `{"id":"gen_1","status":"processing"}`), answerWith(200, "", `{"id":"gen_1","status":"succeeded","images":[{},{}]}`),
 	)
-	if diff := cmp.Diff([]string{"gen_1"}, j.ids); diff != "" || j.status != "succeeded" {
-		t.Errorf("the customer has %v, which has %s", j.ids, j.status)
+	if diff := cmp.Diff([]string{"gen_1"}, j.ids); diff != "" || j.status != "succeeded" || j.images != 2 || !j.unheard {
+		t.Errorf("the customer has %v, which has %s with %d images", j.ids, j.status, j.images)
 	}
 	submit, cancel, read := "POST /v1/generations", "POST /v1/generations/gen_1/cancel", "GET /v1/generations/gen_1?wait=5"
 	sent := strings.Join(s.paths, "\n")
@@ -134,8 +134,8 @@ func TestChaosLoad_TwinsAndRefusals(t *testing.T) {
 		t.Errorf("twins were given %v and %q, want both ids and no end", twin.ids, twin.status)
 	}
 	refused := &chaosJob{}
-	s, load := offer(t, refused, answerWith(422, "", `{}`))
-	if refused.refused != 422 || len(refused.ids) > 0 || len(s.paths) != 1 || load.answers["POST 422"] != 1 {
+	s, load := offer(t, refused, answerWith(429, "0", `{}`), answerWith(422, "", `{}`))
+	if refused.refused != 422 || refused.unheard || len(refused.ids) > 0 || len(s.paths) != 2 || load.answers["POST 422"] != 1 {
 		t.Errorf("refused with %d after %v, answers %v", refused.refused, s.paths, load.answers)
 	}
 }

@@ -14,6 +14,8 @@ type chaosMember struct {
 	role  string
 	index int
 
+	blow sync.Mutex // held by the blow that it is struck with: the next one waits until it is well
+
 	mu    sync.Mutex
 	child *child
 	hurt  bool // killed by us and not up again, or frozen

@@ -3,23 +3,25 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 )
 
-// findUnanswered finds customers who were refused, or never told.
+// findUnanswered finds customers who were refused, but for want of credits where
+// these may run out, or never told, and operators to whom the same happened.
 func findUnanswered(_ context.Context, e *chaosEvidence) ([]string, error) {
-	var found []string
+	found := slices.Clone(e.undone)
 	accepted := 0
 	for _, j := range e.jobs {
 		accepted += min(len(j.ids), 1)
 		switch {
-		case j.refused != 0:
+		case j.refused != 0 && (j.refused != http.StatusPaymentRequired || !j.org.finite):
 			found = append(found, fmt.Sprintf("%s was refused with %d", j.token, j.refused))
-		case len(j.ids) == 0:
+		case len(j.ids) == 0 && j.refused == 0:
 			found = append(found, j.token+" was never answered")
-		case j.status == "":
+		case len(j.ids) > 0 && j.status == "":
 			found = append(found, j.ids[0]+" was accepted and its end never told")
 		}
 	}

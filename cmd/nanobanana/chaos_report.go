@@ -31,6 +31,7 @@ type chaosReport struct {
 	Unrecovered int       `json:"unrecovered"` // such generations at the end
 	Unmeasured  int       `json:"unmeasured"`  // blows while the database could not say what was running
 
+	Money           chaosMoney     `json:"money"`
 	Webhooks        chaosWebhooks  `json:"webhooks"`
 	Database        []chaosOutage  `json:"database"`
 	ProviderCalls   int            `json:"provider_calls"`
@@ -77,13 +78,11 @@ func (r *chaosReport) violate(i invariant, found []string) {
 	r.Violations = append(r.Violations, chaosViolation{
 		Invariant: i.name, Promise: i.promise, Harm: i.harm, Count: len(found), Examples: found[:min(len(found), mostExamples)],
 	})
-	switch i.harm {
-	case harmLost:
-		r.Lost += len(found)
-	case harmDoubled:
-		r.Doubled += len(found)
-	case harmLeaked:
-		r.Leaked += len(found)
+	if n := map[string]*int{
+		harmLost: &r.Lost, harmDoubled: &r.Doubled, harmLeaked: &r.Leaked,
+		harmChargedTwice: &r.Money.Doubled, harmHeldCredits: &r.Money.Leaked, harmUncharged: &r.Money.Missing,
+	}[i.harm]; n != nil {
+		*n += len(found)
 	}
 }
 
@@ -131,6 +130,7 @@ func (r *chaosReport) write(w io.Writer) error {
 	t.row("doubled", strconv.Itoa(r.Doubled))
 	t.row("leaked", strconv.Itoa(r.Leaked))
 
+	r.Money.write(t)
 	t.section("Recovery, s", "p50", "p99", "max", "of")
 	t.row("worker struck to running elsewhere", seconds(r.Recovery.P50), seconds(r.Recovery.P99), seconds(r.Recovery.Max), strconv.Itoa(r.Recovery.N))
 	for i, o := range r.Database {
@@ -160,10 +160,26 @@ func (r *chaosReport) write(w io.Writer) error {
 	return t.print(w)
 }
 
+// write adds what became of credits.
+func (m chaosMoney) write(t *benchTable) {
+	t.section("Money", "")
+	t.row("doubled", strconv.Itoa(m.Doubled))
+	t.row("leaked", strconv.Itoa(m.Leaked))
+	t.row("missing", strconv.Itoa(m.Missing))
+	t.row("jobs refused for want of credits", strconv.Itoa(m.Refused))
+	t.row("grants", strconv.Itoa(m.Grants))
+	t.row("changes of plans", strconv.Itoa(m.PlanChanges))
+	t.row("periods", strconv.Itoa(m.Periods))
+	t.row("credits reserved", strconv.FormatInt(m.Reserved, 10))
+	t.row("credits charged", strconv.FormatInt(m.Charged, 10))
+	t.row("images they were charged for", strconv.Itoa(m.Images))
+}
+
 // row is the report as a row of the table in docs/reliability.md.
 func (r *chaosReport) row() string {
-	return fmt.Sprintf("| %d | %d | %d | %d | %d | %d | %d | %d | %d | %s / %s / %s | %s / %s | %.2f | %.0f |",
+	return fmt.Sprintf("| %d | %d | %d | %d | %d | %d | %d | %d | %d | %d / %d / %d | %s / %s / %s | %s / %s | %.2f | %.0f |",
 		r.Seed, r.Jobs, r.Kills, r.Freezes, r.DatabaseRestarts, r.UpstreamFaults, r.Lost, r.Doubled, r.Leaked,
+		r.Money.Doubled, r.Money.Leaked, r.Money.Missing,
 		seconds(r.Recovery.P50), seconds(r.Recovery.P99), seconds(r.Recovery.Max),
 		slowest(r.Database, func(o chaosOutage) *float64 { return o.FirstAnswerMS }), slowest(r.Database, func(o chaosOutage) *float64 { return o.FirstEndMS }),
 		r.PaidCallsPerJob, r.Seconds)

@@ -19,20 +19,26 @@ func TestChaosReport_SumsHarm(t *testing.T) {
 	r.violate(invariant{name: "c", harm: harmLeaked}, []string{"x"})
 	r.violate(invariant{name: "d"}, []string{"x"})
 	r.violate(invariant{name: "e", harm: harmLost}, nil)
+	r.violate(invariant{name: "f", harm: harmChargedTwice}, []string{"x"})
+	r.violate(invariant{name: "g", harm: harmHeldCredits}, []string{"x", "y"})
+	r.violate(invariant{name: "h", harm: harmUncharged}, []string{"x", "y", "z"})
 	if r.Lost != 2 || r.Doubled != 25 || r.Leaked != 1 {
 		t.Errorf("lost %d, doubled %d, leaked %d", r.Lost, r.Doubled, r.Leaked)
 	}
-	if diff := cmp.Diff([]string{"a", "b", "c", "d", "e"}, r.Checked); diff != "" {
+	if diff := cmp.Diff(chaosMoney{Doubled: 1, Leaked: 2, Missing: 3}, r.Money); diff != "" {
+		t.Errorf("money (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"a", "b", "c", "d", "e", "f", "g", "h"}, r.Checked); diff != "" {
 		t.Errorf("checked (-want +got):\n%s", diff)
 	}
 	want := chaosViolation{Invariant: "a", Promise: "nothing is lost", Harm: harmLost, Count: 2, Examples: []string{"x", "y"}}
 	if diff := cmp.Diff(want, r.Violations[0]); diff != "" {
 		t.Errorf("violation (-want +got):\n%s", diff)
 	}
-	if len(r.Violations) != 4 || r.Violations[1].Count != 25 || len(r.Violations[1].Examples) != mostExamples {
+	if len(r.Violations) != 7 || r.Violations[1].Count != 25 || len(r.Violations[1].Examples) != mostExamples {
 		t.Errorf("violations: %+v", r.Violations)
 	}
-	if err := r.verdict(); err == nil || err.Error() != "seed 7: 4 invariants are violated; the first: a" {
+	if err := r.verdict(); err == nil || err.Error() != "seed 7: 7 invariants are violated; the first: a" {
 		t.Errorf("verdict = %v", err)
 	}
 }
@@ -55,6 +61,7 @@ func TestChaosReport_Table(t *testing.T) {
 		Database: []chaosOutage{{FirstAnswerMS: &answer, FirstEndMS: &end}, {}}, ProviderCalls: 260, PaidCalls: 250, PaidCallsPerJob: 1.25,
 		Webhooks: chaosWebhooks{Events: 600, Deliveries: 700, Attempts: 735, Received: 699, Repeated: 30, BadAnswers: 35,
 			EndToHook: quantiles{N: 150, P50: 12, P99: 90, Max: 120}},
+		Money:  chaosMoney{Refused: 9, Grants: 6, PlanChanges: 3, Periods: 10, Reserved: 400, Charged: 350, Images: 260},
 		States: map[string]int{"succeeded": 190, "failed": 10}, Answers: map[string]int{"POST 202": 200}, LoadSeconds: 20, SettleSeconds: 3.5, Seconds: 28,
 		Checked: []string{"a", "b"},
 	}
@@ -75,6 +82,18 @@ Harm
   lost      0
   doubled   0
   leaked    0
+
+Money
+  doubled                              0
+  leaked                               0
+  missing                              0
+  jobs refused for want of credits     9
+  grants                               6
+  changes of plans                     3
+  periods                             10
+  credits reserved                   400
+  credits charged                    350
+  images they were charged for       260
 
 Recovery, s                                   p50    p99    max   of
   worker struck to running elsewhere         5.10   6.20   6.30   30
@@ -131,10 +150,10 @@ func TestChaosReport_RowFitsTheTable(t *testing.T) {
 	fast, slow := 120.0, 950.0
 	r := &chaosReport{
 		Seed: 7, Jobs: 200, Kills: 4, Freezes: 2, DatabaseRestarts: 3, UpstreamFaults: 5,
-		Recovery: quantiles{P50: 5100, P99: 6200, Max: 6300}, PaidCallsPerJob: 1.25, Seconds: 28.2,
+		Recovery: quantiles{P50: 5100, P99: 6200, Max: 6300}, PaidCallsPerJob: 1.25, Seconds: 28.2, Money: chaosMoney{Doubled: 1, Missing: 2},
 		Database: []chaosOutage{{FirstAnswerMS: &slow}, {FirstAnswerMS: &fast}, {}},
 	}
-	const want = "| 7 | 200 | 4 | 2 | 3 | 5 | 0 | 0 | 0 | 5.10 / 6.20 / 6.30 | 0.95 / - | 1.25 | 28 |"
+	const want = "| 7 | 200 | 4 | 2 | 3 | 5 | 0 | 0 | 0 | 1 / 0 / 2 | 5.10 / 6.20 / 6.30 | 0.95 / - | 1.25 | 28 |"
 	if diff := cmp.Diff(want, r.row()); diff != "" {
 		t.Errorf("row (-want +got):\n%s", diff)
 	}

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
 	"github.com/nanobanana/nanobanana/store/localpg"
@@ -27,14 +26,6 @@ const (
 	chaosGemini2 = "gemini-2"
 	chaosOpenAI  = "openai"
 )
-
-// A chaosOrg is one customer of the service under test.
-type chaosOrg struct {
-	id   string
-	key  string
-	hook string // for webhook_url
-	cap  int    // most generations at the same time in each queue; 0: none of its own
-}
 
 // chaosRig is a service of its own: Postgres, a simulator, APIs and workers, and
 // the server of its customers.
@@ -95,41 +86,6 @@ func startChaosRig(ctx context.Context, cmd *chaosCmd, cfg *config) (_ *chaosRig
 		return nil, err
 	}
 	return r, r.subscribe(ctx)
-}
-
-// createOrgs makes customers of several plans, some of which are held to few
-// generations at a time, and one that uses a test key.
-func (r *chaosRig) createOrgs(ctx context.Context) error {
-	keys, _, err := openKeys(ctx, &config{}, r.db)
-	if err != nil {
-		return err
-	}
-	for _, o := range []struct{ plan, kind string }{
-		{"unlimited", store.KeyLive}, {"free", store.KeyLive}, {"hobby", store.KeyLive}, {"pro", store.KeyTest},
-	} {
-		plan, err := r.db.Plan(ctx, o.plan)
-		if err != nil {
-			return err
-		}
-		org, err := r.db.CreateOrg(ctx, o.plan, plan.Name, plan.RetentionDays)
-		if err != nil {
-			return err
-		}
-		// Its load is no customer's.
-		if _, err := r.db.Pool().Exec(ctx, `UPDATE org SET rate_limit = 0 WHERE id = $1`, org.ID); err != nil {
-			return err
-		}
-		project, err := r.db.CreateProject(ctx, org.ID, "chaos")
-		if err != nil {
-			return err
-		}
-		secret, _, err := keys.Create(ctx, nil, auth.NewKey{OrgID: project.OrgID, ProjectID: project.ID, Name: "chaos", Kind: o.kind})
-		if err != nil {
-			return err
-		}
-		r.orgs = append(r.orgs, &chaosOrg{id: org.ID, key: secret, cap: plan.Concurrency})
-	}
-	return nil
 }
 
 // env configures the APIs and workers: every provider is the simulator, under

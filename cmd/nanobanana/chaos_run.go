@@ -31,6 +31,7 @@ type chaosRun struct {
 	load     *chaosLoad
 	watch    *chaosWatch
 	blows    *chaosBlows
+	operator *chaosOperator
 	endWatch func()
 }
 
@@ -46,6 +47,10 @@ func (r *chaosRun) hurt(ctx context.Context) (err error) {
 	if r.blows, err = newChaosBlows(r.rig, r.watch); err != nil {
 		return err
 	}
+	r.operator = &chaosOperator{db: r.rig.db, orgs: r.rig.orgs}
+	if err := r.operator.prepare(ctx, c.scarceCredits(), time.Now().Add(window/2)); err != nil {
+		return err
+	}
 	r.startWatch(ctx)
 	limited, stop := context.WithTimeout(ctx, window+chaosPatience)
 	defer stop()
@@ -55,6 +60,7 @@ func (r *chaosRun) hurt(ctx context.Context) (err error) {
 			stop() // the customers would wait in vain
 		}
 	})
+	wg.Go(func() { r.operator.act(limited, c.planActs(window)) })
 	r.load.run(limited, r.jobs)
 	wg.Wait()
 	if err = errors.Join(err, ctx.Err()); err != nil {
@@ -161,10 +167,10 @@ func (r *chaosRun) judge(ctx context.Context) error {
 	evidence := &chaosEvidence{
 		db: r.rig.db, images: images, jobs: r.jobs, answers: r.load.answers, calls: calls,
 		workers: r.workers(), seen: r.watch.seen(), now: time.Now(), receipts: receipts, refused: refused,
-		strikes: r.blows.strikes, recoveries: r.watch.recovery.all(), comebacks: comebacks,
+		strikes: r.blows.strikes, recoveries: r.watch.recovery.all(), comebacks: comebacks, grants: r.operator.made(), undone: r.operator.failed,
 	}
 	err = r.check(ctx, evidence)
-	return errors.Join(err, r.report.countWebhooks(ctx, evidence), r.countStates(ctx), images.Close())
+	return errors.Join(err, r.report.countWebhooks(ctx, evidence), r.report.Money.count(ctx, evidence), r.countStates(ctx), images.Close())
 }
 
 // check asks each invariant for counterexamples.
@@ -187,6 +193,7 @@ func (r *chaosRun) measure() {
 	p.Recovery, p.Unrecovered, p.Unmeasured = r.watch.recovery.figures()
 	p.Looks, p.MostHeld, p.Answers = r.watch.looks, r.watch.mostHeld, r.load.answers
 	p.Webhooks.BadAnswers = r.rig.receiver.misbehaved()
+	p.Money.PlanChanges = r.operator.plans
 	p.countJobs(r.jobs)
 }
 

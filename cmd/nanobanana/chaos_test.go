@@ -65,12 +65,16 @@ func TestChaos_Short(t *testing.T) {
 	for _, n := range r.States {
 		ended += n
 	}
-	if r.Accepted != 60 || ended != 60 || r.States["succeeded"] < 20 {
-		t.Errorf("%d jobs accepted, states %v", r.Accepted, r.States)
+	if r.Accepted+r.Refused != 60 || ended < r.Accepted || r.Refused != r.Money.Refused || r.States["succeeded"] < 20 {
+		t.Errorf("%d jobs accepted, %d refused, states %v", r.Accepted, r.Refused, r.States)
 	}
 	// Each of these has looked at something.
 	if r.ProviderCalls < r.PaidCalls || r.PaidCalls < r.States["succeeded"] || r.Looks < 10 || len(r.Database) != 1 || r.Answers["POST 202"] < 30 {
 		t.Errorf("%d calls, %d paid, %d looks, outages %v, answers %v", r.ProviderCalls, r.PaidCalls, r.Looks, r.Database, r.Answers)
+	}
+	m := r.Money
+	if m.Doubled != 0 || m.Leaked != 0 || m.Missing != 0 || m.Grants != 6 || m.PlanChanges != 3 || m.Periods < 6 || m.Images < 20 || m.Charged < int64(m.Images) {
+		t.Errorf("money: %+v", m)
 	}
 	w := r.Webhooks
 	if w.Events < 3*40 || w.Received < w.Events || w.Received > w.Deliveries || w.Attempts < w.Deliveries || w.BadAnswers == 0 || w.EndToHook.N == 0 {
@@ -98,7 +102,7 @@ func TestChaos_PostgresRestartedUnderLoad(t *testing.T) {
 	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Kills != 0 || r.DatabaseRestarts != 1 || len(r.Database) != 1 || r.Lost != 0 || r.Accepted != 120 {
+	if r.Kills != 0 || r.DatabaseRestarts != 1 || len(r.Database) != 1 || r.Lost != 0 || r.Accepted+r.Refused != 120 {
 		t.Errorf("dealt out: %+v", r)
 	}
 	most := float64(comebackLimit.Milliseconds())
@@ -111,7 +115,7 @@ func TestChaos_PostgresRestartedUnderLoad(t *testing.T) {
 	}
 	// 503 counts here only with Retry-After; anything else is a violation.
 	for answer := range r.Answers {
-		if !slices.Contains([]string{"GET 200", "POST 200", "POST 202", "GET 503", "POST 503"}, answer) {
+		if !slices.Contains([]string{"GET 200", "POST 200", "POST 202", "POST 402", "GET 503", "POST 503"}, answer) {
 			t.Errorf("customers saw %s: %v", answer, r.Answers)
 		}
 	}
@@ -126,7 +130,7 @@ func TestChaos_KeepsLogsAndPrintsARow(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("chaos: %v\n%s%s", err, stderr.String(), stdout.String())
 	}
-	if !strings.HasPrefix(stdout.String(), "| 5 | 3 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | ") || strings.Count(stdout.String(), "\n") != 1 {
+	if !strings.HasPrefix(stdout.String(), "| 5 | 3 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 / 0 / 0 | ") || strings.Count(stdout.String(), "\n") != 1 {
 		t.Errorf("standard output = %q", stdout.String())
 	}
 	_, kept, ok := strings.Cut(strings.TrimSpace(stderr.String()), "logs in ")

@@ -25,6 +25,7 @@ const (
 	seenTickets    = "tickets_while_running"
 	seenCaps       = "caps_while_running"
 	seenCounts     = "counts_while_running"
+	seenCredits    = "credits_while_running"
 	seenNumbers    = "numbers_while_running"
 	seenProcesses  = "processes_stay"
 )
@@ -98,6 +99,9 @@ func (w *chaosWatch) look(ctx context.Context, now time.Time) error {
 		return err
 	}
 	if err := w.lookFor(ctx, seenNumbers, sqlUnseenEvents); err != nil {
+		return err
+	}
+	if err := w.lookFor(ctx, seenCredits, sqlWrongAccounts); err != nil {
 		return err
 	}
 	w.mu.Lock()
