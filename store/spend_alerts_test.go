@@ -267,10 +267,10 @@ func TestTellCost(t *testing.T) {
 	b.exec(t, `INSERT INTO account (id, email, email_key, name, verified_at, operator) VALUES
 		('usr_1', 'op@example.com', 'op', '', now(), true), ('usr_2', 'no@example.com', 'no', '', now(), false), ('usr_3', 'un@example.com', 'un', '', NULL, true)`)
 	cost := func(org string, micros int64, before string) {
-		b.exec(t, `INSERT INTO usage_hour (org_id, hour, project_id, api_key_id, model, size, kind, provider_micros, latency)
+		b.exec(t, `INSERT INTO usage_day (org_id, day, project_id, api_key_id, model, size, kind, provider_micros, latency)
 			VALUES ($1, date_trunc('day', now(), 'UTC') - $3::text::interval, 'p', 'k', 'm', '1K', 'generate', $2, '{}')
-			ON CONFLICT (org_id, hour, project_id, api_key_id, model, size, kind) DO UPDATE
-			SET provider_micros = usage_hour.provider_micros + $2`, org, micros, before)
+			ON CONFLICT (org_id, day, project_id, api_key_id, model, size, kind) DO UPDATE
+			SET provider_micros = usage_day.provider_micros + $2`, org, micros, before)
 	}
 	const limit = 10_000_000
 	tell := func() (told []string) {

@@ -118,7 +118,7 @@ func TestCheckSpending(t *testing.T) {
 	}
 	b.exec(t, `INSERT INTO budget (org_id, credits, alerts, hard_stop) VALUES ($1, 10, '{80}', false)`, b.project.OrgID)
 	b.exec(t, `UPDATE credit_account SET used = 9, warn_at = 8`)
-	b.exec(t, `INSERT INTO usage_hour (org_id, hour, project_id, api_key_id, model, size, kind, provider_micros, latency)
+	b.exec(t, `INSERT INTO usage_day (org_id, day, project_id, api_key_id, model, size, kind, provider_micros, latency)
 		VALUES ('org_1', date_trunc('hour', now(), 'UTC'), 'p', 'k', 'm', '1K', 'generate', 25000000, '{}')`)
 	server := mailtest.Start(t, mailtest.Options{})
 	var log lines
