@@ -139,3 +139,16 @@ func (c *Client) changedItem(ctx context.Context, id, plan string) (*stripe.Subs
 	}
 	return &stripe.SubscriptionUpdateItemParams{ID: &now.item, Price: &price.ID}, nil
 }
+
+// CancelSubscription ends a subscription at once, and returns it as it is then.
+func (c *Client) CancelSubscription(ctx context.Context, id string) (*Subscription, error) {
+	doing := "cancel subscription " + id
+	if !c.On() {
+		return nil, off(doing)
+	}
+	s, err := c.stripe.V1Subscriptions.Cancel(ctx, id, &stripe.SubscriptionCancelParams{Params: once("cancel:" + id)})
+	if err != nil {
+		return nil, failed(doing, err)
+	}
+	return subscription(s), nil
+}
