@@ -235,6 +235,10 @@ func (m *matrix) makeTarget(kind string) map[string]string {
 			endpoint["event_id"] = m.create(m.live, "/v1/webhook_endpoints/"+endpoint["id"]+"/test", "")
 		}
 		return endpoint
+	case "invoice":
+		invoice := fmt.Sprintf("in_%s_%d", strings.TrimPrefix(m.org, "org_"), m.made)
+		m.exec(`INSERT INTO invoice (id, org_id, status, currency, amount_due, amount_paid, fetched_at, created_at) VALUES ($1, $2, 'paid', 'usd', 900, 900, now(), now())`, invoice, m.org)
+		return id(invoice)
 	case "project":
 		return id(m.create(m.master, "/v1/projects", `{"name":"Target"}`))
 	case "key":

@@ -57,6 +57,9 @@ org.change      401    401     401     401     401     403       403 403  403   
 org.owners      401    401     401     401     401     403       403 403  403    403     403      403    404           ok    403   403    403     403       404          404   403   401   401   404      404
 masterkeys.make 401    401     401     401     401     403       403 403  403    403     403      403    403           ok    403   403    403     403       404          404   403   401   401   404      403
 org.audit       401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    403   403    403     403       404          404   403   401   401   404      404
+billing.read    401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    403    ok      403       404          404   403   401   401   404      own
+billing.invoice 401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    ok      403       404          404   403   401   401   404      404
+billing.change  401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    403   403    ok      403       404          404   403   401   401   404      own
 me              401    401     401     401     401     403       403 403  403    403     403      403    403           ok    ok    ok     ok      ok        ok           ok    403   401   401   ok       403
 operate         401    401     401     401     401     403       403 403  403    403     403      403    403           403   403   403    403     403       403          403   403   401   401   ok       ok
 `
@@ -139,6 +142,16 @@ var operationRows = map[string]operationRow{
 	"resendInvitation": {class: "org.change", target: "invitation", answer: "429 rate_limited"}, // it was just sent,
 	"listAuditLog":     {class: "org.audit", target: "organization"},
 	"exportAuditLog":   {class: "org.audit", target: "organization"},
+
+	"getSubscription":    {class: "billing.read"},
+	"changeSubscription": {class: "billing.change", body: `{"plan":"pro"}`, answer: "503 billing_unavailable"}, // nothing is set up here
+	"createCheckout":     {class: "billing.change", body: `{"plan":"pro"}`, answer: "503 billing_unavailable"},
+	"buyCredits":         {class: "billing.change", body: `{"credits":100}`, answer: "503 billing_unavailable"},
+	"createPortal":       {class: "billing.change", body: `{}`, answer: "503 billing_unavailable"},
+	"listInvoices":       {class: "billing.read"},
+	"getInvoice":         {class: "billing.invoice", target: "invoice"},
+	"takeStripeEvent":    {class: "open", answer: "503 billing_unavailable"},
+	"adminRefund":        {class: "operate", body: `{"invoice_id":"in_1","reason":"r"}`, answer: "503 billing_unavailable"},
 
 	"register":           {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`},
 	"login":              {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`, answer: "401 invalid_credentials"},

@@ -206,4 +206,15 @@ func (s *shop) use() {
 	})
 }
 
-const month = 31 * 24 * time.Hour
+// nextPeriod puts every clock forward to so long after the end of the period.
+func (s *shop) nextPeriod(after time.Duration) {
+	s.Helper()
+	s.advance(s.untilNext() + after)
+}
+
+func (s *shop) untilNext() time.Duration {
+	s.Helper()
+	ends, err := time.Parse(time.RFC3339, s.does(s.master, "GET", "/v1/billing/subscription", "", 200).text("period_end"))
+	s.must(err)
+	return ends.Sub(time.Now().Add(time.Duration(s.later.Load())))
+}
