@@ -37,6 +37,7 @@ func newMatrix(t testing.TB) *matrix {
 	t.Cleanup(func() { _ = provider.Shutdown() })
 	orgs := map[string]string{"acme": store.NewOrgID()}
 	m.people = setupPeople(t, func(o *api.Options) {
+		o.Billing = newStripe(t)
 		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		o.Issuers, err = auth.NewIssuers(auth.IssuersOptions{DB: o.DB, DatabaseSecret: "database secret", Providers: []auth.Provider{{
 			Name: "corp", Issuer: provider.Issuer(), ClientID: provider.ClientID, ClientSecret: provider.ClientSecret,

@@ -144,14 +144,14 @@ var operationRows = map[string]operationRow{
 	"exportAuditLog":   {class: "org.audit", target: "organization"},
 
 	"getSubscription":    {class: "billing.read"},
-	"changeSubscription": {class: "billing.change", body: `{"plan":"pro"}`, answer: "503 billing_unavailable"}, // nothing is set up here
-	"createCheckout":     {class: "billing.change", body: `{"plan":"pro"}`, answer: "503 billing_unavailable"},
-	"buyCredits":         {class: "billing.change", body: `{"credits":100}`, answer: "503 billing_unavailable"},
-	"createPortal":       {class: "billing.change", body: `{}`, answer: "503 billing_unavailable"},
+	"changeSubscription": {class: "billing.change", body: `{"plan":"pro"}`, answer: "409 no_subscription"},
+	"createCheckout":     {class: "billing.change", body: `{"plan":"pro"}`},
+	"buyCredits":         {class: "billing.change", body: `{"credits":100}`},
+	"createPortal":       {class: "billing.change", body: `{}`},
 	"listInvoices":       {class: "billing.read"},
 	"getInvoice":         {class: "billing.invoice", target: "invoice"},
-	"takeStripeEvent":    {class: "open", answer: "503 billing_unavailable"},
-	"adminRefund":        {class: "operate", body: `{"invoice_id":"in_1","reason":"r"}`, answer: "503 billing_unavailable"},
+	"takeStripeEvent":    {class: "open", answer: "400 invalid_signature"},
+	"adminRefund":        {class: "operate", body: `{"invoice_id":"in_1","reason":"r"}`, answer: "404 not_found"},
 
 	"register":           {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`},
 	"login":              {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`, answer: "401 invalid_credentials"},

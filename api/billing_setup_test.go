@@ -84,6 +84,25 @@ func catalogueOf(plans []*store.Plan) billing.Catalogue {
 	return c
 }
 
+// newStripe is a Stripe that sells a plan and credits, and tells nobody.
+func newStripe(t testing.TB) *billing.Client {
+	t.Helper()
+	sim, err := stripesim.New(stripesim.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(sim)
+	t.Cleanup(func() { server.Close(); sim.Close() })
+	client := billing.New(billing.Options{APIKey: stripesim.DefaultAPIKey, WebhookSecret: stripeSecret, URL: server.URL})
+	_, err = client.EnsureCatalogue(t.Context(), billing.Catalogue{
+		Plans: []billing.Sale{{Plan: "pro", Title: "Pro", PriceMicros: 29_000_000}}, CreditMicros: billing.CreditMicros,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
 // startWorker makes pictures with a simulated provider, and does what Stripe tells.
 func (s *shop) startWorker(t *testing.T) {
 	t.Helper()
