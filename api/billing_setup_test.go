@@ -211,7 +211,7 @@ func (s *shop) sound() {
 	for _, fault := range faults {
 		s.Error(fault)
 	}
-	for _, line := range s.strings(`SELECT id || ' ' || type || ': ' || error FROM stripe_event WHERE handled_at IS NULL OR error LIKE '%refuses%'`) {
+	for _, line := range s.strings(`SELECT id || ' ' || type || ': ' || error FROM stripe_event WHERE handled_at IS NULL OR error LIKE '%refused%'`) {
 		s.Errorf("event %s", line)
 	}
 }

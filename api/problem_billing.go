@@ -16,18 +16,18 @@ func billingProblem(err error) *problem {
 		return nil
 	}
 	var p *problem
-	switch said.Kind {
-	case billing.ErrOff:
+	switch {
+	case errors.Is(err, billing.ErrOff):
 		p = newProblem("billing_unavailable", "Payments are not set up here: whoever runs the service sets STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET, and runs \"nanobanana billing setup\".", nil)
-	case billing.ErrCatalogue:
+	case errors.Is(err, billing.ErrCatalogue):
 		p = newProblem("billing_unavailable", "This is not to be had yet: whoever runs the service runs \"nanobanana billing setup\".", nil)
-	case billing.ErrDeclined:
+	case errors.Is(err, billing.ErrDeclined):
 		return newProblem("payment_declined", "", nil)
-	case billing.ErrKeyReused:
+	case errors.Is(err, billing.ErrKeyReused):
 		return newProblem("idempotency_key_reused", "", nil)
-	case billing.ErrRefused:
+	case errors.Is(err, billing.ErrRefused):
 		p = newProblem("billing_refused", "It is refused: "+shorten(said.Message, maxMessage)+".", nil)
-	case billing.ErrNotFound:
+	case errors.Is(err, billing.ErrNotFound):
 		p = newProblem("billing_refused", "The provider of payments does not have it any more.", nil)
 	default:
 		p = newProblem("billing_unavailable", "", nil)

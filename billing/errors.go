@@ -13,22 +13,22 @@ import (
 // Kinds of errors.
 var (
 	// ErrOff reports that Stripe is not configured.
-	ErrOff = errors.New("Stripe is not configured")
+	ErrOff = errors.New("payments by Stripe are not configured")
 	// ErrUnavailable reports that Stripe can not be reached, is busy, or has failed: the
 	// same request may succeed later.
-	ErrUnavailable = errors.New("Stripe is unavailable")
+	ErrUnavailable = errors.New("it is not to be had from Stripe just now")
 	// ErrNotFound reports that Stripe does not have what was named.
-	ErrNotFound = errors.New("Stripe does not have it")
+	ErrNotFound = errors.New("there is no such thing at Stripe")
 	// ErrDeclined reports that a payment was refused.
 	ErrDeclined = errors.New("the payment was declined")
 	// ErrKeyReused reports that what was asked once is asked with other parameters.
 	ErrKeyReused = errors.New("the Idempotency-Key was used for something else")
 	// ErrCredentials reports that Stripe refuses the API key.
-	ErrCredentials = errors.New("Stripe refuses the API key")
+	ErrCredentials = errors.New("the API key is refused by Stripe")
 	// ErrRefused reports that Stripe does not do what was asked.
-	ErrRefused = errors.New("Stripe refuses the request")
+	ErrRefused = errors.New("the request is refused by Stripe")
 	// ErrCatalogue reports that a price has not been set up at Stripe.
-	ErrCatalogue = errors.New("Stripe has no such price: run \"nanobanana billing setup\"")
+	ErrCatalogue = errors.New("there is no such price at Stripe: run \"nanobanana billing setup\"")
 )
 
 // An Error is what has gone wrong with a request to Stripe. It is one of the kinds
