@@ -56,6 +56,7 @@ type invoice struct {
 	Total               int64             `json:"total"`
 	TotalTaxes          []string          `json:"total_taxes"`
 	WebhooksDeliveredAt *int64            `json:"webhooks_delivered_at"`
+	PaymentMetadata     map[string]string `json:"_payment_metadata"`
 }
 
 type lineList struct {
