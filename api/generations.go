@@ -72,7 +72,8 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 func (s *server) submit(ctx context.Context, what jobs.Submission) (*jobs.Accepted, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	return s.queue.SubmitGeneration(ctx, what)
+	accepted, err := s.queue.SubmitGeneration(ctx, what)
+	return accepted, s.explainUnpaid(ctx, what.OrgID, err)
 }
 
 type getGenerationOutput struct {

@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 	"store/blobs/blobstest": {"store/blobs"},
 	"store/localpg":         {},
 	"store/storetest":       {"store", "store/localpg"},
-	"worker":                {"imaging", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
+	"worker":                {"billing", "imaging", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
 }
 
 func TestImports(t *testing.T) {
