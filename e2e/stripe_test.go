@@ -3,8 +3,10 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -109,7 +111,8 @@ func TestStripe(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(sim.Close)
-	server := httptest.NewServer(sim)
+	spec := stripeSpecification(t)
+	server := httptest.NewServer(judged(t, sim, spec))
 	t.Cleanup(server.Close)
 	sell(t, sim, billing.New(billing.Options{APIKey: simulator.DefaultAPIKey, WebhookSecret: "whsec_x", URL: server.URL}))
 	reach(t, sim, server.URL)
@@ -133,6 +136,28 @@ func TestStripe(t *testing.T) {
 		t.Errorf("only %d calls were judged: %v", len(calls), calls)
 	}
 	t.Logf("%d requests, %d calls", len(sim.Journal()), len(calls))
+}
+
+// judged has every answer of the simulator held to Stripe's specification.
+func judged(t *testing.T, sim http.Handler, spec *specification) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		sim.ServeHTTP(answer, r)
+		maps.Copy(w.Header(), answer.Header())
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(answer.Body.Bytes()) // the client is in this process
+		var value any
+		if err := json.Unmarshal(answer.Body.Bytes(), &value); err != nil {
+			t.Error(err)
+		}
+		is, ok := spec.answer(r.Method, r.URL.Path)
+		if !ok || answer.Code != http.StatusOK {
+			t.Errorf("%s %s was answered %d; in the specification: %t", r.Method, r.URL.Path, answer.Code, ok)
+		}
+		for _, fault := range spec.faults(is, value, "answer") {
+			t.Errorf("%s %s: %s", r.Method, kindOf(r.URL.Path), fault)
+		}
+	})
 }
 
 // kindOf is a path with its ids taken out.
