@@ -1,6 +1,7 @@
 package simulator_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -116,7 +117,8 @@ func TestCheckoutOnce(t *testing.T) {
 		t.Error("more than was left was refunded")
 	}
 	must[*stripe.Refund](t)(refund(600))
-	if _, err := refund(1); err == nil || err.(*stripe.Error).Code != stripe.ErrorCodeChargeAlreadyRefunded {
+	_, err := refund(1)
+	if refused := new(stripe.Error); !errors.As(err, &refused) || refused.Code != stripe.ErrorCodeChargeAlreadyRefunded {
 		t.Errorf("after all was refunded: %v", err)
 	}
 	expand := &stripe.ChargeRetrieveParams{}

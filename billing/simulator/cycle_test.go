@@ -1,6 +1,7 @@
 package simulator_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -263,7 +264,7 @@ func TestMetered(t *testing.T) {
 	}
 	var refused *stripe.Error
 	err := use("a", began, "100")
-	if refused, _ = err.(*stripe.Error); refused == nil || refused.Msg != "An event already exists with identifier a." || refused.HTTPStatusCode != 400 {
+	if !errors.As(err, &refused) || refused.Msg != "An event already exists with identifier a." || refused.HTTPStatusCode != 400 {
 		t.Errorf("a repeated event was answered %v", err)
 	}
 	for _, at := range []time.Time{began.Add(-35*oneDay - time.Second), began.Add(5*time.Minute + time.Second)} {
