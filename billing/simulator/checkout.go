@@ -334,7 +334,7 @@ func (t *tx) payOnce(c *checkoutSession, customer *customer) error {
 			lines = append(lines, t.newLine(item.Price, nil, "", *item.Quantity, item.AmountTotal, now, false).describe("%s", item.Description))
 		}
 		inv := t.draft(customer, nil, "manual", now, lines)
-		inv.Metadata = c.InvoiceMetadata
+		inv.Metadata, inv.PaymentMetadata = c.InvoiceMetadata, c.PaymentMetadata
 		t.issue(inv)
 		t.finalize(inv)
 		if err := t.collect(inv); err != nil {
@@ -343,8 +343,6 @@ func (t *tx) payOnce(c *checkoutSession, customer *customer) error {
 		c.Invoice = &inv.ID
 		if len(inv.Payments.Data) > 0 {
 			c.PaymentIntent = orNull(inv.Payments.Data[0].Payment["payment_intent"])
-			p := t.state.PaymentIntents[*c.PaymentIntent]
-			p.Metadata = c.PaymentMetadata
 		}
 		return nil
 	}

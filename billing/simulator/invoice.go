@@ -56,6 +56,7 @@ type invoice struct {
 	Total               int64             `json:"total"`
 	TotalTaxes          []string          `json:"total_taxes"`
 	WebhooksDeliveredAt *int64            `json:"webhooks_delivered_at"`
+	PaymentMetadata     map[string]string `json:"_payment_metadata"`
 }
 
 type lineList struct {
@@ -207,7 +208,7 @@ func (t *tx) draft(c *customer, sub *subscription, reason string, span period, l
 		Issuer: map[string]string{"type": "self"}, Metadata: map[string]string{},
 		PaymentSettings: map[string]any{"default_mandate": nil, "payment_method_options": nil, "payment_method_types": nil},
 		PeriodStart:     span.Start, PeriodEnd: span.End, StartingBalance: c.Balance, Status: "draft", TotalTaxes: []string{},
-		Lines: &lineList{Object: "list", Data: lines}, Payments: &paymentList{Object: "list", Data: []*invoicePayment{}},
+		Lines: &lineList{Object: "list", Data: append([]*invoiceLine{}, lines...)}, Payments: &paymentList{Object: "list", Data: []*invoicePayment{}},
 	}
 	if sub != nil {
 		inv.Currency = sub.Currency

@@ -76,7 +76,7 @@ func (t *tx) collect(inv *invoice) error {
 		payment = inv.Payments.Data[0]
 		intent = t.state.PaymentIntents[payment.Payment["payment_intent"]]
 	} else {
-		intent = t.newPaymentIntent(inv.Customer, inv.AmountDue, inv.Currency, "Invoice "+*inv.Number, nil)
+		intent = t.newPaymentIntent(inv.Customer, inv.AmountDue, inv.Currency, "Invoice "+*inv.Number, inv.PaymentMetadata)
 		payment = &invoicePayment{
 			ID: t.state.newID("inpay"), Object: "invoice_payment", AmountRequested: inv.AmountDue, Created: t.unix(), Currency: inv.Currency,
 			Invoice: inv.ID, IsDefault: true, Payment: map[string]string{"type": "payment_intent", "payment_intent": intent.ID}, Status: "open",

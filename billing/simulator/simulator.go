@@ -13,7 +13,7 @@ import (
 )
 
 // DefaultAPIKey is the key that a Simulator takes unless it is given another.
-const DefaultAPIKey = "sk_test_simulator"
+const DefaultAPIKey = "sk_test_simulator" //nolint:gosec // it opens a simulator only
 
 // APIVersion is the version of Stripe's API that objects and events have.
 const APIVersion = "2026-03-25.dahlia"

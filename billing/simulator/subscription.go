@@ -70,7 +70,7 @@ func (t *tx) newSubscription(c *customer, metadata map[string]string) *subscript
 	return &subscription{
 		ID: t.state.newID("sub"), Object: "subscription", BillingCycleAnchor: now, Created: now, StartDate: now,
 		AutomaticTax:     map[string]any{"disabled_reason": nil, "enabled": false, "liability": nil},
-		BillingMode:      map[string]any{"type": "flexible", "flexible": map[string]any{"proration_discounts": "included"}, "updated_at": nil},
+		BillingMode:      map[string]any{"type": "flexible", "flexible": map[string]any{"proration_discounts": "included"}},
 		BillingSchedules: []string{}, CancellationDetails: map[string]any{"comment": nil, "feedback": nil, "reason": nil},
 		CollectionMethod: "charge_automatically", Currency: "usd", Customer: c.ID, Discounts: []string{},
 		InvoiceSettings: map[string]any{"account_tax_ids": nil, "issuer": map[string]any{"type": "self"}},

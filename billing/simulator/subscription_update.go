@@ -154,8 +154,9 @@ func (t *tx) changedItems(sub *subscription, f form) ([]*subscriptionItem, error
 }
 
 // prorate is the lines that a change of items in mid-period comes to: what was paid
-// for and not used, what is left to pay of the new ones, and usage until now of meters
-// that are gone.
+// for and not used, and what is left to pay of the new ones. Usage is not prorated, and
+// that of a metered price which is taken away in mid-period is not billed.
+// Source: https://docs.stripe.com/billing/subscriptions/prorations.
 func (t *tx) prorate(sub *subscription, next planned, rest, whole period) []*invoiceLine {
 	share := big.NewRat(rest.End-rest.Start, max(1, whole.End-whole.Start))
 	part := func(item *subscriptionItem) int64 {
@@ -169,11 +170,7 @@ func (t *tx) prorate(sub *subscription, next planned, rest, whole period) []*inv
 			return i.ID == old.ID && i.Price.ID == old.Price.ID && (i.Quantity == old.Quantity || old.Price.metered())
 		})
 		switch {
-		case kept && !next.reset:
-		case old.Price.metered():
-			if l := t.usageLine(sub, old, period{Start: max(whole.Start, old.Created), End: rest.Start}); l.Amount != 0 {
-				lines = append(lines, l)
-			}
+		case kept && !next.reset, old.Price.metered():
 		default:
 			l := t.newLine(old.Price, sub, old.ID, old.Quantity, -part(old), rest, true)
 			lines = append(lines, l.describe("Unused time on %s after %s", t.productName(old.Price), day))
@@ -296,12 +293,7 @@ func cancelSubscription(t *tx) (any, error) {
 		lines = append(t.arrears(sub, sub.Items.Data, until), t.state.PendingLines[sub.ID]...)
 	}
 	if t.form.flag("prorate") {
-		without := planned{}
-		for _, l := range t.prorate(sub, without, period{Start: t.unix(), End: span.End}, span) {
-			if l.Usage == nil { // is in the arrears
-				lines = append(lines, l)
-			}
-		}
+		lines = append(lines, t.prorate(sub, planned{}, period{Start: t.unix(), End: span.End}, span)...)
 	}
 	t.endWithInvoice(sub, until, lines, "cancellation_requested")
 	return sub, nil
