@@ -25,6 +25,9 @@ var audited = map[string]string{
 
 	"updateMe": "account.update", "deleteMe": "account.erase", "endSession": "session.revoke", "endOtherSessions": "session.revoke",
 
+	"createCheckout": "billing.checkout", "buyCredits": "billing.checkout", "changeSubscription": "subscription.update",
+	"adminRefund": "invoice.refund",
+
 	"adminUpdateOrg": "org.override", "adminSuspendOrg": "org.suspend", "adminUnsuspendOrg": "org.unsuspend",
 	"adminChangeCredits": "credits.grant",
 	"adminSuspendUser":   "account.suspend", "adminUnsuspendUser": "account.unsuspend",
@@ -40,6 +43,7 @@ var notAudited = map[string]string{
 	"testWebhookEndpoint": "sends something, sets nothing",
 	"redeliver":           "sends something again",
 	"replay":              "sends something again",
+	"createPortal":        "opens a page; what is changed there is at Stripe",
 	"resendVerification":  "mails someone their own link",
 }
 

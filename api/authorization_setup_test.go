@@ -39,6 +39,7 @@ func newMatrix(t testing.TB) *matrix {
 	orgs := map[string]string{"acme": store.NewOrgID()}
 	m.people = setupPeople(t, func(o *api.Options) {
 		o.RequestLog = keepRequests(t, o.DB)
+		o.Billing = newStripe(t)
 		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		o.Issuers, err = auth.NewIssuers(auth.IssuersOptions{DB: o.DB, DatabaseSecret: "database secret", Providers: []auth.Provider{{
 			Name: "corp", Issuer: provider.Issuer(), ClientID: provider.ClientID, ClientSecret: provider.ClientSecret,
@@ -250,6 +251,10 @@ func (m *matrix) makeTarget(kind string) map[string]string {
 			endpoint["event_id"] = m.create(m.live, "/v1/webhook_endpoints/"+endpoint["id"]+"/test", "")
 		}
 		return endpoint
+	case "invoice":
+		invoice := fmt.Sprintf("in_%s_%d", strings.TrimPrefix(m.org, "org_"), m.made)
+		m.exec(`INSERT INTO invoice (id, org_id, status, currency, amount_due, amount_paid, fetched_at, created_at) VALUES ($1, $2, 'paid', 'usd', 900, 900, now(), now())`, invoice, m.org)
+		return id(invoice)
 	case "project":
 		return id(m.create(m.master, "/v1/projects", `{"name":"Target"}`))
 	case "key":

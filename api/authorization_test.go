@@ -63,6 +63,7 @@ org.audit       401    401     401     401     401     403       403 403  403   
 org.money       401    401     401     401     401     403       403 403  403    403     403      ok     own           ok    ok    403    ok      403       404          404   403   401   401   404      own
 reports.list    401    401     401     401     401     403       ok  ok   ok     own     own      ok     own           ok    ok    ok     403     ok        404          404   ok    401   401   404      own
 reports.read    401    401     401     401     401     403       ok  404  ok     404     404      ok     404           ok    ok    ok     403     ok        404          404   ok    401   401   404      404
+billing.invoice 401    401     401     401     401     403       403 403  403    403     403      ok     404           ok    ok    403    ok      403       404          404   403   401   401   404      404
 me              401    401     401     401     401     403       403 403  403    403     403      403    403           ok    ok    ok     ok      ok        ok           ok    403   401   401   ok       403
 operate         401    401     401     401     401     403       403 403  403    403     403      403    403           403   403   403    403     403       403          403   403   401   401   ok       ok
 `
@@ -149,14 +150,23 @@ var operationRows = map[string]operationRow{
 	"listAuditLog":     {class: "org.audit", target: "organization"},
 	"exportAuditLog":   {class: "org.audit", target: "organization"},
 
-	"getCredits":   {class: "org.money"},
-	"listLedger":   {class: "org.money"},
-	"exportLedger": {class: "org.money"},
-	"listRequests": {class: "reports.list"},
-	"getRequest":   {class: "reports.read", target: "request"},
-	"getBudget":    {class: "billing.read"},
-	"setBudget":    {class: "billing.write", body: `{"credits":100}`},
-	"deleteBudget": {class: "billing.write"},
+	"getCredits":         {class: "org.money"},
+	"listLedger":         {class: "org.money"},
+	"exportLedger":       {class: "org.money"},
+	"listRequests":       {class: "reports.list"},
+	"getRequest":         {class: "reports.read", target: "request"},
+	"getBudget":          {class: "billing.read"},
+	"setBudget":          {class: "billing.write", body: `{"credits":100}`},
+	"deleteBudget":       {class: "billing.write"},
+	"getSubscription":    {class: "billing.read"},
+	"changeSubscription": {class: "billing.write", body: `{"plan":"pro"}`, answer: "409 no_subscription"},
+	"createCheckout":     {class: "billing.write", body: `{"plan":"pro"}`},
+	"buyCredits":         {class: "billing.write", body: `{"credits":100}`},
+	"createPortal":       {class: "billing.write", body: `{}`},
+	"listInvoices":       {class: "billing.read"},
+	"getInvoice":         {class: "billing.invoice", target: "invoice"},
+	"takeStripeEvent":    {class: "open", answer: "400 invalid_signature"},
+	"adminRefund":        {class: "operate", body: `{"invoice_id":"in_1","reason":"r"}`, answer: "404 not_found"},
 
 	"register":           {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`},
 	"login":              {class: "open", target: "guest", body: `{"email":"GUEST","password":"three plain words here"}`, answer: "401 invalid_credentials"},

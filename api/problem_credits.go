@@ -39,7 +39,11 @@ func (s *server) explainRefusal(ctx context.Context, orgID string, err error) er
 	case e.Budget != nil:
 		r.left = max(0, *e.Budget-account.Reserved-account.Used)
 	case account.Granted <= account.Bought: // nothing by its plan
-		if r.unpaid, accountErr = s.db.UnpaidSubscription(ctx, orgID); accountErr != nil {
+		sub, subErr := s.db.Subscription(ctx, orgID)
+		switch {
+		case subErr == nil && sub.Unpaid():
+			r.unpaid = *sub.Status
+		case subErr != nil && !errors.Is(subErr, store.ErrNotFound):
 			return err
 		}
 	}

@@ -45,6 +45,7 @@ var problemKinds = []problemKind{
 	{Code: "invalid_json", Status: 400, Title: "Invalid JSON", Type: typeRequest, Detail: "The body is not valid JSON."},
 	{Code: "invalid_request", Status: 400, Title: "Invalid request", Type: typeRequest, Detail: "The request is not valid."},
 	{Code: "invalid_cursor", Status: 400, Title: "Invalid cursor", Type: typeRequest, Detail: "after and before take what first_id, last_id or next_cursor of an earlier page say."},
+	{Code: "invalid_signature", Status: 400, Title: "Invalid signature", Type: typeAuth, Detail: "The body is not signed as it should be."},
 	{Code: "sign_on_failed", Status: 400, Title: "Sign-on failed", Type: typeAuth, Detail: "Begin again with GET /v1/auth/oidc/{provider}."},
 	{Code: "organization_required", Status: 400, Title: "Organization required", Type: typeRequest, Detail: "Say which organization in the header NanoBanana-Organization."},
 	{Code: "project_required", Status: 400, Title: "Project required", Type: typeRequest, Detail: "Say which project in the header NanoBanana-Project."},
@@ -59,6 +60,7 @@ var problemKinds = []problemKind{
 	{Code: "quota_exceeded", Status: 402, Title: "Quota exceeded", Type: typeQuota, Detail: "The monthly limit is reached."},
 	{Code: "spend_limit_reached", Status: 402, Title: "Spend limit reached", Type: typeQuota, Detail: "The organization's budget is used up."},
 	{Code: "payment_required", Status: 402, Title: "Payment required", Type: typeQuota, Detail: "The organization's subscription is not paid."},
+	{Code: "payment_declined", Status: 402, Title: "Payment declined", Type: typeQuota, Detail: "The payment was declined; change how you pay with POST /v1/billing/portal."},
 	{Code: "permission_denied", Status: 403, Title: "Permission denied", Type: typePermission, Detail: "The caller may not do this."},
 	{Code: "scope_missing", Status: 403, Title: "Scope missing", Type: typePermission, Detail: "The API key was not granted what this needs."},
 	{Code: "ip_not_allowed", Status: 403, Title: "Address not allowed", Type: typePermission, Detail: "The API key may not be used from this address."},
@@ -71,6 +73,9 @@ var problemKinds = []problemKind{
 	{Code: "request_timeout", Status: 408, Title: "Request timeout", Type: typeRequest, Retryable: true, Detail: "The body did not arrive in time."},
 	{Code: "idempotency_in_flight", Status: 409, Title: "Request in flight", Type: typeConflict, Retryable: true, RetryAfter: time.Second, Detail: "A request with this Idempotency-Key is being accepted; ask again."},
 	{Code: "already_exists", Status: 409, Title: "Already exists", Type: typeConflict, Detail: "There is one of that name already."},
+	{Code: "subscription_exists", Status: 409, Title: "Subscription exists", Type: typeConflict, Detail: "The organization has a subscription; change it with POST /v1/billing/subscription."},
+	{Code: "no_subscription", Status: 409, Title: "No subscription", Type: typeConflict, Detail: "The organization has no subscription; get one with POST /v1/billing/checkout."},
+	{Code: "billing_refused", Status: 409, Title: "Refused by billing", Type: typeConflict, Detail: "The provider of payments refuses this."},
 	{Code: "last_owner", Status: 409, Title: "Last owner", Type: typeConflict, Detail: "An organization needs an owner; make someone else one first, or delete the organization."},
 	{Code: "key_ended", Status: 409, Title: "API key ended", Type: typeConflict, Detail: "The API key is revoked, has expired or has been replaced, which is for good; make a new one with POST /v1/keys."},
 	{Code: "limit_reached", Status: 409, Title: "Limit reached", Type: typeConflict, Detail: "There are as many as there may be."},
@@ -96,6 +101,7 @@ var problemKinds = []problemKind{
 	{Code: "overloaded", Status: 503, Title: "Overloaded", Type: typeAPI, Retryable: true, RetryAfter: 2 * time.Second, Detail: "Too many are signing in just now; ask again."},
 	{Code: "service_unavailable", Status: 503, Title: "Service unavailable", Type: typeAPI, Retryable: true, RetryAfter: 2 * time.Second, Detail: "The service can not reach its database just now; ask again."},
 	{Code: "issuer_unavailable", Status: 503, Title: "Issuer unavailable", Type: typeAPI, Retryable: true, RetryAfter: 5 * time.Second, Detail: "The issuer of single sign-on can not be reached just now; ask again."},
+	{Code: "billing_unavailable", Status: 503, Title: "Billing unavailable", Type: typeAPI, Retryable: true, RetryAfter: 5 * time.Second, Detail: "Payments are not possible just now; ask again."},
 	{Code: "internal_error", Status: 500, Title: "Internal error", Type: typeAPI, Retryable: true, Detail: "Something went wrong here; the request_id finds it in the log."},
 }
 
@@ -165,6 +171,9 @@ func problemFor(r *http.Request, err error) *problem {
 		return routingProblem(r, routing)
 	}
 	if p := signOnProblem(err); p != nil {
+		return p
+	}
+	if p := billingProblem(err); p != nil {
 		return p
 	}
 	if code := sentinelCode(err); code != "" {

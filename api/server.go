@@ -19,6 +19,7 @@ import (
 
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/api/limit"
+	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/jobs/egress"
 	"github.com/nanobanana/nanobanana/jobs/view"
@@ -95,6 +96,9 @@ type Options struct {
 	// DevMail serves every mail with its links at DevMailPath to anyone who can reach
 	// the process: for whoever develops the service, on their own machine.
 	DevMail bool
+
+	// Billing asks Stripe; nil: nothing can be bought.
+	Billing *billing.Client
 
 	// SignupPlan is the plan of organizations that people make; default the first.
 	SignupPlan string

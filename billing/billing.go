@@ -7,6 +7,9 @@ import "fmt"
 // Currency is what everything is priced in.
 const Currency = "usd"
 
+// CreditMicros is what a credit costs that is bought apart from a plan.
+const CreditMicros = 20_000
+
 // Amount writes millionths of a US dollar as dollars, with as many decimals as are
 // needed and four at least: "0.0200", "0.014500".
 func Amount(micros int64) string {

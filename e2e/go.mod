@@ -9,6 +9,7 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/nanobanana/nanobanana v0.0.0-00010101000000-000000000000
 	github.com/openai/openai-go/v3 v3.95.0
+	github.com/stripe/stripe-go/v85 v85.0.0
 	github.com/versity/versitygw v1.8.0
 	golang.org/x/image v0.47.0
 	google.golang.org/genai v1.77.0

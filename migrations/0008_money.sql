@@ -183,9 +183,12 @@ CREATE TABLE invoice (
     period_end   timestamptz,
     url          text,             -- where the customer sees it
     pdf          text,
+    payment      text,             -- Stripe's pi_... that has paid it
+    fetched_at   timestamptz NOT NULL,
     created_at   timestamptz NOT NULL
 );
-CREATE INDEX invoice_org ON invoice (org_id, id);
+CREATE INDEX invoice_org ON invoice (org_id, created_at, id);
+CREATE INDEX invoice_payment ON invoice (payment) WHERE payment IS NOT NULL;
 
 -- What Stripe has told, each event once. The objects are fetched anew: an event that
 -- comes late or out of order says only that something has changed.

@@ -61,8 +61,8 @@ func (db *DB) openPeriodsOf(ctx context.Context, rows []*NewGeneration) error {
 }
 
 // OpenPeriod returns the account of the period that a time is in. The first call makes
-// it, with what the plan grants and what was bought and is left of the one before; any
-// number of processes may call it at once. It returns ErrNotFound for an unknown
+// it, with what the plan grants, unless its subscription is not paid, and what was
+// bought and is left of the one before; any number of processes may call it at once. It returns ErrNotFound for an unknown
 // organization.
 func (db *DB) OpenPeriod(ctx context.Context, orgID string, at time.Time) (account *CreditAccount, err error) {
 	err = db.within(ctx, func(tx *DB) error {
@@ -104,7 +104,15 @@ func (db *DB) openPeriod(ctx context.Context, org *Org, at time.Time) (*CreditAc
 	if next != nil && next.Period.Before(ends) {
 		ends = next.Period
 	}
-	if err := db.insertAccount(ctx, org, plan, begins, ends, plan.Credits); err != nil {
+	withheld, err := db.withholds(ctx, org.ID, begins)
+	if err != nil {
+		return nil, err
+	}
+	granted := *plan
+	if withheld {
+		granted.Credits, granted.Metered = 0, false
+	}
+	if err := db.insertAccount(ctx, org, &granted, begins, ends, granted.Credits); err != nil {
 		return nil, err
 	}
 	if err := db.carryCredits(ctx, org.ID); err != nil {

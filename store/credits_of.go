@@ -25,19 +25,3 @@ func (db *DB) CreditEntriesOf(ctx context.Context, g *Generation) ([]*CreditEntr
 	}
 	return entries, nil
 }
-
-// UnpaidSubscription returns the state of an organization's subscription, as Stripe has
-// it, if that is one in which the plan is not paid; otherwise nothing.
-func (db *DB) UnpaidSubscription(ctx context.Context, orgID string) (status string, err error) {
-	unpaid, err := many[struct{ Status string }](ctx, db, `
-		SELECT status FROM subscription
-		WHERE org_id = @org_id AND status IN ('past_due', 'unpaid', 'incomplete', 'incomplete_expired')`,
-		pgx.NamedArgs{"org_id": orgID})
-	if err != nil {
-		return "", fmt.Errorf("subscription of %s: %w", orgID, err)
-	}
-	if len(unpaid) == 0 {
-		return "", nil
-	}
-	return unpaid[0].Status, nil
-}

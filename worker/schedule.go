@@ -21,6 +21,8 @@ func timetable() []timed {
 		{jobs.DeriveImagesArgs{}, 5 * time.Second},
 		{jobs.ExpireImagesArgs{}, time.Minute},
 		{jobs.ReconcileArgs{}, time.Minute},
+		{jobs.ReportUsageArgs{}, time.Minute},
+		{jobs.SyncBillingArgs{}, 10 * time.Minute},
 		{jobs.WarnKeysArgs{}, 5 * time.Minute}, // of keys that live for an hour, too
 		{jobs.LapseKeysArgs{}, 10 * time.Minute},
 		{jobs.CheckSpendingArgs{}, 10 * time.Minute},

@@ -18,6 +18,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
+	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/imaging"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/jobs/egress"
@@ -70,6 +71,9 @@ type Options struct {
 	// them to whoever develops the service.
 	KeepMailLinks bool
 
+	// Billing asks Stripe; nil: nobody is billed, and nothing that Stripe tells is read.
+	Billing *billing.Client
+
 	Imaging     *imaging.Converter // default: a budget of 256 MiB
 	SpoolDir    string             // where images wait for storage; default os.TempDir
 	Concurrency int                // interactive generations at the same time, and as many of their further images; default 50
@@ -91,8 +95,8 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Backoff is the wait after the nth failed run; default 1 s doubling to 30 s.
 	Backoff func(n int) time.Duration
-	// Ahead is how far the time that the webhooks' schedule goes by is ahead of the
-	// database's; default not at all.
+	// Ahead is how far the time that the webhooks' schedule and the periods of what is
+	// billed go by is ahead of the database's; default not at all.
 	Ahead func() time.Duration
 }
 
@@ -177,9 +181,12 @@ func New(opts Options) (*Worker, error) {
 	river.AddWorker(workers, &expireMails{w: w})
 	river.AddWorker(workers, &expireSessions{w: w})
 	river.AddWorker(workers, &expireRequests{w: w})
+	river.AddWorker(workers, &handleStripeEvent{w: w})
 	river.AddWorker(workers, &lapseKeys{w: w})
 	river.AddWorker(workers, &reconcile{w: w})
+	river.AddWorker(workers, &reportUsage{w: w})
 	river.AddWorker(workers, &sendMail{w: w})
+	river.AddWorker(workers, &syncBilling{w: w})
 	river.AddWorker(workers, &warnKeys{w: w})
 	river.AddWorker(workers, &warnSpending{w: w})
 	river.AddWorker(workers, &checkSpending{w: w})
@@ -206,6 +213,7 @@ func New(opts Options) (*Worker, error) {
 			jobs.QueueMaintenance: {MaxWorkers: 2},
 			jobs.QueueMedia:       {MaxWorkers: 1},
 			jobs.QueueMail:        {MaxWorkers: mailSlots},
+			jobs.QueueBilling:     {MaxWorkers: 2},
 		},
 	})
 	if err != nil {

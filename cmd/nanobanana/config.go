@@ -31,6 +31,7 @@ type cli struct {
 	Orgs      orgsCmd      `cmd:"" help:"List organizations with their credits; put one on another plan."`
 	Credits   creditsCmd   `cmd:"" help:"Show, set and grant an organization's credits."`
 	Plans     plansCmd     `cmd:"" help:"List what organizations can be on."`
+	Billing   billingCmd   `cmd:"" help:"Set up what is sold, at Stripe."`
 	Generate  generateCmd  `cmd:"" help:"Generate an image with a running server."`
 	Bench     benchCmd     `cmd:"" help:"Measure this machine: own database, API, worker and simulator."`
 	Chaos     chaosCmd     `cmd:"" help:"Hurt a service of its own and check that no job is lost or done twice."`
@@ -61,7 +62,11 @@ type config struct {
 	SMTPURL  string `name:"smtp-url" env:"NANOBANANA_SMTP_URL" secret:"" placeholder:"URL" help:"Server that mail is sent through: smtp://user:password@host:587 (encrypted by STARTTLS) or smtps://. Default: mail is only logged, and nobody gets any."`
 	MailFrom string `name:"mail-from" env:"NANOBANANA_MAIL_FROM" placeholder:"ADDRESS" help:"Sender of mail, such as \"NanoBanana <no-reply@example.com>\"; needed with NANOBANANA_SMTP_URL."`
 
-	SpendAlert fraction `name:"spend-alert" env:"NANOBANANA_SPEND_ALERT" default:"0" placeholder:"DOLLARS" help:"What the providers may cost in a day (UTC), of all organizations together, before operators get a mail and the log a warning; at twice, four times and so on they get another. 0: none."`
+	SpendAlert          fraction `name:"spend-alert" env:"NANOBANANA_SPEND_ALERT" default:"0" placeholder:"DOLLARS" help:"What the providers may cost in a day (UTC), of all organizations together, before operators get a mail and the log a warning; at twice, four times and so on they get another. 0: none."`
+	StripeAPIKey        string   `name:"stripe-api-key" env:"STRIPE_API_KEY" secret:"" placeholder:"KEY" help:"Stripe key to take payments with; see docs/billing.md. Default: nothing can be bought."`
+	StripeWebhookSecret string   `name:"stripe-webhook-secret" env:"STRIPE_WEBHOOK_SECRET" secret:"" placeholder:"TEXT" help:"What Stripe signs its events with, whsec_...; needed with STRIPE_API_KEY."`
+	StripeURL           string   `name:"stripe-api-url" env:"STRIPE_API_URL" placeholder:"URL" help:"Where Stripe is reached. Default: api.stripe.com."`
+	SignupPlan          string   `name:"signup-plan" env:"NANOBANANA_SIGNUP_PLAN" placeholder:"NAME" help:"Plan of organizations that people make. Default: the first, free."`
 
 	GeminiAPIKey   string   `name:"gemini-api-key" env:"GEMINI_API_KEY" secret:"" placeholder:"KEY" help:"Gemini key for live keys' images: route gemini. Without any provider they are simulated, and say so."`
 	Gemini2APIKey  string   `name:"gemini-2-api-key" env:"NANOBANANA_GEMINI_2_API_KEY" secret:"" placeholder:"KEY" help:"Key of another Gemini project, used when the first can not serve: route gemini-2. Limits are per project, so a second key of one project is no help."`
@@ -105,6 +110,7 @@ func (c *config) check() error {
 	for _, u := range []struct{ name, value string }{
 		{"NANOBANANA_BASE_URL", c.BaseURL}, {"NANOBANANA_GEMINI_URL", c.GeminiURL}, {"NANOBANANA_OPENAI_URL", c.OpenAIURL},
 		{"NANOBANANA_SIMULATOR_URL", c.SimulatorURL}, {"AWS_ENDPOINT_URL_S3", c.S3Endpoint},
+		{"STRIPE_API_URL", c.StripeURL},
 	} {
 		parsed, err := url.Parse(u.value)
 		if u.value != "" && (err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "") {
@@ -127,6 +133,9 @@ func (c *config) check() error {
 	}
 	if _, err := c.signOnProviders(); err != nil {
 		each("NANOBANANA_OIDC", err)
+	}
+	if c.StripeAPIKey != "" && c.StripeWebhookSecret == "" {
+		bad("STRIPE_WEBHOOK_SECRET", "it is needed with STRIPE_API_KEY: without it nothing that Stripe tells is believed")
 	}
 	if c.Secret != "" && len(c.Secret) < 32 {
 		bad("NANOBANANA_SECRET", "it needs at least 32 characters; make one with: openssl rand -base64 32")

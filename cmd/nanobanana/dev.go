@@ -101,6 +101,9 @@ func (d *devRun) start(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
+	if err := d.startStripe(ctx, db, ln.Addr()); err != nil {
+		return errors.Join(err, ln.Close())
+	}
 	_, stopWorker, err := startWorker(ctx, d.cfg.reachedAt(ln.Addr()), db, images, spool, true, d.logger)
 	if err != nil {
 		return errors.Join(err, ln.Close())
@@ -180,6 +183,7 @@ NanoBanana is ready after %s.
   images of  %s
              test keys always come from the simulator
   mail       %s%s   (every mail, with its links%s)
+  payments   %s
   data       %s   (dev.json holds these values for scripts)
 
 Ask for an image:
@@ -192,7 +196,7 @@ Or, in another terminal in this directory:
 
 Stop with Ctrl-C.
 `, took.Round(10*time.Millisecond), d.state.URL, d.state.URL, d.state.APIKeyLive, d.state.APIKeyTest, d.cfg.liveImages(),
-		d.state.URL, api.DevMailPath, d.cfg.mailed(), d.cfg.Data, d.state.URL, d.state.APIKeyLive)
+		d.state.URL, api.DevMailPath, d.cfg.mailed(), d.payments(), d.cfg.Data, d.state.URL, d.state.APIKeyLive)
 }
 
 // watchParent stops `dev` when the process that started it is gone: `go run`

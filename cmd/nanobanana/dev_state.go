@@ -22,6 +22,9 @@ type devState struct {
 	OrgID       string `json:"org_id"`
 	ProjectID   string `json:"project_id"`
 	DatabaseURL string `json:"database_url"`
+
+	StripeURL    string `json:"stripe_url,omitempty"` // of the simulator, unless Stripe is configured
+	StripeAPIKey string `json:"stripe_api_key,omitempty"`
 }
 
 // dev.json exists while `dev` is ready; keys.json keeps the keys between runs.

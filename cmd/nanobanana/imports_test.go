@@ -12,7 +12,7 @@ import (
 // architecture: arrows point down, and a new one is a decision.
 var allowed = map[string][]string{
 	"cmd/nanobanana": {
-		"api", "api/auth", "api/client", "api/limit", "billing", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook",
+		"api", "api/auth", "api/client", "api/limit", "billing", "billing/simulator", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook",
 		"providers", "providers/gemini", "providers/openai", "providers/simulator", "store", "store/blobs", "store/localpg", "worker",
 	},
 	"api":                   {"api/auth", "api/limit", "billing", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
@@ -21,6 +21,7 @@ var allowed = map[string][]string{
 	"api/limit":             {"store"},
 	"api/limit/limittest":   {},
 	"billing":               {},
+	"billing/simulator":     {},
 	"imaging":               {},
 	"jobs":                  {"billing", "jobs/egress", "jobs/webhook", "providers", "store"},
 	"jobs/egress":           {},
@@ -38,7 +39,7 @@ var allowed = map[string][]string{
 	"store/blobs/blobstest": {"store/blobs"},
 	"store/localpg":         {},
 	"store/storetest":       {"store", "store/localpg"},
-	"worker":                {"imaging", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
+	"worker":                {"billing", "imaging", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
 }
 
 func TestImports(t *testing.T) {

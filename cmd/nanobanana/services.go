@@ -196,6 +196,7 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 		DB: db, Queue: queue, Blobs: images, Keys: keys, Signer: signer, Keyring: keyring, Live: live, Sessions: sessions, Issuers: issuers,
 		Egress: cfg.egressPolicy(), BaseURL: cfg.BaseURL, LiveProviders: cfg.liveProviders(), Logger: logger, Version: version(), Drain: f.drain,
 		Limiter: limiter, TrustedProxies: get(cfg.trustedProxies()), DevMail: dev, RequestLog: f.log,
+		Billing: cfg.billing(), SignupPlan: cfg.SignupPlan,
 	})
 	if err != nil {
 		queue.Close()
@@ -275,6 +276,7 @@ func startWorker(ctx context.Context, cfg *config, db *store.DB, images blobs.St
 		DB: db, Blobs: images, SpoolDir: spool, Logger: logger,
 		Concurrency: get(cfg.Concurrency.value()), BatchConcurrency: get(cfg.BatchConcurrency.value()), DrainTimeout: get(cfg.Drain.value()),
 		SpendAlert: get(cfg.spendAlert()),
+		Billing:    cfg.billing(),
 	}
 	if opts.Simulator, err = simulatorChain(url); err != nil {
 		return fail(err)

@@ -1,0 +1,142 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/nanobanana/nanobanana/api/auth"
+	"github.com/nanobanana/nanobanana/billing"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// checkoutPage is a page on which a customer pays.
+type checkoutPage struct {
+	ID        string    `json:"id" doc:"Stripe's"`
+	Object    string    `json:"object" enum:"checkout_session"`
+	URL       string    `json:"url" doc:"Send the customer's browser there; what they have paid for is there when Stripe has told of it, seconds later"`
+	Plan      *string   `json:"plan" doc:"That is subscribed to"`
+	Credits   *int      `json:"credits" doc:"That are bought"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+type createCheckoutBody struct {
+	Plan       string `json:"plan" required:"true" maxLength:"100" example:"pro"`
+	SuccessURL string `json:"success_url,omitempty" doc:"Where the customer goes once they have paid: https; default this service" example:"https://example.com/thanks"`
+	CancelURL  string `json:"cancel_url,omitempty" doc:"Where they go if they do not"`
+}
+
+type createCheckoutInput struct {
+	IdempotencyKey string `header:"Idempotency-Key" doc:"1 to 255 visible ASCII characters. A second request with the same key gets the first one's page, for a day."`
+	Body           createCheckoutBody
+}
+
+// createCheckout makes the page of a subscription.
+func (s *server) createCheckout(ctx context.Context, in *createCheckoutInput) (*created[checkoutPage], error) {
+	asked := &in.Body
+	plan, err := s.salePlan(ctx, asked.Plan)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.pageAddresses(ctx, map[string]*string{"success_url": &asked.SuccessURL, "cancel_url": &asked.CancelURL}); err != nil {
+		return nil, err
+	}
+	return s.checkout(ctx, billing.Checkout{Plan: plan.Name, Metered: plan.Metered, SuccessURL: asked.SuccessURL, CancelURL: asked.CancelURL})
+}
+
+type buyCreditsBody struct {
+	Credits    int    `json:"credits" required:"true" minimum:"25" maximum:"1000000" doc:"Stripe takes no payments below half a dollar, which are 25" example:"500"`
+	SuccessURL string `json:"success_url,omitempty" doc:"Where the customer goes once they have paid: https; default this service"`
+	CancelURL  string `json:"cancel_url,omitempty" doc:"Where they go if they do not"`
+}
+
+type buyCreditsInput struct {
+	IdempotencyKey string `header:"Idempotency-Key" doc:"1 to 255 visible ASCII characters. A second request with the same key gets the first one's page, for a day."`
+	Body           buyCreditsBody
+}
+
+// buyCredits makes the page of a purchase of credits.
+func (s *server) buyCredits(ctx context.Context, in *buyCreditsInput) (*created[checkoutPage], error) {
+	asked := &in.Body
+	if err := s.pageAddresses(ctx, map[string]*string{"success_url": &asked.SuccessURL, "cancel_url": &asked.CancelURL}); err != nil {
+		return nil, err
+	}
+	return s.checkout(ctx, billing.Checkout{Credits: asked.Credits, SuccessURL: asked.SuccessURL, CancelURL: asked.CancelURL})
+}
+
+func (s *server) checkout(ctx context.Context, asked billing.Checkout) (*created[checkoutPage], error) {
+	if err := s.checkBilling(); err != nil {
+		return nil, err
+	}
+	var err error
+	if asked.Key, err = askKey(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, billingTimeout)
+	defer cancel()
+	sub, err := s.billed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if asked.Plan != "" && sub.Live() {
+		return nil, refuse("subscription_exists", "")
+	}
+	asked.OrgID, asked.Customer = sub.OrgID, sub.Customer
+	page, err := s.opts.Billing.Checkout(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	shown := checkoutPage{ID: page.ID, Object: "checkout_session", URL: page.URL, ExpiresAt: page.ExpiresAt}
+	if asked.Plan != "" {
+		shown.Plan = &asked.Plan
+	} else {
+		shown.Credits = &asked.Credits
+	}
+	err = s.db.Transact(ctx, func(tx *store.DB) error {
+		return s.record(ctx, tx, change{
+			Action: "billing.checkout", Kind: "checkout_session", ID: page.ID, After: map[string]any{"plan": shown.Plan, "credits": shown.Credits},
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &created[checkoutPage]{Location: page.URL, CacheControl: noStore, Body: shown}, nil
+}
+
+// portalPage is a page on which a customer manages how they pay.
+type portalPage struct {
+	Object string `json:"object" enum:"portal_session"`
+	URL    string `json:"url" doc:"Send the customer's browser there, within minutes"`
+}
+
+type createPortalBody struct {
+	ReturnURL string `json:"return_url,omitempty" doc:"Where the customer goes from there: https; default this service"`
+}
+
+type createPortalInput struct {
+	IdempotencyKey string `header:"Idempotency-Key" doc:"1 to 255 visible ASCII characters. A second request with the same key gets the first one's page, for a day."`
+	Body           createPortalBody
+}
+
+func (s *server) createPortal(ctx context.Context, in *createPortalInput) (*created[portalPage], error) {
+	if err := s.pageAddresses(ctx, map[string]*string{"return_url": &in.Body.ReturnURL}); err != nil {
+		return nil, err
+	}
+	if err := s.checkBilling(); err != nil {
+		return nil, err
+	}
+	key, err := askKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, billingTimeout)
+	defer cancel()
+	sub, err := s.billed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	address, err := s.opts.Billing.Portal(ctx, sub.Customer, in.Body.ReturnURL, auth.FromContext(ctx).OrgID+":"+key)
+	if err != nil {
+		return nil, err
+	}
+	return &created[portalPage]{Location: address, CacheControl: noStore, Body: portalPage{Object: "portal_session", URL: address}}, nil
+}

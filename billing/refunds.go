@@ -1,0 +1,138 @@
+package billing
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/stripe/stripe-go/v85"
+)
+
+// A Refund asks for a payment to be given back.
+type Refund struct {
+	PaymentIntent string
+	Amount        int64 // in the currency's smallest unit
+	Reason        string
+	Actor         string
+	Key           string // names the request
+}
+
+// Refund gives a payment back, and returns the id of what was done.
+func (c *Client) Refund(ctx context.Context, r Refund) (string, error) {
+	doing := "refund " + r.PaymentIntent
+	if !c.On() {
+		return "", off(doing)
+	}
+	made, err := c.stripe.V1Refunds.Create(ctx, &stripe.RefundCreateParams{
+		Params:        once("refund:" + r.PaymentIntent + ":" + r.Key),
+		PaymentIntent: &r.PaymentIntent,
+		Amount:        &r.Amount,
+		Metadata:      map[string]string{metaReason: r.Reason, metaActor: r.Actor},
+	})
+	if err != nil {
+		return "", failed(doing, err)
+	}
+	return made.ID, nil
+}
+
+// A Payment is what a customer has paid, and what of it was given back. Amounts are in
+// the currency's smallest unit.
+type Payment struct {
+	PaymentIntent string
+	Customer      string
+	Amount        int64
+	Credits       int // that were bought with it; 0: it was for something else
+	Refunded      int64
+	Refunds       []PaymentRefund // in the order they were made
+}
+
+// A PaymentRefund is a part of a payment that was given back.
+type PaymentRefund struct {
+	ID      string
+	Amount  int64
+	Credits int // the same part of the credits that were bought
+	Reason  string
+	Actor   string
+}
+
+// Payment returns a payment as it is now.
+func (c *Client) Payment(ctx context.Context, paymentIntent string) (*Payment, error) {
+	doing := "fetch payment " + paymentIntent
+	if !c.On() {
+		return nil, off(doing)
+	}
+	intent, err := c.stripe.V1PaymentIntents.Retrieve(ctx, paymentIntent, nil)
+	if err != nil {
+		return nil, failed(doing, err)
+	}
+	p := &Payment{PaymentIntent: intent.ID, Amount: intent.AmountReceived, Credits: creditsOf(intent.Metadata)}
+	if intent.Customer != nil {
+		p.Customer = intent.Customer.ID
+	}
+	if intent.LatestCharge == nil {
+		return p, nil
+	}
+	charge, err := c.charge(ctx, intent.LatestCharge.ID)
+	if err != nil {
+		return nil, failed(doing, err)
+	}
+	p.Refunded = charge.AmountRefunded
+	p.addRefunds(charge.Refunds)
+	return p, nil
+}
+
+// PaymentOfCharge returns the payment that a charge is of; nil: it is of none.
+func (c *Client) PaymentOfCharge(ctx context.Context, id string) (*Payment, error) {
+	doing := "fetch charge " + id
+	if !c.On() {
+		return nil, off(doing)
+	}
+	charge, err := c.charge(ctx, id)
+	if err != nil {
+		return nil, failed(doing, err)
+	}
+	if charge.PaymentIntent == nil {
+		return nil, nil
+	}
+	return c.Payment(ctx, charge.PaymentIntent.ID)
+}
+
+func (c *Client) charge(ctx context.Context, id string) (*stripe.Charge, error) {
+	params := &stripe.ChargeRetrieveParams{}
+	params.AddExpand("refunds")
+	return c.stripe.V1Charges.Retrieve(ctx, id, params)
+}
+
+// addRefunds shares the credits out: all refunds together are of as many as their sum.
+func (p *Payment) addRefunds(list *stripe.RefundList) {
+	if list == nil {
+		return
+	}
+	made := slices.DeleteFunc(slices.Clone(list.Data), func(r *stripe.Refund) bool {
+		return r == nil || r.Status == stripe.RefundStatusFailed || r.Status == stripe.RefundStatusCanceled
+	})
+	slices.SortFunc(made, func(a, b *stripe.Refund) int {
+		return cmp.Or(cmp.Compare(a.Created, b.Created), cmp.Compare(a.ID, b.ID))
+	})
+	var sum int64
+	before := 0
+	for _, r := range made {
+		sum += r.Amount
+		credits := 0
+		if p.Amount > 0 {
+			credits = int(math.Round(float64(p.Credits) * float64(sum) / float64(p.Amount)))
+		}
+		p.Refunds = append(p.Refunds, PaymentRefund{
+			ID: r.ID, Amount: r.Amount, Credits: credits - before, Reason: r.Metadata[metaReason], Actor: r.Metadata[metaActor],
+		})
+		before = credits
+	}
+}
+
+// RefundKey names the refund that follows after so much was given back: who asks for it
+// twice gets it once.
+func RefundKey(refunded, amount int64) string {
+	return strconv.FormatInt(refunded, 10) + "+" + strconv.FormatInt(amount, 10)
+}

@@ -1,0 +1,111 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nanobanana/nanobanana/billing"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// ApplySubscription makes an organization what a subscription says that was asked for
+// at a time of the database's clock, as store.DB's ApplySubscription does.
+func ApplySubscription(ctx context.Context, db *store.DB, sub *billing.Subscription, fetched, now time.Time) (note string, err error) {
+	return db.ApplySubscription(ctx, store.FetchedSubscription{
+		ID: sub.ID, Customer: sub.Customer, Plan: sub.Plan, Status: sub.Status, PeriodStart: sub.PeriodStart, PeriodEnd: sub.PeriodEnd,
+		CancelAtPeriodEnd: sub.CancelAtPeriodEnd, LatestInvoice: sub.LatestInvoice, FetchedAt: fetched,
+	}, now)
+}
+
+// SyncSubscription fetches a subscription and applies it.
+func SyncSubscription(ctx context.Context, db *store.DB, client *billing.Client, id string, now time.Time) (note string, err error) {
+	fetched, err := db.Clock(ctx)
+	if err != nil {
+		return "", err
+	}
+	sub, err := client.Subscription(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	return ApplySubscription(ctx, db, sub, fetched, now)
+}
+
+// SyncInvoice fetches an invoice, with what has paid it, and keeps it. It returns the
+// subscription that it is for, if any.
+func SyncInvoice(ctx context.Context, db *store.DB, client *billing.Client, id string, now time.Time) (subscription, note string, err error) {
+	fetched, err := db.Clock(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	in, err := client.Invoice(ctx, id)
+	if err != nil {
+		return "", "", err
+	}
+	owner, err := db.SubscriptionOfCustomer(ctx, in.Customer)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", store.NoteNoCustomer, nil
+	}
+	if err != nil {
+		return "", "", err
+	}
+	row := store.Invoice{
+		ID: in.ID, OrgID: owner.OrgID, Number: orNil(in.Number), Status: in.Status, Currency: in.Currency, AmountDue: in.AmountDue,
+		AmountPaid: in.AmountPaid, PeriodStart: timeOrNil(in.PeriodStart), PeriodEnd: timeOrNil(in.PeriodEnd),
+		URL: orNil(in.URL), PDF: orNil(in.PDF), Payment: orNil(in.PaymentIntent), FetchedAt: fetched, CreatedAt: in.CreatedAt,
+	}
+	if in.PaymentIntent != "" {
+		payment, err := client.Payment(ctx, in.PaymentIntent)
+		if err != nil {
+			return "", "", err
+		}
+		row.Refunded = payment.Refunded
+		if _, err := ApplyPayment(ctx, db, owner.OrgID, payment, now); err != nil {
+			return "", "", err
+		}
+	}
+	return in.Subscription, "", db.SaveInvoice(ctx, row)
+}
+
+// ApplyPayment gives an organization the credits that it has paid for, takes back those
+// that were given back, as far as they are unused, and notes the refunds on the
+// invoice. Each happens once, whatever the number of calls. It returns how many credits
+// each refund has taken, by its id.
+func ApplyPayment(ctx context.Context, db *store.DB, orgID string, p *billing.Payment, now time.Time) (taken map[string]int, err error) {
+	if p.Credits > 0 && p.Amount > 0 {
+		if _, _, err := db.ChangeCredits(ctx, store.CreditChange{
+			OrgID: orgID, Kind: store.CreditPurchase, Amount: p.Credits, Bought: true, Subject: p.PaymentIntent, Reason: "bought",
+		}, now); err != nil {
+			return nil, err
+		}
+	}
+	taken = map[string]int{}
+	for _, r := range p.Refunds {
+		if p.Credits == 0 {
+			break
+		}
+		if taken[r.ID], err = db.RefundCredits(ctx, store.RefundedPurchase{
+			OrgID: orgID, ID: r.ID, Credits: r.Credits, Reason: r.Reason, Actor: r.Actor,
+		}, now); err != nil {
+			return nil, err
+		}
+	}
+	if p.Refunded == 0 {
+		return taken, nil
+	}
+	return taken, db.RefundInvoice(ctx, orgID, p.PaymentIntent, p.Refunded)
+}
+
+func orNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

@@ -1,0 +1,203 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A FetchedSubscription is what Stripe says of a subscription.
+type FetchedSubscription struct {
+	ID                string
+	Customer          string
+	Plan              string // ours; empty: none of ours
+	Status            string
+	PeriodStart       time.Time
+	PeriodEnd         time.Time
+	CancelAtPeriodEnd bool
+	LatestInvoice     string
+	FetchedAt         time.Time // Clock before it was asked for
+}
+
+func (f *FetchedSubscription) is(statuses []string) bool { return slices.Contains(statuses, f.Status) }
+
+// Notes of ApplySubscription: why a subscription changes nothing.
+const (
+	NoteNoCustomer = "no organization is this customer"
+	NoteOutdated   = "what was fetched later is known"
+	NoteAnother    = "the organization has another subscription"
+	NoteNoPlan     = "the price is of no plan"
+	NoteDeleted    = "the organization is deleted"
+)
+
+// ApplySubscription makes an organization what its subscription is now, and returns
+// why it does not, or "". One that begins to be paid puts it on its plan, with a
+// period that begins; another plan is prorated; one that ends puts it on the first
+// plan. While it is not paid, what the organization has stays, and its next period gets
+// nothing until it is. Whatever the order and number of calls, the one that was fetched
+// last decides, and nothing is granted twice.
+func (db *DB) ApplySubscription(ctx context.Context, f FetchedSubscription, at time.Time) (note string, err error) {
+	if f.PeriodStart.After(at) {
+		at = f.PeriodStart // by Stripe's clock
+	}
+	err = db.within(ctx, func(tx *DB) error {
+		known, err := tx.SubscriptionOfCustomer(ctx, f.Customer)
+		if errors.Is(err, ErrNotFound) {
+			note = NoteNoCustomer
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		org, err := tx.OperatorOrg(ctx, known.OrgID) // locked
+		if err != nil {
+			return err
+		}
+		if known, err = tx.Subscription(ctx, org.ID); err != nil { // as it is under the lock
+			return err
+		}
+		note = refuseFetched(known, &f)
+		switch {
+		case note != "":
+			return nil
+		case org.DeletedAt != nil:
+			note = NoteDeleted
+			return tx.saveFetched(ctx, org.ID, nil, &f)
+		}
+		note, err = tx.applySubscription(ctx, org, known, &f, at)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("apply subscription %s: %w", f.ID, err)
+	}
+	return note, nil
+}
+
+// refuseFetched says why a subscription is not the organization's present one.
+func refuseFetched(known *Subscription, f *FetchedSubscription) string {
+	switch {
+	case known.Subscription == nil:
+		return ""
+	case *known.Subscription == f.ID:
+		if known.FetchedAt != nil && !f.FetchedAt.After(*known.FetchedAt) {
+			return NoteOutdated
+		}
+		return ""
+	case known.Live(), !f.is(statusesPaying):
+		return NoteAnother
+	}
+	return ""
+}
+
+func (db *DB) applySubscription(ctx context.Context, org *Org, known *Subscription, f *FetchedSubscription, at time.Time) (note string, err error) {
+	plan := known.Plan
+	if known.Subscription != nil && *known.Subscription != f.ID {
+		plan = nil
+	}
+	if f.is(statusesEnded) && plan != nil {
+		// Before the row says so: a period that is opened now is not to be the plan's.
+		if err := db.endPlan(ctx, org, *plan, f, at); err != nil {
+			return "", err
+		}
+		plan = nil
+	}
+	if err := db.saveFetched(ctx, org.ID, plan, f); err != nil {
+		return "", err
+	}
+	switch {
+	case !f.is(statusesPaying):
+		return "", nil
+	case f.Plan == "":
+		return NoteNoPlan, nil
+	}
+	if err := db.payPlan(ctx, org, plan, f, at); err != nil {
+		return "", err
+	}
+	return "", db.saveFetched(ctx, org.ID, &f.Plan, f)
+}
+
+// payPlan puts an organization on the plan that it pays for. before is the one it was
+// on for this subscription; nil: none. An operator's choice of another stays until
+// the subscription changes.
+func (db *DB) payPlan(ctx context.Context, org *Org, before *string, f *FetchedSubscription, at time.Time) error {
+	c := PlanChange{OrgID: org.ID, Plan: f.Plan, Reason: "subscription " + f.ID}
+	if before == nil {
+		c.Anchor = &f.PeriodStart
+		_, err := db.ChangePlan(ctx, c, at)
+		return err
+	}
+	if org.Plan == *before {
+		if err := db.grantWithheld(ctx, org, at); err != nil {
+			return err
+		}
+	}
+	if !beginsPeriod(org.PeriodAnchor, f.PeriodStart) {
+		c.Anchor = &f.PeriodStart
+	}
+	if *before == f.Plan && (c.Anchor == nil || org.Plan != *before) {
+		return nil
+	}
+	_, err := db.ChangePlan(ctx, c, at)
+	return err
+}
+
+// beginsPeriod reports whether one of the months from an anchor on begins at a time.
+func beginsPeriod(anchor *time.Time, at time.Time) bool {
+	if anchor == nil {
+		return false
+	}
+	begins, _ := PeriodOf(PeriodMonth, anchor, at)
+	return begins.Equal(at)
+}
+
+// endPlan puts an organization on the first plan, unless an operator has put it on
+// another than that of the subscription which has ended. Where nothing was granted for
+// the present period, another begins with what the plan grants.
+func (db *DB) endPlan(ctx context.Context, org *Org, plan string, f *FetchedSubscription, at time.Time) error {
+	if org.Plan != plan {
+		return nil
+	}
+	plans, err := db.Plans(ctx)
+	if err != nil {
+		return err
+	}
+	account, err := db.openPeriod(ctx, org, at)
+	if err != nil {
+		return err
+	}
+	granted, err := db.hasAllowance(ctx, org.ID, account.Period)
+	if err != nil {
+		return err
+	}
+	c := PlanChange{OrgID: org.ID, Plan: plans[0].Name, Reason: "subscription " + f.ID + " has ended"}
+	if !granted {
+		c.Anchor = &at
+	}
+	_, err = db.ChangePlan(ctx, c, at)
+	return err
+}
+
+func (db *DB) saveFetched(ctx context.Context, orgID string, plan *string, f *FetchedSubscription) error {
+	_, err := db.q.Exec(ctx, `
+		UPDATE subscription
+		SET subscription = @subscription, plan = @plan, status = @status, period_start = @period_start, period_end = @period_end,
+			cancel_at_period_end = @cancel_at_period_end, latest_invoice = @latest_invoice, fetched_at = @fetched_at
+		WHERE org_id = @org_id`,
+		pgx.NamedArgs{
+			"org_id": orgID, "subscription": f.ID, "plan": plan, "status": f.Status, "period_start": timeOrNil(f.PeriodStart),
+			"period_end": timeOrNil(f.PeriodEnd), "cancel_at_period_end": f.CancelAtPeriodEnd,
+			"latest_invoice": textOrNil(f.LatestInvoice), "fetched_at": f.FetchedAt,
+		})
+	return err
+}
+
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

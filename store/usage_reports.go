@@ -1,0 +1,119 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A UsageReport tells Stripe of metered use. It is written before it is sent.
+type UsageReport struct {
+	Identifier string // the same for every repetition
+	OrgID      string
+	Period     time.Time // names the account
+	Customer   string
+	Credits    int64
+	At         time.Time // when it was used, for Stripe
+	CreatedAt  time.Time
+	SentAt     *time.Time
+	Error      *string // of the last try
+}
+
+// reportFor is for how long after a period its use is still reported: generations that
+// were accepted in it end within hours.
+const reportFor = 30 * 24 * time.Hour
+
+// lastMinutes is how long after a period Stripe still takes use of it into the period's
+// invoice for sure: it keeps that open for an hour.
+const lastMinutes = 30 * time.Minute
+
+// An UnreportedUse names an account with metered use that Stripe is not told of.
+type UnreportedUse struct {
+	OrgID  string
+	Period time.Time
+}
+
+// billable is what of an account is billed afterwards: what goes beyond the granted,
+// which was bought or given.
+const billable = `greatest(0, a.used - a.granted)`
+
+// UnreportedUse returns accounts of subscribers with metered use that no report names,
+// at most limit.
+func (db *DB) UnreportedUse(ctx context.Context, at time.Time, limit int) ([]*UnreportedUse, error) {
+	list, err := many[UnreportedUse](ctx, db, `
+		SELECT a.org_id, a.period
+		FROM subscription AS s JOIN credit_account AS a ON a.org_id = s.org_id
+		WHERE s.subscription IS NOT NULL AND a.metered AND a.credit_micros > 0 AND a.ends_at > @since
+			AND `+billable+` > (
+				SELECT coalesce(sum(credits), 0) FROM usage_report AS r
+				WHERE r.org_id = a.org_id AND r.period = a.period)
+		ORDER BY a.org_id, a.period
+		LIMIT @limit`, pgx.NamedArgs{"since": at.Add(-reportFor), "limit": limit})
+	if err != nil {
+		return nil, fmt.Errorf("list metered use: %w", err)
+	}
+	return list, nil
+}
+
+// ReportUse writes a report of what of an account no report names. It returns nil if
+// there is nothing. Any number of processes may call it at once: each credit is in one
+// report.
+func (db *DB) ReportUse(ctx context.Context, u UnreportedUse, at time.Time) (report *UsageReport, err error) {
+	err = db.within(ctx, func(tx *DB) error {
+		// Whoever else reports for the organization waits here.
+		if _, err := tx.q.Exec(ctx, `SELECT FROM subscription WHERE org_id = @org_id FOR NO KEY UPDATE`, pgx.NamedArgs{"org_id": u.OrgID}); err != nil {
+			return err
+		}
+		rows, err := many[UsageReport](ctx, tx, `
+			INSERT INTO usage_report (identifier, org_id, period, customer, credits, at)
+			SELECT format('%s:%s:%s-%s', a.org_id, extract(epoch FROM a.period)::bigint, r.credits, `+billable+`),
+				a.org_id, a.period, s.customer, `+billable+` - r.credits,
+				CASE WHEN @at < a.ends_at OR @at > a.ends_at + @last_minutes THEN @at ELSE a.ends_at - interval '1 second' END
+			FROM credit_account AS a
+			JOIN subscription AS s ON s.org_id = a.org_id
+			CROSS JOIN LATERAL (
+				SELECT coalesce(sum(credits), 0)::bigint AS credits FROM usage_report
+				WHERE org_id = a.org_id AND period = a.period
+			) AS r
+			WHERE a.org_id = @org_id AND a.period = @period AND a.metered AND `+billable+` > r.credits
+			RETURNING `+columns[UsageReport](""),
+			pgx.NamedArgs{"org_id": u.OrgID, "period": u.Period, "at": at, "last_minutes": lastMinutes})
+		if err == nil && len(rows) > 0 {
+			report = rows[0]
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("report use of %s: %w", u.OrgID, err)
+	}
+	return report, nil
+}
+
+// UnsentReports returns reports that Stripe has not taken, at most limit: those that it
+// has refused come last.
+func (db *DB) UnsentReports(ctx context.Context, limit int) ([]*UsageReport, error) {
+	list, err := many[UsageReport](ctx, db, `
+		SELECT `+columns[UsageReport]("")+` FROM usage_report
+		WHERE sent_at IS NULL
+		ORDER BY error IS NOT NULL, created_at
+		LIMIT @limit`, pgx.NamedArgs{"limit": limit})
+	if err != nil {
+		return nil, fmt.Errorf("list unsent reports: %w", err)
+	}
+	return list, nil
+}
+
+// NoteUsageReport notes that Stripe has taken a report, or, with a reason, why not.
+func (db *DB) NoteUsageReport(ctx context.Context, identifier, reason string) error {
+	_, err := db.q.Exec(ctx, `
+		UPDATE usage_report
+		SET sent_at = CASE WHEN @reason::text IS NULL THEN now() END, error = @reason
+		WHERE identifier = @identifier AND sent_at IS NULL`,
+		pgx.NamedArgs{"identifier": identifier, "reason": textOrNil(reason)})
+	if err != nil {
+		return fmt.Errorf("note what came of report %s: %w", identifier, err)
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/nanobanana/nanobanana/billing"
+	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// handleStripeEvent fetches what an event is about and applies it as it is now. So an
+// event that comes twice, late or behind a later one changes nothing twice.
+type handleStripeEvent struct {
+	river.WorkerDefaults[jobs.HandleStripeEventArgs]
+	w *Worker
+}
+
+// stripeAgain is the longest wait for Stripe.
+const stripeAgain = 10 * time.Minute
+
+// NextRetry doubles the wait from a second on.
+func (h *handleStripeEvent) NextRetry(job *river.Job[jobs.HandleStripeEventArgs]) time.Time {
+	return time.Now().Add(min(time.Second<<min(job.Attempt-1, 20), stripeAgain))
+}
+
+// Work handles an event, and notes what came of it.
+func (h *handleStripeEvent) Work(ctx context.Context, job *river.Job[jobs.HandleStripeEventArgs]) error {
+	db := h.w.opts.DB
+	e, err := db.StripeEvent(ctx, job.Args.EventID)
+	if errors.Is(err, store.ErrNotFound) || err == nil && e.HandledAt != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	note, err := h.apply(ctx, e)
+	if errors.Is(err, billing.ErrNotFound) {
+		note, err = "Stripe has no such object any more", nil
+	}
+	if err != nil {
+		err = fmt.Errorf("handle %s %s of Stripe: %w", e.Type, e.ID, err)
+		return errors.Join(err, db.FailStripeEvent(ctx, e.ID, err.Error()))
+	}
+	return db.HandleStripeEvent(ctx, e.ID, note)
+}
+
+// apply returns why nothing comes of an event, or "".
+func (h *handleStripeEvent) apply(ctx context.Context, e *store.StripeEvent) (note string, err error) {
+	db, client, now := h.w.opts.DB, h.w.opts.Billing, h.w.now()
+	if e.ObjectID == "" {
+		return "it names nothing to fetch", nil
+	}
+	if e.Customer != nil {
+		_, err := db.SubscriptionOfCustomer(ctx, *e.Customer)
+		if errors.Is(err, store.ErrNotFound) {
+			return store.NoteNoCustomer, nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case strings.HasPrefix(e.Type, "customer.subscription."):
+		return jobs.SyncSubscription(ctx, db, client, e.ObjectID, now)
+	case strings.HasPrefix(e.Type, "invoice."):
+		sub, note, err := jobs.SyncInvoice(ctx, db, client, e.ObjectID, now)
+		if err != nil || sub == "" {
+			return note, err
+		}
+		return jobs.SyncSubscription(ctx, db, client, sub, now)
+	case strings.HasPrefix(e.Type, "checkout.session."):
+		return h.applyCheckout(ctx, e.ObjectID)
+	case strings.HasPrefix(e.Type, "charge.refund"), strings.HasPrefix(e.Type, "refund."):
+		p, err := client.PaymentOfCharge(ctx, e.ObjectID)
+		if err != nil || p == nil {
+			return "the charge is of no payment", err
+		}
+		return h.applyPayment(ctx, p)
+	}
+	return "nothing is to be done about it", nil
+}
+
+// applyCheckout applies what a checkout page has led to.
+func (h *handleStripeEvent) applyCheckout(ctx context.Context, id string) (note string, err error) {
+	session, err := h.w.opts.Billing.CheckoutSession(ctx, id)
+	switch {
+	case err != nil:
+		return "", err
+	case session.Subscription != "":
+		return jobs.SyncSubscription(ctx, h.w.opts.DB, h.w.opts.Billing, session.Subscription, h.w.now())
+	case !session.Paid || session.PaymentIntent == "":
+		return "it is not paid", nil
+	}
+	p, err := h.w.opts.Billing.Payment(ctx, session.PaymentIntent)
+	if err != nil {
+		return "", err
+	}
+	return h.applyPayment(ctx, p)
+}
+
+func (h *handleStripeEvent) applyPayment(ctx context.Context, p *billing.Payment) (note string, err error) {
+	owner, err := h.w.opts.DB.SubscriptionOfCustomer(ctx, p.Customer)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.NoteNoCustomer, nil
+	}
+	if err == nil {
+		_, err = jobs.ApplyPayment(ctx, h.w.opts.DB, owner.OrgID, p, h.w.now())
+	}
+	return "", err
+}
+
+// now is the time by which periods are reckoned.
+func (w *Worker) now() time.Time { return time.Now().Add(w.opts.Ahead()) }

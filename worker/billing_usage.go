@@ -1,0 +1,78 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/riverqueue/river"
+
+	"github.com/nanobanana/nanobanana/billing"
+	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// reportUsage tells Stripe of metered use. A report is written before it is sent, and
+// sent with its own identifier until Stripe has taken it: nothing is told twice, and
+// nothing is lost, wherever the process is killed. While Stripe is away reports wait.
+type reportUsage struct {
+	river.WorkerDefaults[jobs.ReportUsageArgs]
+	w *Worker
+}
+
+// Work writes the reports that are due, and sends all that have not been taken.
+func (r *reportUsage) Work(ctx context.Context, _ *river.Job[jobs.ReportUsageArgs]) error {
+	if !r.w.opts.Billing.On() {
+		return nil
+	}
+	for {
+		due, err := r.w.opts.DB.UnreportedUse(ctx, r.w.now(), sweepSize)
+		if err != nil {
+			return err
+		}
+		for _, use := range due {
+			if _, err := r.w.opts.DB.ReportUse(ctx, *use, r.w.now()); err != nil {
+				return err
+			}
+		}
+		if len(due) < sweepSize {
+			break
+		}
+	}
+	return r.send(ctx)
+}
+
+// send sends some reports. What Stripe refuses stays, and keeps no other from being
+// sent; when it is away the rest waits for the next run.
+func (r *reportUsage) send(ctx context.Context) error {
+	unsent, err := r.w.opts.DB.UnsentReports(ctx, sweepSize)
+	if err != nil {
+		return err
+	}
+	var refused error
+	for _, report := range unsent {
+		err := r.w.opts.Billing.MeterEvent(ctx, meterEvent(report, r.w))
+		reason := ""
+		if err != nil {
+			reason = err.Error()
+		}
+		if noteErr := r.w.opts.DB.NoteUsageReport(ctx, report.Identifier, reason); noteErr != nil {
+			return errors.Join(err, noteErr)
+		}
+		if errors.Is(err, billing.ErrUnavailable) || errors.Is(err, billing.ErrCredentials) {
+			return fmt.Errorf("report usage, %d reports wait: %w", len(unsent), err)
+		}
+		refused = errors.Join(refused, err)
+	}
+	return refused
+}
+
+// meterEvent is a report for Stripe. Use from longer ago than Stripe takes is told of
+// as of now.
+func meterEvent(report *store.UsageReport, w *Worker) billing.MeterEvent {
+	e := billing.MeterEvent{Identifier: report.Identifier, Customer: report.Customer, Credits: report.Credits, At: report.At}
+	if now := w.now(); now.Sub(e.At) > billing.MeterWindow {
+		e.At = now
+	}
+	return e
+}
