@@ -16,9 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stripe/stripe-go/v85"
+
 	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/billing/simulator"
-	"github.com/stripe/stripe-go/v85"
 )
 
 // stripeMock is Stripe's own test server, which checks requests against Stripe's
