@@ -51,7 +51,7 @@ func viewPlan(p *store.Plan) offeredPlan {
 	return offeredPlan{
 		Object: "plan", Name: p.Name, Title: p.Title, Price: view.Dollars(p.PriceMicros), Period: p.Period, Credits: p.Credits,
 		CreditPrice: billing.Amount(int64(p.CreditMicros)), RateLimit: unlessZero(p.RateLimit), Concurrency: unlessZero(p.Concurrency),
-		RetentionDays: p.RetentionDays, Priority: int(p.Priority), Metered: p.Metered,
+		RetentionDays: p.RetentionDays, Priority: p.Priority, Metered: p.Metered,
 	}
 }
 

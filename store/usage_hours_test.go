@@ -15,7 +15,7 @@ import (
 // usageLedger is what a test has made happen, by all that use is grouped by.
 type usageLedger map[usageKey]store.UsageSums
 
-type usageKey struct{ api_key_id, project_id, model, size, kind string } //nolint:revive // named as the groups are
+type usageKey struct{ api_key_id, project_id, model, size, kind string }
 
 // by adds up the ledger as Usage would group it, a line each.
 func (l usageLedger) by(groups []string) map[string]store.UsageSums {
