@@ -142,13 +142,13 @@ func costOf(micros int64) spentAmount {
 
 // UsageCounts are what ended. Its capital is for Huma, as that of PageInput.
 type UsageCounts struct {
-	Generations int64     `json:"generations" doc:"That ended, however they did"`
-	Succeeded   int64     `json:"succeeded"`
-	Failed      int64     `json:"failed"`
-	Canceled    int64     `json:"canceled"`
-	Expired     int64     `json:"expired"`
-	Images      int64     `json:"images" doc:"Delivered"`
-	Credits     int64     `json:"credits"`
+	Generations int64       `json:"generations" doc:"That ended, however they did"`
+	Succeeded   int64       `json:"succeeded"`
+	Failed      int64       `json:"failed"`
+	Canceled    int64       `json:"canceled"`
+	Expired     int64       `json:"expired"`
+	Images      int64       `json:"images" doc:"Delivered"`
+	Credits     int64       `json:"credits"`
 	Cost        spentAmount `json:"cost" doc:"Of the credits, at the price of one when each generation was accepted"`
 }
 

@@ -11,17 +11,17 @@ import (
 // usageSummary is how an organization stands. Its account is one, whichever project
 // asks; what was delivered is the caller's own.
 type usageSummary struct {
-	Object      string       `json:"object" enum:"usage_summary"`
-	Plan        string       `json:"plan" example:"free"`
-	PeriodStart time.Time    `json:"period_start"`
-	ResetsAt    time.Time    `json:"resets_at" doc:"When the period is over and the plan's credits are granted anew"`
-	Metered     bool         `json:"metered" doc:"What is used beyond the granted is let in, and billed afterwards"`
-	Granted     int64        `json:"granted" doc:"Credits: the plan's, and what was bought or given"`
-	Used        int64        `json:"used"`
-	Reserved    int64        `json:"reserved" doc:"For generations under way"`
-	Available   *int64       `json:"available" doc:"null: as many as are asked for, since the plan is metered"`
+	Object      string         `json:"object" enum:"usage_summary"`
+	Plan        string         `json:"plan" example:"free"`
+	PeriodStart time.Time      `json:"period_start"`
+	ResetsAt    time.Time      `json:"resets_at" doc:"When the period is over and the plan's credits are granted anew"`
+	Metered     bool           `json:"metered" doc:"What is used beyond the granted is let in, and billed afterwards"`
+	Granted     int64          `json:"granted" doc:"Credits: the plan's, and what was bought or given"`
+	Used        int64          `json:"used"`
+	Reserved    int64          `json:"reserved" doc:"For generations under way"`
+	Available   *int64         `json:"available" doc:"null: as many as are asked for, since the plan is metered"`
 	Budget      *summaryBudget `json:"budget" doc:"null: nobody has set one"`
-	Images      int64        `json:"images" doc:"Delivered since the full hour that the period begins in: the organization's or, for the key of a project, that project's"`
+	Images      int64          `json:"images" doc:"Delivered since the full hour that the period begins in: the organization's or, for the key of a project, that project's"`
 	Spend       spentAmount    `json:"spend" doc:"What these cost"`
 }
 

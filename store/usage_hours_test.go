@@ -15,7 +15,7 @@ import (
 // ledger is what a test has made happen, by all that use is grouped by.
 type ledger map[usageKey]store.UsageSums
 
-type usageKey struct{ api_key_id, project_id, model, size, kind string } //nolint:revive // named as the groups are
+type usageKey struct{ api_key_id, project_id, model, size, kind string }
 
 // by adds up the ledger as Usage would group it, a line each.
 func (l ledger) by(groups []string) map[string]store.UsageSums {
