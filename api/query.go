@@ -99,10 +99,8 @@ func (p *parameters) check(raw string) error {
 	return nil
 }
 
-// queryParam names metadata[color] as everywhere else: metadata.color. A list's name[]
-// is name.
+// queryParam names metadata[color] as everywhere else: metadata.color.
 func queryParam(name string) string {
-	name = strings.TrimSuffix(name, "[]")
 	return strings.NewReplacer("[", ".", "]", "").Replace(name)
 }
 

@@ -202,7 +202,7 @@ func TestUsage_BadInput(t *testing.T) {
 		"/v1/organization/usage/images?" + year + "limit=32":                        "422 validation_failed [limit too_large]",
 		"/v1/organization/usage/images?" + year + "page=1760000001":                 "400 invalid_cursor []",
 		"/v1/organization/usage/images?" + year + "page=page_99999999999999":        "400 invalid_cursor []",
-		"/v1/organization/usage/images?" + year + "user_ids[]=u":                    "422 validation_failed [user_ids unknown_parameter]",
+		"/v1/organization/usage/images?" + year + "user_ids[]=u":                    "422 validation_failed [user_ids. unknown_parameter]",
 		"/v1/organization/usage/images?start_time=1760000000.5":                     "422 validation_failed [start_time invalid_type]",
 		"/v1/organization/usage/images?start_time=1760000000&start_time=1&limit=3":  "422 validation_failed [start_time conflict]",
 	} {

@@ -26,5 +26,8 @@ func (db *DB) MigrateTo(ctx context.Context, last string) error {
 	return nil
 }
 
+// ByIndex is what Usage says before it asks.
+const ByIndex = byIndex
+
 // UsageSQL is what Usage asks.
 func UsageSQL(f UsageFilter) (sql string, args pgx.NamedArgs) { return usageSQL(f) }
