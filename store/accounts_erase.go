@@ -9,9 +9,8 @@ import (
 
 // EraseAccount forgets a person: the account keeps its id alone, and what signed them
 // in, their memberships, and the mails and invitations to them are gone, those to their
-// verified address included. Invitations by them stay, without their name in the mail,
-// and logged requests without where they came from.
-// It returns the organizations that nobody belongs to then, for DeleteOrg. It belongs
+// verified address included, as are the requests that they made. Invitations by them
+// stay, without their name in the mail. It returns the organizations that nobody belongs to then, for DeleteOrg. It belongs
 // into a transaction, and fails with ErrLastOwner, before anything is changed, or with
 // ErrNotFound.
 func (db *DB) EraseAccount(ctx context.Context, id string) (alone []string, err error) {
@@ -35,9 +34,6 @@ func (db *DB) EraseAccount(ctx context.Context, id string) (alone []string, err 
 		`UPDATE mail
 		SET data = data - 'inviter_id' || jsonb_build_object('inviter', data -> 'organization')
 		WHERE kind = @invited AND data ->> 'inviter_id' = @id`,
-		`UPDATE request_log
-		SET ip = '', user_agent = ''
-		WHERE account_id = @id`,
 		`DELETE FROM invitation
 		WHERE email_key = (SELECT email_key FROM account WHERE id = @id AND verified_at IS NOT NULL)`,
 		`UPDATE account

@@ -101,10 +101,12 @@ func TestApplySubscription_OnlyTheLatestCounts(t *testing.T) {
 	}
 	p.apply(p.fetched(10, "hobby", "canceled"), p.now)
 	p.is("ended at once", "free", 50, p.now)
-	if note := p.apply(other, p.now); note != "" {
+	later := p.now.Add(time.Minute)
+	other.PeriodStart, other.PeriodEnd = later, later.AddDate(0, 1, 0)
+	if note := p.apply(other, later); note != "" {
 		t.Errorf("the second one, once the first has ended: %q", note)
 	}
-	p.is("on the second one", "pro", 2000, p.now)
+	p.is("on the second one", "pro", 2000, later)
 }
 
 // A transaction that does not commit leaves nothing, and the next one does it all.
