@@ -30,7 +30,7 @@ func TestCreateGeneration_AnswersAtOnce(t *testing.T) {
 		"model": "dall-e-3", "model_used": "gpt-image-2.6-flare",
 		"model_notice": "dall-e-3 was shut down by its maker on 2026-05-12; gpt-image-2.6-flare serves it here",
 		"provider":     "gemini", "simulated": false, "test": false, "image_errors": []any{}, "requested_n": 2.0,
-		"usage": nil, "style": "vivid", "quality": "hd", "format": "webp", "output_compression": 80.0,
+		"usage": nil, "downgraded": nil, "style": "vivid", "quality": "hd", "format": "webp", "output_compression": 80.0,
 		"background": "opaque", "seed": 7.0, "size": "1280x896", "aspect_ratio": nil, "resolution": "1K",
 		"negative_prompt": "no text", "priority": "batch", "queue_position": nil, "eta_seconds": 12.0, "progress": 0.0, "stage": "waiting",
 		"attempts": []any{}, "error": nil, "project_id": b.project.ID, "metadata": map[string]any{"order": "42"},

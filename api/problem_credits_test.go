@@ -73,7 +73,7 @@ func TestCredits_Refusals(t *testing.T) {
 func TestCredits_Unpaid(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[string]string{
-		"past_due": "payment_required", "unpaid": "payment_required", "incomplete": "payment_required", "active": "quota_exceeded", "canceled": "quota_exceeded",
+		"past_due": "payment_required", "unpaid": "payment_required", "paused": "payment_required", "active": "quota_exceeded", "canceled": "quota_exceeded",
 	} {
 		t.Run(status, func(t *testing.T) {
 			t.Parallel()
