@@ -215,6 +215,7 @@ func TestCharge_EachImageItsOwn(t *testing.T) {
 	blob := b.images(t, example)[0].BlobKey
 	b.exec(t, `DELETE FROM generation`)
 	b.exec(t, `DELETE FROM usage_hour`)
+	b.exec(t, `DELETE FROM usage_day`)
 	b.exec(t, `DELETE FROM credit_entry`)
 	b.exec(t, `DELETE FROM credit_account`)
 	f := b.pays(t)
