@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
@@ -118,9 +119,22 @@ func (s *server) makeAccount(ctx context.Context, tx *store.DB, a store.Account,
 	})
 }
 
-// signupPlan is the plan of organizations that people make.
-func (s *server) signupPlan(ctx context.Context) (*store.Plan, error) {
-	return s.plans.Plan(ctx, s.opts.SignupPlan)
+// signupPlan is the plan of organizations that people make, as the database or one of its
+// transactions says.
+func (s *server) signupPlan(ctx context.Context, db *store.DB) (*store.Plan, error) {
+	plans, err := db.Plans(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range plans {
+		if p.Name == s.opts.SignupPlan {
+			return p, nil
+		}
+	}
+	if len(plans) == 0 {
+		return nil, fmt.Errorf("plan of a new organization: %w", store.ErrNotFound)
+	}
+	return plans[0], nil
 }
 
 // firstOrg is the name of an organization that nobody has named. It is not made from
@@ -133,7 +147,8 @@ func (s *server) makeHome(ctx context.Context, tx *store.DB, accountID, name str
 	if name == "" {
 		name = firstOrg
 	}
-	plan, err := s.signupPlan(ctx)
+	// Of the transaction's own connection: another might never be had.
+	plan, err := s.signupPlan(ctx, tx)
 	if err != nil {
 		return nil, nil, err
 	}

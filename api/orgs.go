@@ -68,7 +68,7 @@ func (s *server) createOrg(ctx context.Context, in *createOrgInput) (*created[or
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	plan, err := s.signupPlan(ctx)
+	plan, err := s.signupPlan(ctx, s.db)
 	if err != nil {
 		return nil, err
 	}

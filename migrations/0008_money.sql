@@ -153,7 +153,7 @@ CREATE TABLE usage_day (
     PRIMARY KEY (org_id, day, project_id, api_key_id, model, size, kind)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 -- For who asks about all organizations.
-CREATE INDEX usage_day_day ON usage_day (day, org_id);
+CREATE INDEX usage_day_day ON usage_day USING brin (day);
 
 -- What a customer has with Stripe, as it was when it was last fetched.
 CREATE TABLE subscription (

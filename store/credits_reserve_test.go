@@ -231,7 +231,7 @@ func TestCredits_DeathAtAnyTable(t *testing.T) {
 		_, err := b.FinishGenerations(t.Context(), store.Sender{}, []*store.Outcome{succeeded(claims[0])})
 		return err
 	}
-	for _, table := range []string{"generation", "image", "attempt", "credit_account", "credit_entry", "usage_hour", "admission", "event"} {
+	for _, table := range []string{"generation", "image", "attempt", "credit_account", "credit_entry", "usage_hour", "usage_day", "admission", "event"} {
 		dieAt(table, "INSERT OR UPDATE", end)
 		if got, want := b.credits(t, org), "50 granted, 10 reserved, 0 used"; got != want {
 			t.Errorf("%s: %s, want %s", table, got, want)

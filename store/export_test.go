@@ -31,3 +31,10 @@ const ByIndex = byIndex
 
 // UsageSQL is what Usage asks.
 func UsageSQL(f UsageFilter) (sql string, args pgx.NamedArgs) { return usageSQL(f) }
+
+// Forget makes the next caller ask the database.
+func (b *PlanBook) Forget() {
+	b.asking.Lock()
+	defer b.asking.Unlock()
+	b.askedAt = b.askedAt.Add(-2 * planTTL)
+}

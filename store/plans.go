@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -59,41 +60,63 @@ func (db *DB) Plan(ctx context.Context, name string) (*Plan, error) {
 	return nil, fmt.Errorf("plan %q: %w", name, ErrNotFound)
 }
 
-// planTTL is how old what a PlanBook says may be.
-const planTTL = 5 * time.Second
+// How old what a PlanBook says may be while the database answers, and how long it is
+// asked.
+const (
+	planTTL     = 5 * time.Second
+	planTimeout = time.Second
+)
 
 // A PlanBook remembers the plans for a few seconds, for what asks at every request.
 type PlanBook struct {
-	db *DB
-
-	mu    sync.Mutex
-	plans []*Plan
-	read  time.Time
+	db      *DB
+	known   atomic.Pointer[[]*Plan]
+	asking  sync.Mutex // of who asks the database
+	askedAt time.Time  // under asking
 }
 
 // NewPlanBook returns a PlanBook of a database.
 func NewPlanBook(db *DB) *PlanBook { return &PlanBook{db: db} }
 
-// Plan returns a plan as it was a few seconds ago at most. One that is not known is
-// the first. Where the database does not answer it goes on with what it knows.
+// Plan returns a plan as it was a few seconds ago. One that is not known is the first.
+// One caller at a time asks the database, and nobody waits for him who has plans to go
+// on with: where the database does not answer, those that are known.
 func (b *PlanBook) Plan(ctx context.Context, name string) (*Plan, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.plans == nil || time.Since(b.read) > planTTL {
-		plans, err := b.db.Plans(ctx)
-		switch {
-		case err == nil && len(plans) > 0:
-			b.plans, b.read = plans, time.Now()
-		case b.plans == nil && err == nil:
-			return nil, fmt.Errorf("plan %q: %w", name, ErrNotFound)
-		case b.plans == nil:
+	plans := b.known.Load()
+	switch {
+	case plans == nil:
+		b.asking.Lock()
+		err := b.ask(ctx)
+		b.asking.Unlock()
+		if plans = b.known.Load(); plans == nil {
 			return nil, err
 		}
+	case b.asking.TryLock():
+		if time.Since(b.askedAt) > planTTL {
+			_ = b.ask(ctx) // what is known goes on
+			plans = b.known.Load()
+		}
+		b.asking.Unlock()
 	}
-	for _, p := range b.plans {
+	for _, p := range *plans {
 		if p.Name == name {
 			return p, nil
 		}
 	}
-	return b.plans[0], nil
+	return (*plans)[0], nil
+}
+
+// ask reads the plans.
+func (b *PlanBook) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, planTimeout)
+	defer cancel()
+	plans, err := b.db.Plans(ctx)
+	b.askedAt = time.Now()
+	if err == nil && len(plans) == 0 {
+		err = fmt.Errorf("list plans: %w", ErrNotFound)
+	}
+	if err == nil {
+		b.known.Store(&plans)
+	}
+	return err
 }

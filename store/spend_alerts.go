@@ -247,7 +247,7 @@ var tellCostSQL = `
 				GROUP BY 1
 			) AS c, LATERAL (
 				SELECT max(100 * (1 << k)) AS percent FROM generate_series(0, 20) AS k
-				WHERE @limit::bigint * (1 << k) <= c.micros
+				WHERE @limit::numeric * (1 << k) <= c.micros
 			) AS p
 			WHERE percent IS NOT NULL
 		), told AS (

@@ -21,7 +21,10 @@ const chaosMoneyRows = `
 	INSERT INTO credit_entry (org_id, period, kind, subject, reserved, used, micros)
 	SELECT org_id, credit_period, CASE WHEN charged > 0 THEN 'settle' ELSE 'release' END, id, -credits, charged, charged * credit_micros FROM generation;
 	INSERT INTO usage_hour (org_id, hour, project_id, api_key_id, model, size, kind, succeeded, failed, canceled, expired, images, credits, micros, latency)
-	VALUES ('org_1', date_trunc('hour', now(), 'UTC'), 'proj_1', 'key_1', 'banana', '', 'generate', 1, 1, 1, 1, 2, 2, 40000, '{}')`
+	VALUES ('org_1', date_trunc('hour', now(), 'UTC'), 'proj_1', 'key_1', 'banana', '', 'generate', 1, 1, 1, 1, 2, 2, 40000, '{}');
+	INSERT INTO usage_day (org_id, day, project_id, api_key_id, model, size, kind, succeeded, failed, canceled, expired, images, credits, micros, latency)
+	SELECT org_id, date_trunc('day', hour, 'UTC'), project_id, api_key_id, model, size, kind, succeeded, failed, canceled, expired, images, credits, micros, latency
+	FROM usage_hour`
 
 // pay makes customers pay for what they have.
 func (w *chaosWorld) pay(t *testing.T) {
@@ -104,7 +107,7 @@ var chaosMoneyPlants = []chaosPlant{
 		w.exec(t, `
 			DELETE FROM credit_entry WHERE subject = 'gen_gone' AND kind = 'release';
 			UPDATE credit_account SET reserved = 1;
-			UPDATE usage_hour SET canceled = 0`)
+			UPDATE usage_hour SET canceled = 0; UPDATE usage_day SET canceled = 0`)
 	}, map[string][]string{
 		"reservations_live": {
 			"gen_gone has 1 credits reserved, 0 of them for what is under way", "the account of org_1 has 1 credits reserved, 0 of them for what is under way",
@@ -134,7 +137,7 @@ var chaosMoneyPlants = []chaosPlant{
 		w.exec(t, `
 			DELETE FROM credit_entry WHERE subject = 'gen_bad';
 			UPDATE generation SET credits = NULL, charged = NULL, credit_micros = NULL, credit_period = NULL WHERE id = 'gen_bad';
-			UPDATE usage_hour SET failed = 0`)
+			UPDATE usage_hour SET failed = 0; UPDATE usage_day SET failed = 0`)
 	}, map[string][]string{"accepted_reserved": {"gen_bad was accepted and has 0 credits reserved, its price is 1"}}},
 	{"delivered for nothing", func(t *testing.T, w *chaosWorld) { w.enter(t, "gen_good", "release", "-2, 0, 0") }, map[string][]string{
 		"delivered_charged": {"gen_good was charged 0 credits for 2 images, at least 2 are due"}, "credits_agree": disagreed,
