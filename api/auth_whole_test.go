@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nanobanana/nanobanana/api"
+	"github.com/nanobanana/nanobanana/store"
+	"github.com/nanobanana/nanobanana/store/storetest"
 )
 
 // What registering makes, it makes whole: whichever of its rows can not be written,
@@ -54,6 +58,23 @@ func TestRegister_AllOrNothing(t *testing.T) {
 	b.login("ada@example.com", goodPassword)
 	if a := b.do("", "POST", "/v1/auth/reset_password", tokenBody(token, "some other words")); a.status != 204 {
 		t.Errorf("the link afterwards: %d %s", a.status, a.body)
+	}
+}
+
+// Registering takes one connection to the database: where many register at once, each
+// may have but one.
+func TestRegister_OneConnection(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *api.Options) {
+		one, err := store.Open(t.Context(), storetest.URL(o.DB), store.Options{MaxConns: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(one.Close)
+		o.DB = one
+	})
+	if a := b.browser().do("POST", "/v1/auth/register", credentials("ada@example.com", goodPassword)); a.status != 201 {
+		t.Errorf("%d %s", a.status, a.body)
 	}
 }
 
