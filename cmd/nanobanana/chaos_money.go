@@ -75,8 +75,9 @@ type chaosBill struct {
 	Token        string
 	ID           string
 	Status       string
-	ModelUsed    string
 	Images       int // that it has
+	Substitutes  int // of these, that a cheaper model has made or may have made
+	Saved        int // credits, by these
 	Reservations int
 	Reserved     int
 	Settlements  int // and releases
@@ -88,16 +89,19 @@ type chaosBill struct {
 // bills returns that of every generation of the jobs, in order.
 func bills(ctx context.Context, e *chaosEvidence) ([]*chaosBill, error) {
 	rows, err := e.db.Pool().Query(ctx, `
-		SELECT metadata ->> 'job' AS token, g.id, status, model_used,
-			(SELECT count(*) FROM image WHERE generation_id = g.id) AS images,
-			reservations, reserved, settlements, c.charged
+		SELECT metadata ->> 'job' AS token, g.id, status,
+			i.images, i.substitutes, i.saved, reservations, reserved, settlements, c.charged
 		FROM generation AS g, LATERAL (
 			SELECT count(*) FILTER (WHERE kind = 'reserve') AS reservations,
 				coalesce(sum(reserved) FILTER (WHERE kind = 'reserve'), 0) AS reserved,
 				count(*) FILTER (WHERE kind <> 'reserve') AS settlements, coalesce(sum(used), 0) AS charged
 			FROM credit_entry
 			WHERE subject = g.id
-		) AS c
+		) AS c, LATERAL (
+			SELECT count(*) AS images, count(*) FILTER (WHERE image.credits < g.credits / g.n) AS substitutes,
+				coalesce(sum(g.credits / g.n - image.credits) FILTER (WHERE image.credits < g.credits / g.n), 0) AS saved
+			FROM image WHERE generation_id = g.id
+		) AS i
 		ORDER BY g.id`)
 	if err != nil {
 		return nil, err
@@ -129,17 +133,14 @@ func (b *chaosBill) delivered() int {
 	return 0
 }
 
-// due is what is to be charged at least and at most. A substitute's image costs no
-// more than one of the model that was asked for.
+// due is what is to be charged at least and at most. A substitute's image costs one
+// credit at least, and no more than one of the model that was asked for.
 func (b *chaosBill) due() (least, most int) {
 	if b.job.org.free {
 		return 0, 0
 	}
-	n := b.delivered()
-	if b.ModelUsed != b.job.model {
-		return n, n * b.job.price()
-	}
-	return n * b.job.price(), n * b.job.price()
+	n, price := b.delivered(), b.job.price()
+	return max(n*price-b.Saved, n*price-b.Substitutes*(price-1)), n * price
 }
 
 // price is what an image of the job costs, in credits.

@@ -180,15 +180,18 @@ func TestChaosMoney_FindsWhatIsPlanted(t *testing.T) {
 func TestChaosBill_Due(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		model, used string
-		want        [2]int
+		model              string
+		substitutes, saved int
+		want               [2]int
 	}{
-		"Own":        {"banana-pro", "banana-pro", [2]int{8, 8}},
-		"Substitute": {"banana-pro", "gpt-image", [2]int{2, 8}},
-		"Cheap":      {"banana", "banana", [2]int{2, 2}},
+		"Own":         {"banana-pro", 0, 0, [2]int{8, 8}},
+		"Substitutes": {"banana-pro", 2, 6, [2]int{2, 8}},
+		"OneOfTwo":    {"banana-pro", 1, 3, [2]int{5, 8}},
+		"TooCheap":    {"banana-pro", 1, 4, [2]int{5, 8}},
+		"Cheap":       {"banana", 0, 0, [2]int{2, 2}},
 	} {
 		j := &chaosJob{model: c.model, org: &chaosOrg{}, ids: []string{"gen_1"}, status: "succeeded", images: 2}
-		least, most := (&chaosBill{ID: "gen_1", ModelUsed: c.used, job: j}).due()
+		least, most := (&chaosBill{ID: "gen_1", Substitutes: c.substitutes, Saved: c.saved, job: j}).due()
 		if diff := cmp.Diff(c.want, [2]int{least, most}); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
