@@ -17,6 +17,7 @@ type Subscription struct {
 	Customer          string  // Stripe's cus_...
 	Subscription      *string // Stripe's sub_...; nil: none yet
 	Plan              *string // that the organization is on for it; nil: none
+	NextPlan          *string // that takes its place when the period ends, as Stripe has it already; nil: none
 	Status            *string // as Stripe has it
 	PeriodStart       *time.Time
 	PeriodEnd         *time.Time
@@ -126,16 +127,54 @@ func (db *DB) SubscriptionsToCancel(ctx context.Context, limit int) ([]string, e
 
 // withholds reports whether a period that begins at a time is opened with nothing
 // granted: its subscription is not paid, or was to end before it.
-func (db *DB) withholds(ctx context.Context, orgID string, begins time.Time) (bool, error) {
-	sub, err := db.Subscription(ctx, orgID)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return false, nil
-	case err != nil:
-		return false, err
+func (s *Subscription) withholds(begins time.Time) bool {
+	return s.Plan != nil && (s.Unpaid() || s.Live() && s.CancelAtPeriodEnd && s.endsBy(begins))
+}
+
+func (s *Subscription) endsBy(t time.Time) bool { return s.PeriodEnd != nil && !s.PeriodEnd.After(t) }
+
+// subscribed is what an organization has with Stripe when a period begins: nothing, or
+// its subscription, on the plan that takes the place of the last period's. The
+// organization is put on that, unless an operator has put it on another.
+func (db *DB) subscribed(ctx context.Context, org *Org, begins time.Time) (*Org, *Subscription, error) {
+	sub, err := db.Subscription(ctx, org.ID)
+	if errors.Is(err, ErrNotFound) {
+		return org, &Subscription{}, nil
 	}
-	ending := sub.Live() && sub.CancelAtPeriodEnd && sub.PeriodEnd != nil && !sub.PeriodEnd.After(begins)
-	return sub.Plan != nil && (sub.Unpaid() || ending), nil
+	if err != nil || sub.NextPlan == nil || sub.Plan == nil || !sub.endsBy(begins) || !sub.Live() || sub.CancelAtPeriodEnd || org.DeletedAt != nil {
+		return org, sub, err
+	}
+	if org.Plan == *sub.Plan {
+		plan, err := db.Plan(ctx, *sub.NextPlan)
+		if err != nil {
+			return nil, nil, err
+		}
+		if org, err = db.changeOrg(ctx, "put on its next plan", `plan = @plan, retention_days = @retention_days`, org.ID,
+			pgx.NamedArgs{"plan": plan.Name, "retention_days": plan.RetentionDays}); err != nil {
+			return nil, nil, err
+		}
+	}
+	sub.Plan, sub.NextPlan = sub.NextPlan, nil
+	_, err = db.q.Exec(ctx, `
+		UPDATE subscription
+		SET plan = next_plan, next_plan = NULL
+		WHERE org_id = @org_id`, pgx.NamedArgs{"org_id": org.ID})
+	return org, sub, err
+}
+
+// holdMetered lets nothing in, or lets it in again, beyond what is granted in the
+// period that a time is in.
+func (db *DB) holdMetered(ctx context.Context, org *Org, hold bool, at time.Time) error {
+	account, err := db.openPeriod(ctx, org, at)
+	if err != nil || account.Held == hold || !account.Metered {
+		return err
+	}
+	_, err = db.q.Exec(ctx, `
+		UPDATE credit_account
+		SET held = @hold
+		WHERE org_id = @org_id AND period = @period`,
+		pgx.NamedArgs{"org_id": org.ID, "period": account.Period, "hold": hold})
+	return err
 }
 
 // hasAllowance reports whether the plan's credits were granted for a period.
@@ -168,6 +207,9 @@ func (db *DB) grantWithheld(ctx context.Context, org *Org, at time.Time) error {
 	}
 	granted, err := db.hasAllowance(ctx, org.ID, account.Period)
 	if err != nil || granted || plan.Credits == 0 {
+		return err
+	}
+	if err := db.setOwed(ctx, org.ID, account.Period, 0); err != nil { // it is paid whole
 		return err
 	}
 	return db.enter(ctx, CreditEntry{

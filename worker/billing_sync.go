@@ -64,7 +64,7 @@ func (s *syncBilling) cancelOne(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	sub, err := s.w.opts.Billing.CancelSubscription(ctx, id)
+	sub, err := s.w.opts.Billing.CancelSubscription(ctx, id, true)
 	if errors.Is(err, billing.ErrRefused) || errors.Is(err, billing.ErrNotFound) { // it has ended already
 		_, err = jobs.SyncSubscription(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
 		return err
