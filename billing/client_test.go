@@ -82,7 +82,7 @@ func TestEnsureCatalogue(t *testing.T) {
 func (b *bench) subscriber(t *testing.T, plan string) *billing.Subscription {
 	t.Helper()
 	ask[[]string](t)(b.EnsureCatalogue(t.Context(), shop))
-	customer := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme"))
+	customer := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme", ""))
 	page := ask[*billing.CheckoutSession](t)(b.Checkout(t.Context(), billing.Checkout{
 		OrgID: "org_1", Customer: customer, Plan: plan, Metered: plan == "pay_as_you_go",
 		SuccessURL: "https://example.com/yes", CancelURL: "https://example.com/no", Key: "1",
@@ -107,7 +107,7 @@ func TestSubscription(t *testing.T) {
 	if sub.Plan != "hobby" || sub.Status != billing.StatusActive || sub.CancelAtPeriodEnd || sub.PeriodEnd.Sub(sub.PeriodStart) < 28*24*time.Hour {
 		t.Errorf("%+v", sub)
 	}
-	again := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme"))
+	again := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme", ""))
 	if again != sub.Customer {
 		t.Errorf("the customer is made twice: %s, %s", sub.Customer, again)
 	}
@@ -188,7 +188,7 @@ func TestRefund(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	ask[[]string](t)(b.EnsureCatalogue(t.Context(), shop))
-	customer := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme"))
+	customer := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme", ""))
 	page := ask[*billing.CheckoutSession](t)(b.Checkout(t.Context(), billing.Checkout{
 		OrgID: "org_1", Customer: customer, Credits: 100, SuccessURL: "https://example.com", CancelURL: "https://example.com", Key: "1",
 	}))
@@ -235,9 +235,9 @@ func TestErrors(t *testing.T) {
 	check("an unknown id", err, billing.ErrNotFound)
 	_, err = b.Checkout(t.Context(), billing.Checkout{OrgID: "o", Plan: "hobby"})
 	check("no catalogue", err, billing.ErrCatalogue)
-	_, err = b.CreateCustomer(t.Context(), "org_1", "A")
+	_, err = b.CreateCustomer(t.Context(), "org_1", "A", "")
 	check("a customer", err, nil)
-	_, err = billing.New(billing.Options{APIKey: "sk_wrong", URL: b.url}).CreateCustomer(t.Context(), "org_1", "A")
+	_, err = billing.New(billing.Options{APIKey: "sk_wrong", URL: b.url}).CreateCustomer(t.Context(), "org_1", "A", "")
 	check("a wrong key", err, billing.ErrCredentials)
 	b.sim.SetDown(true)
 	_, err = b.Invoice(t.Context(), "in_1")

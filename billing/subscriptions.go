@@ -49,6 +49,27 @@ func (c *Client) Subscription(ctx context.Context, id string) (*Subscription, er
 	return subscription(s), nil
 }
 
+// Subscriptions returns the ids of a customer's subscriptions that have not ended.
+func (c *Client) Subscriptions(ctx context.Context, customer string) ([]string, error) {
+	doing := "list the subscriptions of " + customer
+	if !c.On() {
+		return nil, off(doing)
+	}
+	var ids []string
+	for s, err := range c.stripe.V1Subscriptions.List(ctx, &stripe.SubscriptionListParams{Customer: &customer}).All(ctx) {
+		if err != nil {
+			return nil, failed(doing, err)
+		}
+		ids = append(ids, s.ID)
+	}
+	return ids, nil
+}
+
+// Ended reports whether it is over.
+func (s *Subscription) Ended() bool {
+	return s.Status == StatusCanceled || s.Status == StatusIncompleteExpired
+}
+
 // subscription reads what Stripe says. Its period is that of its item: a subscription
 // has none of its own since API version 2025-03-31.
 func subscription(s *stripe.Subscription) *Subscription {

@@ -192,7 +192,7 @@ func sell(t *testing.T, sim *simulator.Simulator, c *billing.Client) {
 		{Plan: "hobby", Title: "Hobby", PriceMicros: 9_000_000}, {Plan: "pro", Title: "Pro", PriceMicros: 29_000_000},
 		{Plan: "pay_as_you_go", Title: "Pay as you go", Metered: true, CreditMicros: 20_000},
 	}}))
-	customer := check[string](t)(c.CreateCustomer(ctx, "org_1", "Acme"))
+	customer := check[string](t)(c.CreateCustomer(ctx, "org_1", "Acme", ""))
 	pay := func(asked billing.Checkout) *billing.CheckoutSession {
 		t.Helper()
 		asked.OrgID, asked.Customer, asked.SuccessURL, asked.CancelURL = "org_1", customer, "https://example.com/ok", "https://example.com/no"
