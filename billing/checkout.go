@@ -65,7 +65,12 @@ func (c *Client) Checkout(ctx context.Context, asked Checkout) (*CheckoutSession
 	}
 	if asked.Plan != "" {
 		params.Mode = new(string(stripe.CheckoutSessionModeSubscription))
-		params.SubscriptionData = &stripe.CheckoutSessionCreateSubscriptionDataParams{Metadata: meta}
+		params.SubscriptionData = &stripe.CheckoutSessionCreateSubscriptionDataParams{
+			Metadata: meta,
+			// As of API version 2025-09-30 it would be flexible. Of a price that is taken out
+			// nothing is billed, and it is not taken out before its period ends.
+			BillingMode: &stripe.CheckoutSessionCreateSubscriptionDataBillingModeParams{Type: new(string(stripe.SubscriptionBillingModeTypeClassic))},
+		}
 	} else {
 		meta[metaCredits] = strconv.Itoa(asked.Credits)
 		params.Mode = new(string(stripe.CheckoutSessionModePayment))
