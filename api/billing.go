@@ -37,7 +37,7 @@ func (s *server) billed(ctx context.Context) (*store.Subscription, error) {
 	if err != nil {
 		return nil, err
 	}
-	customer, err := s.opts.Billing.CreateCustomer(ctx, orgID, org.Name)
+	customer, err := s.opts.Billing.CreateCustomer(ctx, orgID, org.Name, "")
 	if err == nil {
 		return s.db.SaveCustomer(ctx, orgID, customer)
 	}
@@ -46,6 +46,37 @@ func (s *server) billed(ctx context.Context) (*store.Subscription, error) {
 		return sub, nil
 	}
 	return nil, err
+}
+
+// asCustomer asks Stripe for something for the caller's organization. A customer that
+// is not there any more, since it was deleted or the key is of another account, is
+// replaced by a new one.
+func (s *server) asCustomer(ctx context.Context, ask func(*store.Subscription) error) error {
+	sub, err := s.billed(ctx)
+	if err != nil {
+		return err
+	}
+	err = ask(sub)
+	if !billing.CustomerGone(err) {
+		return err
+	}
+	if sub.Live() {
+		if _, err := jobs.SyncSubscription(ctx, s.db, s.opts.Billing, *sub.Subscription, s.opts.Now()); err != nil {
+			return err
+		}
+	}
+	org, err := s.db.Org(ctx, sub.OrgID)
+	if err != nil {
+		return err
+	}
+	customer, err := s.opts.Billing.CreateCustomer(ctx, org.ID, org.Name, sub.Customer)
+	if err != nil {
+		return err
+	}
+	if sub, err = s.db.ReplaceCustomer(ctx, org.ID, sub.Customer, customer); err != nil {
+		return err
+	}
+	return ask(sub)
 }
 
 // askKey names a request for Stripe: by its Idempotency-Key, or as the only one of

@@ -2,10 +2,11 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
-	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/billing"
+	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -73,15 +74,19 @@ func (s *server) checkout(ctx context.Context, asked billing.Checkout) (*created
 	}
 	ctx, cancel := context.WithTimeout(ctx, billingTimeout)
 	defer cancel()
-	sub, err := s.billed(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if asked.Plan != "" && sub.Live() {
-		return nil, refuse("subscription_exists", "")
-	}
-	asked.OrgID, asked.Customer = sub.OrgID, sub.Customer
-	page, err := s.opts.Billing.Checkout(ctx, asked)
+	var page *billing.CheckoutSession
+	err = s.asCustomer(ctx, func(sub *store.Subscription) (err error) {
+		if asked.Plan != "" {
+			if err := s.checkSubscribing(ctx, sub); err != nil {
+				return err
+			}
+		}
+		asked.OrgID, asked.Customer = sub.OrgID, sub.Customer
+		if page, err = s.opts.Billing.Checkout(ctx, asked); err != nil || asked.Plan == "" {
+			return err
+		}
+		return s.opts.Billing.ExpireOlder(ctx, page)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +105,34 @@ func (s *server) checkout(ctx context.Context, asked billing.Checkout) (*created
 		return nil, err
 	}
 	return &created[checkoutPage]{Location: page.URL, CacheControl: noStore, Body: shown}, nil
+}
+
+// checkSubscribing refuses a subscription to whoever has one, or has left one unpaid.
+func (s *server) checkSubscribing(ctx context.Context, sub *store.Subscription) error {
+	if sub.Live() {
+		return refuse("subscription_exists", "")
+	}
+	open, err := s.db.OpenInvoices(ctx, sub.OrgID)
+	if err != nil {
+		return err
+	}
+	for _, id := range open {
+		_, _, err := jobs.SyncInvoice(ctx, s.db, s.opts.Billing, id, s.opts.Now())
+		if errors.Is(err, billing.ErrNotFound) {
+			continue // nobody can pay it
+		}
+		if err != nil {
+			return err
+		}
+		in, err := s.db.Invoice(ctx, sub.OrgID, id)
+		if err != nil {
+			return err
+		}
+		if in.Status == "open" && in.AmountDue > in.AmountPaid {
+			return refuse("billing_refused", "The invoice %s is not paid. It is to be before another subscription; POST /v1/billing/portal opens where that is done.", id)
+		}
+	}
+	return nil
 }
 
 // portalPage is a page on which a customer manages how they pay.
@@ -130,11 +163,11 @@ func (s *server) createPortal(ctx context.Context, in *createPortalInput) (*crea
 	}
 	ctx, cancel := context.WithTimeout(ctx, billingTimeout)
 	defer cancel()
-	sub, err := s.billed(ctx)
-	if err != nil {
-		return nil, err
-	}
-	address, err := s.opts.Billing.Portal(ctx, sub.Customer, in.Body.ReturnURL, auth.FromContext(ctx).OrgID+":"+key)
+	var address string
+	err = s.asCustomer(ctx, func(sub *store.Subscription) (err error) {
+		address, err = s.opts.Billing.Portal(ctx, sub.Customer, in.Body.ReturnURL, sub.OrgID+":"+key)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

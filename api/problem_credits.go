@@ -60,7 +60,7 @@ func creditsProblem(e *jobs.CreditsError, left int64, unpaid string) *problem {
 			creditText(*e.Budget), resets, e.Needed), nil)
 	case unpaid != "":
 		p = newProblem("payment_required", fmt.Sprintf("This needs %s, and %d are left: your organization's subscription is %s, and grants nothing until its invoice is paid. POST /v1/billing/portal opens where that is done.",
-			creditText(e.Needed), left, unpaid), nil)
+			creditText(e.Needed), max(0, left), unpaid), nil)
 	default:
 		p = newProblem("quota_exceeded", fmt.Sprintf("This needs %d of your organization's credits, and %d are left of its plan %s until %s. GET /v1/plans lists larger plans, which POST /v1/billing/checkout gets, and POST /v1/billing/credits gets more credits.",
 			e.Needed, left, e.Plan, resets), nil)

@@ -2,6 +2,7 @@ package billing
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -31,6 +32,8 @@ type CheckoutSession struct {
 	Credits       int
 	Paid          bool
 	ExpiresAt     time.Time
+
+	created int64
 }
 
 // Checkout makes a page. It fails with ErrCatalogue without the price.
@@ -53,7 +56,7 @@ func (c *Client) Checkout(ctx context.Context, asked Checkout) (*CheckoutSession
 	}
 	meta := map[string]string{metaOrg: asked.OrgID}
 	params := &stripe.CheckoutSessionCreateParams{
-		Params:            once("checkout:" + asked.OrgID + ":" + asked.Key),
+		Params:            once("checkout:" + asked.OrgID + ":" + asked.Customer + ":" + asked.Key),
 		Customer:          &asked.Customer,
 		ClientReferenceID: &asked.OrgID,
 		LineItems:         []*stripe.CheckoutSessionCreateLineItemParams{item},
@@ -62,7 +65,12 @@ func (c *Client) Checkout(ctx context.Context, asked Checkout) (*CheckoutSession
 	}
 	if asked.Plan != "" {
 		params.Mode = new(string(stripe.CheckoutSessionModeSubscription))
-		params.SubscriptionData = &stripe.CheckoutSessionCreateSubscriptionDataParams{Metadata: meta}
+		params.SubscriptionData = &stripe.CheckoutSessionCreateSubscriptionDataParams{
+			Metadata: meta,
+			// As of API version 2025-09-30 it would be flexible. Of a price that is taken out
+			// nothing is billed, and it is not taken out before its period ends.
+			BillingMode: &stripe.CheckoutSessionCreateSubscriptionDataBillingModeParams{Type: new(string(stripe.SubscriptionBillingModeTypeClassic))},
+		}
 	} else {
 		meta[metaCredits] = strconv.Itoa(asked.Credits)
 		params.Mode = new(string(stripe.CheckoutSessionModePayment))
@@ -75,6 +83,28 @@ func (c *Client) Checkout(ctx context.Context, asked Checkout) (*CheckoutSession
 		return nil, failed(doing, err)
 	}
 	return checkoutSession(made), nil
+}
+
+// ExpireOlder ends the customer's other pages for subscriptions that were made before a
+// page, so that only one is paid.
+func (c *Client) ExpireOlder(ctx context.Context, page *CheckoutSession) error {
+	const doing = "end older checkout pages"
+	if !c.On() {
+		return off(doing)
+	}
+	for s, err := range c.stripe.V1CheckoutSessions.List(ctx, &stripe.CheckoutSessionListParams{Customer: &page.Customer, Status: new("open")}).All(ctx) {
+		if err != nil {
+			return failed(doing, err)
+		}
+		if s.ID == page.ID || s.Mode != stripe.CheckoutSessionModeSubscription || s.Created > page.created {
+			continue
+		}
+		_, err := c.stripe.V1CheckoutSessions.Expire(ctx, s.ID, nil)
+		if err := failed(doing, err); err != nil && !errors.Is(err, ErrRefused) { // it has ended by itself
+			return err
+		}
+	}
+	return nil
 }
 
 // CheckoutSession returns a page as it is now.
@@ -92,7 +122,7 @@ func (c *Client) CheckoutSession(ctx context.Context, id string) (*CheckoutSessi
 
 func checkoutSession(s *stripe.CheckoutSession) *CheckoutSession {
 	session := &CheckoutSession{
-		ID: s.ID, URL: s.URL, Credits: creditsOf(s.Metadata), ExpiresAt: at(s.ExpiresAt),
+		ID: s.ID, URL: s.URL, Credits: creditsOf(s.Metadata), ExpiresAt: at(s.ExpiresAt), created: s.Created,
 		Paid: s.Status == stripe.CheckoutSessionStatusComplete && s.PaymentStatus != stripe.CheckoutSessionPaymentStatusUnpaid,
 	}
 	if s.Customer != nil {

@@ -82,7 +82,7 @@ func TestEnsureCatalogue(t *testing.T) {
 func (b *bench) subscriber(t *testing.T, plan string) *billing.Subscription {
 	t.Helper()
 	ask[[]string](t)(b.EnsureCatalogue(t.Context(), shop))
-	customer := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme"))
+	customer := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme", ""))
 	page := ask[*billing.CheckoutSession](t)(b.Checkout(t.Context(), billing.Checkout{
 		OrgID: "org_1", Customer: customer, Plan: plan, Metered: plan == "pay_as_you_go",
 		SuccessURL: "https://example.com/yes", CancelURL: "https://example.com/no", Key: "1",
@@ -107,26 +107,45 @@ func TestSubscription(t *testing.T) {
 	if sub.Plan != "hobby" || sub.Status != billing.StatusActive || sub.CancelAtPeriodEnd || sub.PeriodEnd.Sub(sub.PeriodStart) < 28*24*time.Hour {
 		t.Errorf("%+v", sub)
 	}
-	again := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme"))
+	again := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme", ""))
 	if again != sub.Customer {
 		t.Errorf("the customer is made twice: %s, %s", sub.Customer, again)
 	}
-	ends := ask[*billing.Subscription](t)(b.ChangeSubscription(t.Context(), sub.ID, billing.SubscriptionChange{CancelAtPeriodEnd: new(true), Key: "a"}))
+	ends := b.change(t, sub.ID, billing.SubscriptionChange{CancelAtPeriodEnd: new(true), Key: "a"})
 	if !ends.CancelAtPeriodEnd || ends.Plan != "hobby" {
 		t.Errorf("one that is to end: %+v", ends)
 	}
-	pro := ask[*billing.Subscription](t)(b.ChangeSubscription(t.Context(), sub.ID, billing.SubscriptionChange{Plan: new("pro"), Key: "b"}))
+	up := billing.SubscriptionChange{Plan: new("pro"), Paid: "hobby", Priced: "hobby", Key: "b"}
+	b.sim.FailNextPayment(sub.Customer)
+	if err := b.ChangeSubscription(t.Context(), sub.ID, up); !errors.Is(err, billing.ErrDeclined) {
+		t.Errorf("declined: %v", err)
+	}
+	up.Key = "c"
+	pro := b.change(t, sub.ID, up)
 	if pro.CancelAtPeriodEnd || pro.Plan != "pro" || !pro.PeriodStart.Equal(sub.PeriodStart) {
 		t.Errorf("one that was changed: %+v", pro)
 	}
 	invoices := ask[[]*billing.Invoice](t)(b.Invoices(t.Context(), sub.Customer, 10))
-	if len(invoices) != 1 || invoices[0].AmountPaid != 900 || invoices[0].Subscription != sub.ID || invoices[0].PaymentIntent == "" {
+	if len(invoices) != 2 || invoices[0].AmountPaid != 2000 || invoices[1].AmountPaid != 900 || invoices[1].Subscription != sub.ID || invoices[1].PaymentIntent == "" {
 		t.Errorf("%+v", invoices)
+	}
+	// To a cheaper one and back again costs nothing, whatever it is on the way.
+	down := billing.SubscriptionChange{Plan: new("hobby"), Paid: "pro", Priced: "pro", Waits: true, Key: "d"}
+	if hobby := b.change(t, sub.ID, down); hobby.Plan != "hobby" {
+		t.Errorf("%+v", hobby)
+	}
+	if err := b.ChangeSubscription(t.Context(), sub.ID, billing.SubscriptionChange{Plan: new("pay_as_you_go"), Paid: "pro", Priced: "pro", Key: "e"}); !errors.Is(err, billing.ErrRefused) {
+		t.Errorf("behind another's back: %v", err)
+	}
+	b.change(t, sub.ID, billing.SubscriptionChange{Plan: new("pay_as_you_go"), Paid: "pro", Priced: "hobby", Waits: true, Key: "f"})
+	b.change(t, sub.ID, billing.SubscriptionChange{Plan: new("pro"), Paid: "pro", Priced: "pay_as_you_go", Key: "g"})
+	if invoices := ask[[]*billing.Invoice](t)(b.Invoices(t.Context(), sub.Customer, 10)); len(invoices) != 2 {
+		t.Errorf("%d invoices", len(invoices))
 	}
 	if page := ask[string](t)(b.Portal(t.Context(), sub.Customer, "https://example.com", "1")); !strings.HasPrefix(page, b.url) {
 		t.Errorf("the portal is %s", page)
 	}
-	ended := ask[*billing.Subscription](t)(b.CancelSubscription(t.Context(), sub.ID))
+	ended := ask[*billing.Subscription](t)(b.CancelSubscription(t.Context(), sub.ID, true))
 	if ended.Status != billing.StatusCanceled {
 		t.Errorf("one that was canceled: %+v", ended)
 	}
@@ -153,7 +172,7 @@ func TestMeterEvent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := b.ChangeSubscription(t.Context(), sub.ID, billing.SubscriptionChange{Plan: new("pro"), Key: "a"})
+	err := b.ChangeSubscription(t.Context(), sub.ID, billing.SubscriptionChange{Plan: new("pro"), Paid: sub.Plan, Priced: sub.Plan, Key: "a"})
 	if !errors.Is(err, billing.ErrRefused) {
 		t.Errorf("left within a period: %v", err)
 	}
@@ -169,7 +188,7 @@ func TestRefund(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	ask[[]string](t)(b.EnsureCatalogue(t.Context(), shop))
-	customer := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme"))
+	customer := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme", ""))
 	page := ask[*billing.CheckoutSession](t)(b.Checkout(t.Context(), billing.Checkout{
 		OrgID: "org_1", Customer: customer, Credits: 100, SuccessURL: "https://example.com", CancelURL: "https://example.com", Key: "1",
 	}))
@@ -216,9 +235,9 @@ func TestErrors(t *testing.T) {
 	check("an unknown id", err, billing.ErrNotFound)
 	_, err = b.Checkout(t.Context(), billing.Checkout{OrgID: "o", Plan: "hobby"})
 	check("no catalogue", err, billing.ErrCatalogue)
-	_, err = b.CreateCustomer(t.Context(), "org_1", "A")
+	_, err = b.CreateCustomer(t.Context(), "org_1", "A", "")
 	check("a customer", err, nil)
-	_, err = billing.New(billing.Options{APIKey: "sk_wrong", URL: b.url}).CreateCustomer(t.Context(), "org_1", "A")
+	_, err = billing.New(billing.Options{APIKey: "sk_wrong", URL: b.url}).CreateCustomer(t.Context(), "org_1", "A", "")
 	check("a wrong key", err, billing.ErrCredentials)
 	b.sim.SetDown(true)
 	_, err = b.Invoice(t.Context(), "in_1")
@@ -272,4 +291,13 @@ func TestParseWebhook(t *testing.T) {
 	if _, err := billing.New(billing.Options{APIKey: "sk"}).ParseWebhook([]byte(invoice), sign(invoice, "", now)); !errors.Is(err, billing.ErrOff) {
 		t.Errorf("without a secret: %v", err)
 	}
+}
+
+// change changes a subscription and returns it as it is then.
+func (b *bench) change(t *testing.T, id string, change billing.SubscriptionChange) *billing.Subscription {
+	t.Helper()
+	if err := b.ChangeSubscription(t.Context(), id, change); err != nil {
+		t.Fatal(err)
+	}
+	return ask[*billing.Subscription](t)(b.Subscription(t.Context(), id))
 }

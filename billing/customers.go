@@ -15,14 +15,15 @@ const (
 )
 
 // CreateCustomer makes the customer of an organization and returns its id. It makes
-// one, however many ask for it at the same time and with the same name, for a day.
-func (c *Client) CreateCustomer(ctx context.Context, orgID, name string) (string, error) {
+// one, however many ask for it at the same time and with the same name, for a day. gone
+// is the one in whose place it comes, or "".
+func (c *Client) CreateCustomer(ctx context.Context, orgID, name, gone string) (string, error) {
 	const doing = "make a customer"
 	if !c.On() {
 		return "", off(doing)
 	}
 	made, err := c.stripe.V1Customers.Create(ctx, &stripe.CustomerCreateParams{
-		Params:   once("customer:" + orgID + ":" + name),
+		Params:   once("customer:" + orgID + ":" + gone + ":" + name),
 		Name:     &name,
 		Metadata: map[string]string{metaOrg: orgID},
 	})

@@ -37,6 +37,7 @@ type Error struct {
 	Doing     string // "make a customer"
 	Kind      error
 	Code      string // Stripe's, where it has answered
+	Param     string // that it is about
 	Message   string
 	RequestID string // Stripe's
 }
@@ -69,7 +70,7 @@ func failed(doing string, err error) error {
 	if !errors.As(err, &said) {
 		return &Error{Doing: doing, Kind: ErrUnavailable, Message: err.Error()} // no answer, or half of one
 	}
-	return &Error{Doing: doing, Kind: kindOf(said), Code: string(said.Code), Message: said.Msg, RequestID: said.RequestID}
+	return &Error{Doing: doing, Kind: kindOf(said), Code: string(said.Code), Param: said.Param, Message: said.Msg, RequestID: said.RequestID}
 }
 
 // kindOf tells errors apart as https://docs.stripe.com/error-low-level does.
@@ -87,6 +88,13 @@ func kindOf(e *stripe.Error) error {
 		return ErrUnavailable // 409: a request with the same key is under way
 	}
 	return ErrRefused
+}
+
+// CustomerGone reports whether Stripe does not have the customer for whom something was
+// asked.
+func CustomerGone(err error) bool {
+	var said *Error
+	return errors.As(err, &said) && said.Kind == ErrNotFound && said.Param == "customer"
 }
 
 // off is the error of a Client that is.

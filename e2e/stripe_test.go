@@ -192,7 +192,7 @@ func sell(t *testing.T, sim *simulator.Simulator, c *billing.Client) {
 		{Plan: "hobby", Title: "Hobby", PriceMicros: 9_000_000}, {Plan: "pro", Title: "Pro", PriceMicros: 29_000_000},
 		{Plan: "pay_as_you_go", Title: "Pay as you go", Metered: true, CreditMicros: 20_000},
 	}}))
-	customer := check[string](t)(c.CreateCustomer(ctx, "org_1", "Acme"))
+	customer := check[string](t)(c.CreateCustomer(ctx, "org_1", "Acme", ""))
 	pay := func(asked billing.Checkout) *billing.CheckoutSession {
 		t.Helper()
 		asked.OrgID, asked.Customer, asked.SuccessURL, asked.CancelURL = "org_1", customer, "https://example.com/ok", "https://example.com/no"
@@ -203,10 +203,15 @@ func sell(t *testing.T, sim *simulator.Simulator, c *billing.Client) {
 		return check[*billing.CheckoutSession](t)(c.CheckoutSession(ctx, session.ID))
 	}
 	sub := check[*billing.Subscription](t)(c.Subscription(ctx, pay(billing.Checkout{Plan: "hobby", Key: "1"}).Subscription))
-	plan, yes, no := "pro", true, false
-	check[*billing.Subscription](t)(c.ChangeSubscription(ctx, sub.ID, billing.SubscriptionChange{Plan: &plan, Key: "2"}))
-	check[*billing.Subscription](t)(c.ChangeSubscription(ctx, sub.ID, billing.SubscriptionChange{CancelAtPeriodEnd: &yes, Key: "3"}))
-	check[*billing.Subscription](t)(c.ChangeSubscription(ctx, sub.ID, billing.SubscriptionChange{CancelAtPeriodEnd: &no, Key: "4"}))
+	plan, less, yes, no := "pro", "hobby", true, false
+	for _, change := range []billing.SubscriptionChange{
+		{Plan: &plan, Paid: "hobby", Priced: "hobby", Key: "2"}, {CancelAtPeriodEnd: &yes, Key: "3"}, {CancelAtPeriodEnd: &no, Key: "4"},
+		{Plan: &less, Paid: "pro", Priced: "pro", Waits: true, Key: "2b"},
+	} {
+		if err := c.ChangeSubscription(ctx, sub.ID, change); err != nil {
+			t.Fatal(err)
+		}
+	}
 	check[string](t)(c.Portal(ctx, customer, "https://example.com/back", "5"))
 	sim.FailNextPayment(customer)
 	sim.Advance(32 * 24 * time.Hour)
@@ -214,7 +219,7 @@ func sell(t *testing.T, sim *simulator.Simulator, c *billing.Client) {
 	if sub.Status != billing.StatusPastDue {
 		t.Errorf("after a payment that failed the subscription is %s", sub.Status)
 	}
-	check[*billing.Subscription](t)(c.CancelSubscription(ctx, sub.ID))
+	check[*billing.Subscription](t)(c.CancelSubscription(ctx, sub.ID, true))
 
 	pay(billing.Checkout{Plan: "pay_as_you_go", Metered: true, Key: "6"})
 	if err := c.MeterEvent(ctx, billing.MeterEvent{Identifier: "use_1", Customer: customer, Credits: 7, At: sim.Now()}); err != nil {

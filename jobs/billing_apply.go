@@ -18,17 +18,98 @@ func ApplySubscription(ctx context.Context, db *store.DB, sub *billing.Subscript
 	}, now)
 }
 
-// SyncSubscription fetches a subscription and applies it.
+// SyncSubscription fetches a subscription and applies it. A known one that Stripe does
+// not have has ended.
 func SyncSubscription(ctx context.Context, db *store.DB, client *billing.Client, id string, now time.Time) (note string, err error) {
 	fetched, err := db.Clock(ctx)
 	if err != nil {
 		return "", err
 	}
 	sub, err := client.Subscription(ctx, id)
+	if errors.Is(err, billing.ErrNotFound) {
+		known, lookErr := db.SubscriptionNamed(ctx, id)
+		if errors.Is(lookErr, store.ErrNotFound) {
+			return "", err
+		}
+		if sub, err = gone(known), lookErr; err != nil {
+			return "", err
+		}
+	}
 	if err != nil {
 		return "", err
 	}
 	return ApplySubscription(ctx, db, sub, fetched, now)
+}
+
+// gone is a subscription that Stripe does not have any more.
+func gone(known *store.Subscription) *billing.Subscription {
+	if known == nil {
+		return nil
+	}
+	sub := &billing.Subscription{ID: *known.Subscription, Customer: known.Customer, Status: billing.StatusCanceled}
+	if known.PeriodStart != nil && known.PeriodEnd != nil {
+		sub.PeriodStart, sub.PeriodEnd = *known.PeriodStart, *known.PeriodEnd
+	}
+	return sub
+}
+
+// NoteDropped says what came of a second subscription.
+const NoteDropped = store.NoteAnother + "; this one was canceled, and what it has cost was given back"
+
+// SyncOnly fetches a subscription and applies it. One that goes on beside the
+// organization's own, which two pages that were paid lead to, is given back and
+// canceled: wherever that is interrupted, the next call does the rest.
+func SyncOnly(ctx context.Context, db *store.DB, client *billing.Client, id string, now time.Time) (note string, err error) {
+	note, err = SyncSubscription(ctx, db, client, id, now)
+	if err != nil || note != store.NoteAnother {
+		return note, err
+	}
+	sub, err := client.Subscription(ctx, id)
+	if err != nil || sub.Ended() || sub.Status == billing.StatusIncomplete {
+		return note, err
+	}
+	own, err := db.SubscriptionOfCustomer(ctx, sub.Customer)
+	if err != nil {
+		return "", err
+	}
+	if _, err := SyncSubscription(ctx, db, client, *own.Subscription, now); err != nil { // it may have ended, unheard
+		return "", err
+	}
+	if note, err = SyncSubscription(ctx, db, client, id, now); err != nil || note != store.NoteAnother {
+		return note, err
+	}
+	if err := giveBack(ctx, client, sub); err != nil {
+		return "", err
+	}
+	if _, err := client.CancelSubscription(ctx, id, false); err != nil {
+		return "", err
+	}
+	return NoteDropped, giveBack(ctx, client, sub) // what was paid meanwhile
+}
+
+// giveBack refunds what was paid for a subscription.
+func giveBack(ctx context.Context, client *billing.Client, sub *billing.Subscription) error {
+	invoices, err := client.Invoices(ctx, sub.Customer, 100)
+	if err != nil {
+		return err
+	}
+	for _, in := range invoices {
+		if in.Subscription != sub.ID || in.PaymentIntent == "" {
+			continue
+		}
+		paid, err := client.Payment(ctx, in.PaymentIntent)
+		if err != nil {
+			return err
+		}
+		if left := paid.Amount - paid.Refunded; left > 0 {
+			if _, err := client.Refund(ctx, billing.Refund{
+				PaymentIntent: in.PaymentIntent, Amount: left, Reason: store.NoteAnother, Key: "another:" + billing.RefundKey(paid.Refunded, left),
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // SyncInvoice fetches an invoice, with what has paid it, and keeps it. It returns the

@@ -44,6 +44,7 @@ CREATE TABLE credit_account (
     bought        bigint NOT NULL DEFAULT 0 CHECK (bought >= 0), -- of granted: what the next period gets as far as it is left
     owed          bigint NOT NULL DEFAULT 0 CHECK (owed >= 0), -- what a smaller plan could not take: a larger one grants less
     spend_limit   bigint,                -- reserved and used together reach it at most; NULL: no limit
+    held          boolean NOT NULL DEFAULT false, -- metered, and not let in: the subscription is not paid
     warn_at       bigint,                -- used credits that someone wants to hear of next; NULL: nobody
     let_in        int NOT NULL DEFAULT 0, -- how many submissions the last statement let in, for itself to read
     PRIMARY KEY (org_id, period),
@@ -161,12 +162,14 @@ CREATE TABLE subscription (
     customer            text NOT NULL UNIQUE, -- Stripe's cus_...
     subscription        text UNIQUE,          -- Stripe's sub_...; NULL: none yet
     plan                text,
+    next_plan           text,                 -- that takes its place when the period ends
     status              text,                 -- as Stripe has it: 'active', 'past_due', ...
     period_start        timestamptz,
     period_end          timestamptz,
     cancel_at_period_end boolean NOT NULL DEFAULT false,
     latest_invoice      text,
     fetched_at          timestamptz,
+    tried_at            timestamptz,          -- when fetching or canceling it was begun last
     created_at          timestamptz NOT NULL DEFAULT now()
 );
 

@@ -90,6 +90,13 @@ func (db *DB) openPeriod(ctx context.Context, org *Org, at time.Time) (*CreditAc
 		return nil, err
 	}
 	begins, ends := PeriodOf(plan.Period, org.PeriodAnchor, at)
+	org, sub, err := db.subscribed(ctx, org, begins)
+	if err != nil {
+		return nil, err
+	}
+	if plan, err = db.Plan(ctx, org.Plan); err != nil {
+		return nil, err
+	}
 	last, err := db.lastAccount(ctx, org.ID, at)
 	if err != nil {
 		return nil, err
@@ -104,15 +111,17 @@ func (db *DB) openPeriod(ctx context.Context, org *Org, at time.Time) (*CreditAc
 	if next != nil && next.Period.Before(ends) {
 		ends = next.Period
 	}
-	withheld, err := db.withholds(ctx, org.ID, begins)
-	if err != nil {
-		return nil, err
-	}
-	granted := *plan
+	granted, owed, withheld := *plan, int64(0), sub.withholds(begins)
 	if withheld {
 		granted.Credits, granted.Metered = 0, false
 	}
+	if last != nil && (withheld || plan.PriceMicros == 0) { // otherwise it is paid whole
+		granted.Credits, owed = payOff(granted.Credits, last.Owed)
+	}
 	if err := db.insertAccount(ctx, org, &granted, begins, ends, granted.Credits); err != nil {
+		return nil, err
+	}
+	if err := db.setOwed(ctx, org.ID, begins, owed); err != nil {
 		return nil, err
 	}
 	if err := db.carryCredits(ctx, org.ID); err != nil {

@@ -43,6 +43,7 @@ type CreditAccount struct {
 	Bought       int64  // of the granted: what the next period gets as far as it is left
 	Owed         int64  // what a change to a smaller plan could not take: the next one to a larger grants less
 	SpendLimit   *int64 // reserved and used together reach it at most
+	Held         bool   // nothing is let in beyond the granted, though it is metered: the subscription is not paid
 	WarnAt       *int64 // used credits that someone wants to hear of next
 }
 

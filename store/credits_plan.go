@@ -137,7 +137,7 @@ func (db *DB) prorate(ctx context.Context, c PlanChange, account *CreditAccount,
 	}
 	if _, err := db.q.Exec(ctx, `
 		UPDATE credit_account
-		SET plan = @plan, credit_micros = @credit_micros, owed = @owed
+		SET plan = @plan, credit_micros = @credit_micros, owed = @owed, held = false
 		WHERE org_id = @org_id AND period = @period`,
 		pgx.NamedArgs{
 			"org_id": c.OrgID, "period": account.Period, "plan": plan.Name, "credit_micros": plan.CreditMicros, "owed": owed,

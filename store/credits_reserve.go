@@ -74,10 +74,10 @@ func reserveCredits(refused string) string {
 				SELECT a.reserved + coalesce(sum(c.credits), 0), count(*)
 				FROM claim AS c
 				WHERE (c.org_id, c.period) = (a.org_id, a.period)
-					AND (a.metered OR c.total <= a.granted - a.reserved - a.used)
+					AND (a.metered AND NOT a.held OR c.total <= a.granted - a.reserved - a.used)
 					AND (a.spend_limit IS NULL OR c.total <= a.spend_limit - a.reserved - a.used)
 			)
-			RETURNING org_id, period, ends_at, plan, let_in, credit_micros, metered, spend_limit,
+			RETURNING org_id, period, ends_at, plan, let_in, credit_micros, metered AND NOT held AS unbounded, spend_limit,
 				granted - a.reserved - used AS available, a.reserved + used AS spent
 		), reservation AS (
 			INSERT INTO credit_entry (org_id, period, kind, subject, reserved)
@@ -97,7 +97,7 @@ func reserveCredits(refused string) string {
 				AND NOT EXISTS (SELECT FROM refused_before AS f WHERE f.id = r.id OR f.batch_id = r.batch_id)
 			UNION ALL
 			SELECT b.id,
-				CASE WHEN NOT r.metered AND c.credits > r.available THEN '` + RefusedCredits + `' ELSE '` + RefusedBudget + `' END,
+				CASE WHEN NOT r.unbounded AND c.credits > r.available THEN '` + RefusedCredits + `' ELSE '` + RefusedBudget + `' END,
 				c.credits, r.available, r.spend_limit, r.plan, r.ends_at
 			FROM bill AS b
 			JOIN claim AS c ON (c.org_id, c.period, c.subject) = (b.org_id, b.period, b.subject)

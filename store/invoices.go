@@ -62,6 +62,24 @@ func (db *DB) SaveInvoice(ctx context.Context, i Invoice) error {
 	return nil
 }
 
+// OpenInvoices returns the ids of an organization's invoices that are to be paid, as far
+// as is known, at most ten.
+func (db *DB) OpenInvoices(ctx context.Context, orgID string) ([]string, error) {
+	list, err := many[struct{ ID string }](ctx, db, `
+		SELECT id FROM invoice
+		WHERE org_id = @org_id AND status = 'open'
+		ORDER BY created_at, id
+		LIMIT 10`, pgx.NamedArgs{"org_id": orgID})
+	if err != nil {
+		return nil, fmt.Errorf("list open invoices of %s: %w", orgID, err)
+	}
+	ids := make([]string, len(list))
+	for i, in := range list {
+		ids[i] = in.ID
+	}
+	return ids, nil
+}
+
 // RefundInvoice notes how much of the payment of an invoice was given back, all in all.
 func (db *DB) RefundInvoice(ctx context.Context, orgID, payment string, refunded int64) error {
 	_, err := db.q.Exec(ctx, `

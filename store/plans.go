@@ -37,6 +37,12 @@ type Plan struct {
 	Priority      int  // 1 has the longest head start (HeadStart), 4 has none
 }
 
+// Waits reports whether a change to the plan from another waits for the period to end,
+// since that is paid for already and was worth more.
+func (p *Plan) Waits(was *Plan) bool {
+	return !was.Metered && (p.Metered || p.PriceMicros < was.PriceMicros)
+}
+
 // Plans returns every plan in order: the one of whoever registers comes first.
 func (db *DB) Plans(ctx context.Context) ([]*Plan, error) {
 	plans, err := many[Plan](ctx, db, `SELECT `+columns[Plan]("")+` FROM plan ORDER BY place, name`, nil)

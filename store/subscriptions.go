@@ -17,6 +17,7 @@ type Subscription struct {
 	Customer          string  // Stripe's cus_...
 	Subscription      *string // Stripe's sub_...; nil: none yet
 	Plan              *string // that the organization is on for it; nil: none
+	NextPlan          *string // that takes its place when the period ends, as Stripe has it already; nil: none
 	Status            *string // as Stripe has it
 	PeriodStart       *time.Time
 	PeriodEnd         *time.Time
@@ -65,6 +66,33 @@ func (db *DB) SubscriptionOfCustomer(ctx context.Context, customer string) (*Sub
 	return sub, nil
 }
 
+// SubscriptionNamed returns what the organization has whose subscription is Stripe's
+// sub_... of that id, or ErrNotFound.
+func (db *DB) SubscriptionNamed(ctx context.Context, id string) (*Subscription, error) {
+	sub, err := one[Subscription](ctx, db, `
+		SELECT `+columns[Subscription]("")+` FROM subscription
+		WHERE subscription = @id`, pgx.NamedArgs{"id": id})
+	if err != nil {
+		return nil, fmt.Errorf("subscription %s: %w", id, err)
+	}
+	return sub, nil
+}
+
+// ReplaceCustomer makes an organization another customer of Stripe's than one that is
+// gone, unless it is another already or has a subscription that goes on, and returns
+// what it has.
+func (db *DB) ReplaceCustomer(ctx context.Context, orgID, gone, customer string) (*Subscription, error) {
+	if _, err := db.q.Exec(ctx, `
+		UPDATE subscription
+		SET customer = @customer, subscription = NULL, plan = NULL, next_plan = NULL, status = NULL, period_start = NULL,
+			period_end = NULL, cancel_at_period_end = false, latest_invoice = NULL, fetched_at = NULL
+		WHERE org_id = @org_id AND customer = @gone AND coalesce(status <> ALL (@going), true)`,
+		pgx.NamedArgs{"org_id": orgID, "gone": gone, "customer": customer, "going": slices.Concat(statusesPaying, statusesUnpaid)}); err != nil {
+		return nil, fmt.Errorf("replace the customer of %s: %w", orgID, err)
+	}
+	return db.Subscription(ctx, orgID)
+}
+
 // SaveCustomer remembers which customer of Stripe's an organization is, unless it is
 // one already, and returns what it has.
 func (db *DB) SaveCustomer(ctx context.Context, orgID, customer string) (*Subscription, error) {
@@ -86,56 +114,107 @@ func (db *DB) Clock(ctx context.Context) (time.Time, error) {
 	return row.Now, nil
 }
 
-// SubscriptionsToFetch returns Stripe's ids of subscriptions whose period has ended by
-// a time, or that were not fetched for a day before it: those of which Stripe may have
-// told in vain. The longest unfetched come first, at most limit.
-func (db *DB) SubscriptionsToFetch(ctx context.Context, at time.Time, limit int) ([]string, error) {
-	list, err := many[struct{ Subscription string }](ctx, db, `
-		SELECT subscription FROM subscription
-		WHERE subscription IS NOT NULL AND status <> ALL (@ended)
-			AND (period_end <= @at OR fetched_at < @at - interval '1 day') AND fetched_at < @at - interval '5 minutes'
-		ORDER BY fetched_at
-		LIMIT @limit`, pgx.NamedArgs{"ended": statusesEnded, "at": at, "limit": limit})
+// SubscriptionsToFetch returns subscriptions whose period has ended by a time, or that
+// were not fetched for a day before it: those of which Stripe may have told in vain. At
+// most limit are returned, those first that were tried the longest ago, and not again
+// for five minutes.
+func (db *DB) SubscriptionsToFetch(ctx context.Context, at time.Time, limit int) ([]*Subscription, error) {
+	list, err := db.trySubscriptions(ctx, at, limit, `
+		status <> ALL (@ended) AND (period_end <= @at OR fetched_at < @at - interval '1 day') AND fetched_at < @at - interval '5 minutes'`)
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions to fetch: %w", err)
 	}
-	ids := make([]string, len(list))
-	for i, s := range list {
-		ids[i] = s.Subscription
-	}
-	return ids, nil
+	return list, nil
 }
 
-// SubscriptionsToCancel returns Stripe's ids of subscriptions that go on though their
-// organization is deleted, at most limit.
-func (db *DB) SubscriptionsToCancel(ctx context.Context, limit int) ([]string, error) {
-	list, err := many[struct{ Subscription string }](ctx, db, `
-		SELECT s.subscription
-		FROM subscription AS s JOIN org ON org.id = s.org_id
-		WHERE s.subscription IS NOT NULL AND s.status <> ALL (@ended) AND org.deleted_at IS NOT NULL
-		LIMIT @limit`, pgx.NamedArgs{"ended": statusesEnded, "limit": limit})
+// SubscriptionsToCancel returns subscriptions that go on though their organization is
+// deleted, and whose use Stripe knows: it takes what it is told into an invoice some
+// minutes later. After a day they are not waited for any longer. At most limit are
+// returned, those first that were tried the longest ago, and not again for five
+// minutes.
+func (db *DB) SubscriptionsToCancel(ctx context.Context, at time.Time, limit int) ([]*Subscription, error) {
+	list, err := db.trySubscriptions(ctx, at, limit, `
+		status <> ALL (@ended) AND EXISTS (SELECT FROM org WHERE org.id = org_id AND (deleted_at < now() - interval '1 day'
+			OR deleted_at IS NOT NULL
+			AND NOT EXISTS (SELECT FROM usage_report AS r WHERE r.org_id = s.org_id AND coalesce(r.sent_at > now() - interval '15 minutes', true))
+			AND NOT EXISTS (
+				SELECT FROM credit_account AS a
+				WHERE a.org_id = s.org_id AND a.metered AND a.credit_micros > 0 AND (a.reserved > 0 OR `+billable+` > (
+					SELECT coalesce(sum(credits), 0) FROM usage_report AS r WHERE r.org_id = a.org_id AND r.period = a.period)))))`)
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions to cancel: %w", err)
 	}
-	ids := make([]string, len(list))
-	for i, s := range list {
-		ids[i] = s.Subscription
-	}
-	return ids, nil
+	return list, nil
+}
+
+// trySubscriptions returns subscriptions as s that are so, and notes that they are
+// tried: what fails keeps no other waiting.
+func (db *DB) trySubscriptions(ctx context.Context, at time.Time, limit int, where string) ([]*Subscription, error) {
+	return many[Subscription](ctx, db, `
+		WITH due AS (
+			SELECT org_id FROM subscription AS s
+			WHERE subscription IS NOT NULL AND coalesce(tried_at < @at::timestamptz - interval '5 minutes', true) AND `+where+`
+			ORDER BY coalesce(tried_at, fetched_at)
+			LIMIT @limit
+			FOR NO KEY UPDATE SKIP LOCKED
+		)
+		UPDATE subscription AS s
+		SET tried_at = @at
+		FROM due
+		WHERE s.org_id = due.org_id
+		RETURNING `+columns[Subscription]("s"), pgx.NamedArgs{"ended": statusesEnded, "at": at, "limit": limit})
 }
 
 // withholds reports whether a period that begins at a time is opened with nothing
 // granted: its subscription is not paid, or was to end before it.
-func (db *DB) withholds(ctx context.Context, orgID string, begins time.Time) (bool, error) {
-	sub, err := db.Subscription(ctx, orgID)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return false, nil
-	case err != nil:
-		return false, err
+func (s *Subscription) withholds(begins time.Time) bool {
+	return s.Plan != nil && (s.Unpaid() || s.Live() && s.CancelAtPeriodEnd && s.endsBy(begins))
+}
+
+func (s *Subscription) endsBy(t time.Time) bool { return s.PeriodEnd != nil && !s.PeriodEnd.After(t) }
+
+// subscribed is what an organization has with Stripe when a period begins: nothing, or
+// its subscription, on the plan that takes the place of the last period's. The
+// organization is put on that, unless an operator has put it on another.
+func (db *DB) subscribed(ctx context.Context, org *Org, begins time.Time) (*Org, *Subscription, error) {
+	sub, err := db.Subscription(ctx, org.ID)
+	if errors.Is(err, ErrNotFound) {
+		return org, &Subscription{}, nil
 	}
-	ending := sub.Live() && sub.CancelAtPeriodEnd && sub.PeriodEnd != nil && !sub.PeriodEnd.After(begins)
-	return sub.Plan != nil && (sub.Unpaid() || ending), nil
+	if err != nil || sub.NextPlan == nil || sub.Plan == nil || !sub.endsBy(begins) || !sub.Live() || sub.CancelAtPeriodEnd || org.DeletedAt != nil {
+		return org, sub, err
+	}
+	if org.Plan == *sub.Plan {
+		plan, err := db.Plan(ctx, *sub.NextPlan)
+		if err != nil {
+			return nil, nil, err
+		}
+		if org, err = db.changeOrg(ctx, "put on its next plan", `plan = @plan, retention_days = @retention_days`, org.ID,
+			pgx.NamedArgs{"plan": plan.Name, "retention_days": plan.RetentionDays}); err != nil {
+			return nil, nil, err
+		}
+	}
+	sub.Plan, sub.NextPlan = sub.NextPlan, nil
+	_, err = db.q.Exec(ctx, `
+		UPDATE subscription
+		SET plan = next_plan, next_plan = NULL
+		WHERE org_id = @org_id`, pgx.NamedArgs{"org_id": org.ID})
+	return org, sub, err
+}
+
+// holdMetered lets nothing in, or lets it in again, beyond what is granted in the
+// period that a time is in.
+func (db *DB) holdMetered(ctx context.Context, org *Org, hold bool, at time.Time) error {
+	account, err := db.openPeriod(ctx, org, at)
+	if err != nil || account.Held == hold || !account.Metered {
+		return err
+	}
+	_, err = db.q.Exec(ctx, `
+		UPDATE credit_account
+		SET held = @hold
+		WHERE org_id = @org_id AND period = @period`,
+		pgx.NamedArgs{"org_id": org.ID, "period": account.Period, "hold": hold})
+	return err
 }
 
 // hasAllowance reports whether the plan's credits were granted for a period.
@@ -168,6 +247,9 @@ func (db *DB) grantWithheld(ctx context.Context, org *Org, at time.Time) error {
 	}
 	granted, err := db.hasAllowance(ctx, org.ID, account.Period)
 	if err != nil || granted || plan.Credits == 0 {
+		return err
+	}
+	if err := db.setOwed(ctx, org.ID, account.Period, 0); err != nil { // it is paid whole
 		return err
 	}
 	return db.enter(ctx, CreditEntry{

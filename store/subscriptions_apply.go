@@ -36,8 +36,9 @@ const (
 
 // ApplySubscription makes an organization what its subscription is now, and returns
 // why it does not, or "". One that begins to be paid puts it on its plan, with a
-// period that begins; another plan is prorated; one that ends puts it on the first
-// plan. While it is not paid, what the organization has stays, and its next period gets
+// period that begins; a dearer plan is prorated; one that ends puts it on the first
+// plan. A plan that costs less, or is metered, takes its place when the period ends,
+// which is paid whole. While it is not paid, what the organization has stays, and its next period gets
 // nothing until it is. Whatever the order and number of calls, the one that was fetched
 // last decides, and nothing is granted twice.
 func (db *DB) ApplySubscription(ctx context.Context, f FetchedSubscription, at time.Time) (note string, err error) {
@@ -60,13 +61,24 @@ func (db *DB) ApplySubscription(ctx context.Context, f FetchedSubscription, at t
 		if known, err = tx.Subscription(ctx, org.ID); err != nil { // as it is under the lock
 			return err
 		}
+		if known.NextPlan != nil && known.endsBy(at) && org.DeletedAt == nil {
+			if _, err := tx.openPeriod(ctx, org, at); err != nil { // with which the next plan begins
+				return err
+			}
+			if org, err = tx.OperatorOrg(ctx, org.ID); err != nil {
+				return err
+			}
+			if known, err = tx.Subscription(ctx, org.ID); err != nil {
+				return err
+			}
+		}
 		note = refuseFetched(known, &f)
 		switch {
 		case note != "":
 			return nil
 		case org.DeletedAt != nil:
 			note = NoteDeleted
-			return tx.saveFetched(ctx, org.ID, nil, &f)
+			return tx.saveFetched(ctx, org.ID, nil, nil, &f)
 		}
 		note, err = tx.applySubscription(ctx, org, known, &f, at)
 		return err
@@ -105,8 +117,17 @@ func (db *DB) applySubscription(ctx context.Context, org *Org, known *Subscripti
 		}
 		plan = nil
 	}
-	if err := db.saveFetched(ctx, org.ID, plan, f); err != nil {
+	next, err := db.nextPlan(ctx, known, plan, f)
+	if err != nil {
 		return "", err
+	}
+	if err := db.saveFetched(ctx, org.ID, plan, next, f); err != nil {
+		return "", err
+	}
+	if plan != nil && org.Plan == *plan {
+		if err := db.holdMetered(ctx, org, f.is(statusesUnpaid), at); err != nil {
+			return "", err
+		}
 	}
 	switch {
 	case !f.is(statusesPaying):
@@ -114,10 +135,35 @@ func (db *DB) applySubscription(ctx context.Context, org *Org, known *Subscripti
 	case f.Plan == "":
 		return NoteNoPlan, nil
 	}
-	if err := db.payPlan(ctx, org, plan, f, at); err != nil {
+	now := *f
+	if next != nil {
+		now.Plan = *plan
+	}
+	if err := db.payPlan(ctx, org, plan, &now, at); err != nil {
 		return "", err
 	}
-	return "", db.saveFetched(ctx, org.ID, &f.Plan, f)
+	return "", db.saveFetched(ctx, org.ID, &now.Plan, next, f)
+}
+
+// nextPlan is the plan that Stripe has for a subscription and that begins with its next
+// period, since this one is paid for a dearer one; nil: there is none. One that a
+// period has begun with is not the next.
+func (db *DB) nextPlan(ctx context.Context, known *Subscription, plan *string, f *FetchedSubscription) (*string, error) {
+	if plan == nil || f.Plan == "" || f.Plan == *plan || known.PeriodEnd == nil || !f.PeriodStart.Before(*known.PeriodEnd) {
+		return nil, nil
+	}
+	was, err := db.Plan(ctx, *plan)
+	if err != nil {
+		return nil, err
+	}
+	next, err := db.Plan(ctx, f.Plan)
+	if err != nil {
+		return nil, err
+	}
+	if next.Waits(was) {
+		return &f.Plan, nil
+	}
+	return nil, nil
 }
 
 // payPlan puts an organization on the plan that it pays for. before is the one it was
@@ -181,14 +227,14 @@ func (db *DB) endPlan(ctx context.Context, org *Org, plan string, f *FetchedSubs
 	return err
 }
 
-func (db *DB) saveFetched(ctx context.Context, orgID string, plan *string, f *FetchedSubscription) error {
+func (db *DB) saveFetched(ctx context.Context, orgID string, plan, next *string, f *FetchedSubscription) error {
 	_, err := db.q.Exec(ctx, `
 		UPDATE subscription
-		SET subscription = @subscription, plan = @plan, status = @status, period_start = @period_start, period_end = @period_end,
+		SET subscription = @subscription, plan = @plan, next_plan = @next_plan, status = @status, period_start = @period_start, period_end = @period_end,
 			cancel_at_period_end = @cancel_at_period_end, latest_invoice = @latest_invoice, fetched_at = @fetched_at
 		WHERE org_id = @org_id`,
 		pgx.NamedArgs{
-			"org_id": orgID, "subscription": f.ID, "plan": plan, "status": f.Status, "period_start": timeOrNil(f.PeriodStart),
+			"org_id": orgID, "subscription": f.ID, "plan": plan, "next_plan": next, "status": f.Status, "period_start": timeOrNil(f.PeriodStart),
 			"period_end": timeOrNil(f.PeriodEnd), "cancel_at_period_end": f.CancelAtPeriodEnd,
 			"latest_invoice": textOrNil(f.LatestInvoice), "fetched_at": f.FetchedAt,
 		})

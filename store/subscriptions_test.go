@@ -295,3 +295,19 @@ func TestRefundCredits(t *testing.T) {
 	}
 	p.is("given back", "free", 50, p.now)
 }
+
+// What is owed is not forgotten by a period that nobody pays for, and is by one that is
+// paid whole.
+func TestOpenPeriod_Owed(t *testing.T) {
+	t.Parallel()
+	for plan, want := range map[string]int64{"free": 20, "hobby": 500} {
+		p := newPayer(t)
+		_, err := p.db.ChangePlan(t.Context(), store.PlanChange{OrgID: p.org, Plan: plan}, p.now)
+		p.must(err)
+		a, err := p.db.OpenPeriod(t.Context(), p.org, p.now)
+		p.must(err)
+		_, err = p.db.Pool().Exec(t.Context(), `UPDATE credit_account SET owed = 30 WHERE org_id = $1 AND period = $2`, p.org, a.Period)
+		p.must(err)
+		p.is("the next period", plan, want, a.EndsAt.Add(time.Hour))
+	}
+}

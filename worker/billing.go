@@ -67,13 +67,13 @@ func (h *handleStripeEvent) apply(ctx context.Context, e *store.StripeEvent) (no
 	}
 	switch {
 	case strings.HasPrefix(e.Type, "customer.subscription."):
-		return jobs.SyncSubscription(ctx, db, client, e.ObjectID, now)
+		return jobs.SyncOnly(ctx, db, client, e.ObjectID, now)
 	case strings.HasPrefix(e.Type, "invoice."):
 		sub, note, err := jobs.SyncInvoice(ctx, db, client, e.ObjectID, now)
 		if err != nil || sub == "" {
 			return note, err
 		}
-		return jobs.SyncSubscription(ctx, db, client, sub, now)
+		return jobs.SyncOnly(ctx, db, client, sub, now)
 	case strings.HasPrefix(e.Type, "checkout.session."):
 		return h.applyCheckout(ctx, e.ObjectID)
 	case strings.HasPrefix(e.Type, "charge.refund"), strings.HasPrefix(e.Type, "refund."):
@@ -93,7 +93,7 @@ func (h *handleStripeEvent) applyCheckout(ctx context.Context, id string) (note 
 	case err != nil:
 		return "", err
 	case session.Subscription != "":
-		return jobs.SyncSubscription(ctx, h.w.opts.DB, h.w.opts.Billing, session.Subscription, h.w.now())
+		return jobs.SyncOnly(ctx, h.w.opts.DB, h.w.opts.Billing, session.Subscription, h.w.now())
 	case !session.Paid || session.PaymentIntent == "":
 		return "it is not paid", nil
 	}

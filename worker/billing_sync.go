@@ -10,6 +10,7 @@ import (
 
 	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/store"
 )
 
 // syncBilling fetches what Stripe may have told in vain.
@@ -48,13 +49,13 @@ func (s *syncBilling) requeue(ctx context.Context) error {
 
 // cancel ends the subscriptions of deleted organizations.
 func (s *syncBilling) cancel(ctx context.Context) error {
-	ids, err := s.w.opts.DB.SubscriptionsToCancel(ctx, syncSize)
+	subs, err := s.w.opts.DB.SubscriptionsToCancel(ctx, s.w.now(), syncSize)
 	if err != nil {
 		return err
 	}
 	var failed error
-	for _, id := range ids {
-		failed = errors.Join(failed, s.cancelOne(ctx, id))
+	for _, sub := range subs {
+		failed = errors.Join(failed, s.dropOthers(ctx, sub), s.cancelOne(ctx, *sub.Subscription))
 	}
 	return failed
 }
@@ -64,7 +65,7 @@ func (s *syncBilling) cancelOne(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	sub, err := s.w.opts.Billing.CancelSubscription(ctx, id)
+	sub, err := s.w.opts.Billing.CancelSubscription(ctx, id, true)
 	if errors.Is(err, billing.ErrRefused) || errors.Is(err, billing.ErrNotFound) { // it has ended already
 		_, err = jobs.SyncSubscription(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
 		return err
@@ -78,17 +79,34 @@ func (s *syncBilling) cancelOne(ctx context.Context, id string) error {
 
 // fetch applies subscriptions of which nothing was heard.
 func (s *syncBilling) fetch(ctx context.Context) error {
-	ids, err := s.w.opts.DB.SubscriptionsToFetch(ctx, s.w.now(), syncSize)
+	subs, err := s.w.opts.DB.SubscriptionsToFetch(ctx, s.w.now(), syncSize)
 	if err != nil {
 		return err
 	}
 	var failed error
-	for _, id := range ids {
-		_, err := jobs.SyncSubscription(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
+	for _, sub := range subs {
+		_, err := jobs.SyncSubscription(ctx, s.w.opts.DB, s.w.opts.Billing, *sub.Subscription, s.w.now())
+		if err == nil {
+			err = s.dropOthers(ctx, sub)
+		}
 		failed = errors.Join(failed, err)
 		if errors.Is(err, billing.ErrUnavailable) {
 			break
 		}
 	}
 	return failed
+}
+
+// dropOthers finds subscriptions beside the one that is known.
+func (s *syncBilling) dropOthers(ctx context.Context, known *store.Subscription) error {
+	ids, err := s.w.opts.Billing.Subscriptions(ctx, known.Customer)
+	if errors.Is(err, billing.ErrNotFound) {
+		return nil // the customer is gone, with all it had
+	}
+	for _, id := range ids {
+		if err == nil && id != *known.Subscription {
+			_, err = jobs.SyncOnly(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
+		}
+	}
+	return err
 }

@@ -45,6 +45,7 @@ type checkoutSession struct {
 	URL                  *string           `json:"url"` // null once it is not open
 	SubscriptionMetadata map[string]string `json:"_subscription_metadata"`
 	SubscriptionText     string            `json:"_subscription_description"`
+	BillingMode          string            `json:"_billing_mode"`
 	PaymentMetadata      map[string]string `json:"_payment_metadata"`
 	PaymentText          string            `json:"_payment_description"`
 	InvoiceMetadata      map[string]string `json:"_invoice_metadata"`
@@ -88,7 +89,8 @@ func checkoutRoutes() []route {
 				"currency": text, "customer_creation": oneOf("always", "if_required"), "customer_update.address": oneOf("auto", "never"),
 				"customer_update.name": oneOf("auto", "never"), "tax_id_collection.enabled": boolean, "payment_method_types.*": text,
 				"payment_method_collection": oneOf("always", "if_required"), "submit_type": oneOf("auto", "book", "donate", "pay", "subscribe"),
-				"subscription_data.metadata.*": clearable, "subscription_data.description": text, "payment_intent_data.metadata.*": clearable,
+				"subscription_data.metadata.*": clearable, "subscription_data.description": text,
+				"subscription_data.billing_mode.type": oneOf("classic", "flexible"), "payment_intent_data.metadata.*": clearable,
 				"payment_intent_data.description": text, "payment_intent_data.setup_future_usage": oneOf("off_session", "on_session"),
 				"invoice_creation.enabled": boolean, "invoice_creation.invoice_data.metadata.*": clearable, "invoice_creation.invoice_data.description": text,
 			}.and(metadata),
@@ -144,6 +146,7 @@ func createSession(t *tx) (any, error) {
 		PaymentMethodTypes: []string{"card"}, PaymentStatus: "unpaid", ShippingOptions: []string{}, Status: "open", SuccessURL: orNull(f.text("success_url")),
 		TotalDetails:         map[string]int64{"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
 		SubscriptionMetadata: f.below("subscription_data").metadata(nil), SubscriptionText: f.text("subscription_data", "description"),
+		BillingMode:     f.text("subscription_data", "billing_mode", "type"),
 		PaymentMetadata: f.below("payment_intent_data").metadata(nil), PaymentText: f.text("payment_intent_data", "description"),
 		InvoiceMetadata: f.below("invoice_creation", "invoice_data").metadata(nil),
 	}
@@ -304,6 +307,9 @@ func (t *tx) paySession(id string, decline bool) error {
 func (t *tx) startSubscription(c *checkoutSession, customer *customer) error {
 	sub := t.newSubscription(customer, c.SubscriptionMetadata)
 	sub.Description = orNull(c.SubscriptionText)
+	if c.BillingMode == "classic" {
+		sub.BillingMode = map[string]any{"type": "classic", "flexible": nil}
+	}
 	var once []*invoiceLine
 	now := period{Start: t.unix(), End: t.unix()}
 	for _, item := range c.LineItems.Data {

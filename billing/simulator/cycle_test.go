@@ -292,3 +292,46 @@ func TestMetered(t *testing.T) {
 		t.Errorf("the last invoice is %v", got)
 	}
 }
+
+// What was used of a metered price that is taken away is billed in the mode flexible,
+// which is the default, and not in classic.
+func TestMetered_TakenAway(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[string]int64{"classic": 0, "flexible": 1, "": 1} {
+		b := setup(t, simulator.Options{})
+		s := b.stock(t)
+		params := &stripe.CheckoutSessionCreateParams{
+			Mode: stripe.String("subscription"), SuccessURL: stripe.String("https://example.com"), Customer: &s.customer.ID,
+			LineItems: []*stripe.CheckoutSessionCreateLineItemParams{{Price: &s.metered.ID}},
+		}
+		if mode != "" {
+			params.SubscriptionData = &stripe.CheckoutSessionCreateSubscriptionDataParams{
+				BillingMode: &stripe.CheckoutSessionCreateSubscriptionDataBillingModeParams{Type: &mode},
+			}
+		}
+		session := must[*stripe.CheckoutSession](t)(b.client.V1CheckoutSessions.Create(t.Context(), params))
+		if err := b.Pay(session.ID); err != nil {
+			t.Fatal(err)
+		}
+		session = must[*stripe.CheckoutSession](t)(b.client.V1CheckoutSessions.Retrieve(t.Context(), session.ID, nil))
+		sub := must[*stripe.Subscription](t)(b.client.V1Subscriptions.Retrieve(t.Context(), session.Subscription.ID, nil))
+		must[*stripe.BillingMeterEvent](t)(b.client.V1BillingMeterEvents.Create(t.Context(), &stripe.BillingMeterEventCreateParams{
+			EventName: stripe.String("nanobanana_credits"), Timestamp: stripe.Int64(began.Unix()),
+			Payload: map[string]string{"stripe_customer_id": s.customer.ID, "value": "100"},
+		}))
+		b.Advance(oneDay)
+		must[*stripe.Subscription](t)(b.client.V1Subscriptions.Update(t.Context(), sub.ID, &stripe.SubscriptionUpdateParams{
+			Items: []*stripe.SubscriptionUpdateItemParams{{ID: &sub.Items.Data[0].ID, Price: &s.hobby.ID}}, ProrationBehavior: stripe.String("none"),
+		}))
+		preview := must[*stripe.Invoice](t)(b.client.V1Invoices.CreatePreview(t.Context(), &stripe.InvoiceCreatePreviewParams{Subscription: &sub.ID}))
+		used := int64(0)
+		for _, l := range preview.Lines.Data {
+			if l.Quantity == 100 {
+				used++
+			}
+		}
+		if used != want {
+			t.Errorf("%q: %d lines of use on the next invoice, want %d", mode, used, want)
+		}
+	}
+}

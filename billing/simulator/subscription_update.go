@@ -90,13 +90,25 @@ func (t *tx) plan(sub *subscription, f form) (planned, error) {
 	}
 	before, after := sub.Items.Data[0].Price.Recurring, items[0].Price.Recurring
 	next.reset = next.reset || before.Interval != after.Interval || before.IntervalCount != after.IntervalCount
+	next.lines = t.removedUse(sub, items, at)
 	if f.text("proration_behavior") != "none" {
-		next.lines = t.prorate(sub, next, period{Start: at, End: was.End}, was)
+		next.lines = append(next.lines, t.prorate(sub, next, period{Start: at, End: was.End}, was)...)
 	}
 	if next.reset {
 		next.lines = append(next.lines, t.advance(sub, items, t.firstPeriod(items[0].Price))...)
 	}
 	return next, nil
+}
+
+// removedUse is the lines for what was used of metered prices that are taken away.
+func (t *tx) removedUse(sub *subscription, items []*subscriptionItem, at int64) []*invoiceLine {
+	if sub.BillingMode["type"] != "flexible" {
+		return nil
+	}
+	gone := slices.DeleteFunc(slices.Clone(sub.Items.Data), func(old *subscriptionItem) bool {
+		return slices.ContainsFunc(items, func(i *subscriptionItem) bool { return i.ID == old.ID && i.Price.ID == old.Price.ID })
+	})
+	return t.arrears(sub, gone, period{Start: sub.period().Start, End: at})
 }
 
 // changedItems is the items of a subscription after a change.
@@ -154,9 +166,10 @@ func (t *tx) changedItems(sub *subscription, f form) ([]*subscriptionItem, error
 }
 
 // prorate is the lines that a change of items in mid-period comes to: what was paid
-// for and not used, and what is left to pay of the new ones. Usage is not prorated, and
-// that of a metered price which is taken away in mid-period is not billed.
-// Source: https://docs.stripe.com/billing/subscriptions/prorations.
+// for and not used, and what is left to pay of the new ones. Usage is not prorated.
+// That of a metered price which is taken away in mid-period is billed in the billing
+// mode flexible, and not in classic.
+// Source: https://docs.stripe.com/billing/subscriptions/prorations and billing-mode.
 func (t *tx) prorate(sub *subscription, next planned, rest, whole period) []*invoiceLine {
 	share := big.NewRat(rest.End-rest.Start, max(1, whole.End-whole.Start))
 	part := func(item *subscriptionItem) int64 {
