@@ -154,17 +154,17 @@ func TestBilling_Credits(t *testing.T) {
 			s.has("bought", "free", "none", 150, 0, 100)
 			s.exec(`UPDATE credit_account SET used = used + 120 WHERE org_id = $1`, s.org) // instead of 120 pictures
 			invoice := s.does(s.master, "GET", "/v1/billing/invoices", "", 200).text("first_id")
-			half := s.does(operator.token, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","amount":50,"reason":"not needed"}`, 201)
+			half := s.does(operator.token, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","amount":50,"reason":"not needed"}`, 201, "Idempotency-Key: half")
 			if half.json["credits_taken"] != 25.0 || half.json["credits_kept"] != 0.0 {
 				t.Errorf("a quarter given back: %s", half.body)
 			}
-			rest := s.does(operator.token, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","reason":"not needed"}`, 201)
+			rest := s.does(operator.token, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","reason":"not needed"}`, 201, "Idempotency-Key: rest")
 			if rest.json["amount"] != 150.0 || rest.json["credits_taken"] != 5.0 || rest.json["credits_kept"] != 70.0 {
 				t.Errorf("the rest given back: %s", rest.body)
 			}
 			s.settled()
 			s.has("given back", "free", "none", 120, 120, 70)
-			s.refuses("nothing is left", operator.token, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","reason":"again"}`, 409, "billing_refused")
+			s.refuses("nothing is left", operator.token, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","reason":"again"}`, 409, "billing_refused", "Idempotency-Key: again")
 			if i := s.does(s.master, "GET", "/v1/billing/invoices/"+invoice, "", 200); i.json["refunded"] != 200.0 || i.json["amount_paid"] != 200.0 {
 				t.Errorf("%s", i.body)
 			}

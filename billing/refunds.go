@@ -5,31 +5,31 @@ import (
 	"context"
 	"math"
 	"slices"
-	"strconv"
 
 	"github.com/stripe/stripe-go/v85"
 )
 
 // A Refund asks for a payment to be given back.
 type Refund struct {
+	ID            string // ours: whoever asks with the same one again gets the same refund
 	PaymentIntent string
 	Amount        int64 // in the currency's smallest unit
 	Reason        string
 	Actor         string
-	Key           string // names the request
 }
 
-// Refund gives a payment back, and returns the id of what was done.
+// Refund gives a payment back, and returns Stripe's id of what was done. Stripe knows a
+// repetition for a day at least; Payment tells which refunds there are afterwards.
 func (c *Client) Refund(ctx context.Context, r Refund) (string, error) {
 	doing := "refund " + r.PaymentIntent
 	if !c.On() {
 		return "", off(doing)
 	}
 	made, err := c.stripe.V1Refunds.Create(ctx, &stripe.RefundCreateParams{
-		Params:        once("refund:" + r.PaymentIntent + ":" + r.Key),
+		Params:        once("refund:" + r.ID),
 		PaymentIntent: &r.PaymentIntent,
 		Amount:        &r.Amount,
-		Metadata:      map[string]string{metaReason: r.Reason, metaActor: r.Actor},
+		Metadata:      map[string]string{metaRefund: r.ID, metaReason: r.Reason, metaActor: r.Actor},
 	})
 	if err != nil {
 		return "", failed(doing, err)
@@ -51,6 +51,7 @@ type Payment struct {
 // A PaymentRefund is a part of a payment that was given back.
 type PaymentRefund struct {
 	ID      string
+	Request string // our ID of it; empty: it was made at Stripe's dashboard
 	Amount  int64
 	Credits int // the same part of the credits that were bought
 	Reason  string
@@ -125,14 +126,8 @@ func (p *Payment) addRefunds(list *stripe.RefundList) {
 			credits = int(math.Round(float64(p.Credits) * float64(sum) / float64(p.Amount)))
 		}
 		p.Refunds = append(p.Refunds, PaymentRefund{
-			ID: r.ID, Amount: r.Amount, Credits: credits - before, Reason: r.Metadata[metaReason], Actor: r.Metadata[metaActor],
+			ID: r.ID, Request: r.Metadata[metaRefund], Amount: r.Amount, Credits: credits - before, Reason: r.Metadata[metaReason], Actor: r.Metadata[metaActor],
 		})
 		before = credits
 	}
-}
-
-// RefundKey names the refund that follows after so much was given back: who asks for it
-// twice gets it once.
-func RefundKey(refunded, amount int64) string {
-	return strconv.FormatInt(refunded, 10) + "+" + strconv.FormatInt(amount, 10)
 }

@@ -221,7 +221,7 @@ func sell(t *testing.T, sim *simulator.Simulator, c *billing.Client) {
 		t.Fatal(err)
 	}
 	bought := pay(billing.Checkout{Credits: 500, Key: "7"})
-	check[string](t)(c.Refund(ctx, billing.Refund{PaymentIntent: bought.PaymentIntent, Amount: 400, Reason: "mistake", Actor: "operator", Key: "8"}))
+	check[string](t)(c.Refund(ctx, billing.Refund{ID: "rfd_8", PaymentIntent: bought.PaymentIntent, Amount: 400, Reason: "mistake", Actor: "operator"}))
 	check[[]*billing.Invoice](t)(c.Invoices(ctx, customer, 3))
 	check[*billing.Invoice](t)(c.Invoice(ctx, sub.LatestInvoice))
 	if p := check[*billing.Payment](t)(c.Payment(ctx, bought.PaymentIntent)); p.Refunded != 400 || p.Credits != 500 {

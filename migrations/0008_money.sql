@@ -190,6 +190,20 @@ CREATE TABLE invoice (
 CREATE INDEX invoice_org ON invoice (org_id, created_at, id);
 CREATE INDEX invoice_payment ON invoice (payment) WHERE payment IS NOT NULL;
 
+-- Payments that operators give back. A row is written before Stripe is asked, and names
+-- what is asked for, however often.
+CREATE TABLE refund_request (
+    id         text COLLATE "C" PRIMARY KEY,
+    org_id     text COLLATE "C" NOT NULL,
+    invoice    text COLLATE "C" NOT NULL, -- Stripe's in_...
+    amount     bigint NOT NULL CHECK (amount > 0), -- in the currency's smallest unit
+    reason     text NOT NULL,
+    actor      text NOT NULL,
+    refund     text,                      -- Stripe's re_...; NULL: not known to be given back
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX refund_request_org ON refund_request (org_id);
+
 -- What Stripe has told, each event once. The objects are fetched anew: an event that
 -- comes late or out of order says only that something has changed.
 CREATE TABLE stripe_event (

@@ -106,14 +106,15 @@ func (b *bundle) fillOrg(t *testing.T, word string) {
 		`INSERT INTO event (id, org_id, project_id, sequence, type, test, created_at, data) SELECT 'evt_' || n, e.org_id, e.project_id, 1000 + n, 'key.revoked', false, now(), jsonb_build_object('name', $2::text) FROM generate_series(1, $1::int) AS n, (SELECT * FROM event LIMIT 1) AS e`,
 		`INSERT INTO webhook_delivery (endpoint_id, event_id, org_id, project_id, state, created_at, log) SELECT CASE WHEN n % 2 = 0 THEN 'request' ELSE d.endpoint_id END, 'evt_' || n, d.org_id, d.project_id, 'failed', now(), jsonb_build_array(jsonb_build_object('response', $2::text)) FROM generate_series(1, $1::int) AS n, (SELECT * FROM webhook_delivery WHERE endpoint_id <> 'request' LIMIT 1) AS d`,
 		`INSERT INTO idempotency_key (project_id, test, route, key, org_id, fingerprint, generation_id, expires_at) SELECT k.project_id, k.test, k.route, $2::text || n, k.org_id, '', '', now() + interval '1 day' FROM generate_series(1, $1::int) AS n, (SELECT * FROM idempotency_key WHERE project_id LIKE 'proj%') AS k`,
-		`INSERT INTO request_log (id, org_id, request_id, method, path, status, ms, ip, user_agent, test, created_at) SELECT 'req_' || n, org_id, '', 'POST', '/', 400, 1, '', $2, false, now() FROM generate_series(1, $1::int) AS n, (SELECT org_id FROM project LIMIT 1) AS p`,
+		`INSERT INTO request_log (id, org_id, method, path, status, ms, ip, user_agent, test, created_at) SELECT 'req_' || n, org_id, 'POST', '/', 400, 1, '', $2, false, now() FROM generate_series(1, $1::int) AS n, (SELECT org_id FROM project LIMIT 1) AS p`,
 		`INSERT INTO credit_entry (org_id, period, kind, reason, actor) SELECT org_id, period, 'grant', $2, $2 || n FROM generate_series(1, $1::int) AS n, (SELECT org_id, period FROM credit_account LIMIT 1) AS a`,
 	} {
 		b.exec(t, sql, many, word)
 	}
 	b.exec(t, `INSERT INTO budget (org_id, credits, alerts, hard_stop, downgrade_quality) VALUES ($1, 1, '{80}', false, $2)`, b.project.OrgID, word)
 	b.exec(t, `INSERT INTO spend_alert (org_id, period, what, percent) VALUES ($1, now(), $2, 80)`, b.project.OrgID, word)
-	b.exec(t, `INSERT INTO invoice (id, org_id, status, currency, amount_due, amount_paid, created_at) VALUES ('in_1', $1, 'paid', 'usd', 900, 900, now())`, b.project.OrgID)
+	b.exec(t, `INSERT INTO refund_request (id, org_id, invoice, amount, reason, actor) VALUES ('rfd_1', $1, 'in_1', 900, $2, $2)`, b.project.OrgID, word)
+	b.exec(t, `INSERT INTO invoice (id, org_id, status, currency, amount_due, amount_paid, fetched_at, created_at) VALUES ('in_1', $1, 'paid', 'usd', 900, 900, now(), now())`, b.project.OrgID)
 }
 
 // Nothing of what a customer has entered is left of a deleted organization, wherever
@@ -134,7 +135,7 @@ func TestEraseOrg_LeavesNoTrace(t *testing.T) {
 	again := `WITH woken AS (SELECT pg_notify('river.river_insert', '{"queue": "maintenance"}')) UPDATE river.river_job SET scheduled_at = now(), state = 'available' WHERE kind = 'erase_org' AND state <> 'running' AND (SELECT count(*) FROM woken) = 1`
 	b.start(t, func(o *worker.Options) { o.Backoff = func(int) time.Duration { return time.Hour } })
 	// Each run fails at what still refuses, and does the rest.
-	tables := []string{"generation", "image", "webhook_delivery", "event", "idempotency_key", "request_log", "credit_entry", "budget", "spend_alert", "webhook_secret", "webhook_endpoint", "invitation", "mail", "api_key", "project", "org"}
+	tables := []string{"generation", "image", "webhook_delivery", "event", "idempotency_key", "request_log", "credit_entry", "budget", "spend_alert", "refund_request", "webhook_secret", "webhook_endpoint", "invitation", "mail", "api_key", "project", "org"}
 	for _, table := range tables {
 		b.exec(t, `CREATE TRIGGER refuse_row BEFORE UPDATE OR DELETE ON `+table+` FOR EACH ROW EXECUTE FUNCTION refuse_row()`)
 	}
