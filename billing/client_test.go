@@ -153,6 +153,13 @@ func TestMeterEvent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Told of as of another time it is a request of its own, of an event that is there.
+	if err := b.MeterEvent(t.Context(), billing.MeterEvent{Identifier: "1", Customer: sub.Customer, Credits: 3, At: time.Now().Add(time.Minute)}); err != nil {
+		t.Error(err)
+	}
+	if err := b.MeterEvent(t.Context(), billing.MeterEvent{Identifier: "2", Customer: "cus_unknown", Credits: 3, At: time.Now()}); err == nil {
+		t.Error("another refusal is taken for an answer")
+	}
 	_, err := b.ChangeSubscription(t.Context(), sub.ID, billing.SubscriptionChange{Plan: new("pro"), Key: "a"})
 	if !errors.Is(err, billing.ErrRefused) {
 		t.Errorf("left within a period: %v", err)

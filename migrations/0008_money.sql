@@ -43,6 +43,7 @@ CREATE TABLE credit_account (
     used          bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
     bought        bigint NOT NULL DEFAULT 0 CHECK (bought >= 0), -- of granted: what the next period gets as far as it is left
     owed          bigint NOT NULL DEFAULT 0 CHECK (owed >= 0), -- what a smaller plan could not take: a larger one grants less
+    reported      bigint NOT NULL DEFAULT 0, -- of used, what is in reports for Stripe
     spend_limit   bigint,                -- reserved and used together reach it at most; NULL: no limit
     warn_at       bigint,                -- used credits that someone wants to hear of next; NULL: nobody
     let_in        int NOT NULL DEFAULT 0, -- how many submissions the last statement let in, for itself to read
@@ -217,22 +218,24 @@ CREATE TABLE stripe_event (
     error       text -- of the last try
 );
 CREATE INDEX stripe_event_unhandled ON stripe_event (received_at) WHERE handled_at IS NULL;
+CREATE INDEX stripe_event_handled ON stripe_event (handled_at) WHERE handled_at IS NOT NULL;
 
--- What metered use has been reported to Stripe. A row is written before it is sent,
--- and names the same use for every repetition.
+-- What metered use is reported to Stripe. A row is written before it is sent, and names
+-- the same use for every repetition.
 CREATE TABLE usage_report (
     identifier  text COLLATE "C" PRIMARY KEY,
     org_id      text COLLATE "C" NOT NULL,
     period      timestamptz NOT NULL,
     customer    text NOT NULL,
     credits     bigint NOT NULL CHECK (credits > 0),
-    at          timestamptz NOT NULL, -- when it was used, for Stripe
+    at          timestamptz NOT NULL, -- when it was written
+    told_at     timestamptz,          -- as of when Stripe was told of it at last; NULL: never
     created_at  timestamptz NOT NULL DEFAULT now(),
     sent_at     timestamptz,
     error       text
 );
-CREATE INDEX usage_report_account ON usage_report (org_id, period);
 CREATE INDEX usage_report_unsent ON usage_report (created_at) WHERE sent_at IS NULL;
+CREATE INDEX usage_report_sent ON usage_report (sent_at) WHERE sent_at IS NOT NULL;
 
 -- What an organization wants to spend at most, and to hear of.
 CREATE TABLE budget (
