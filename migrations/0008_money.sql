@@ -171,6 +171,14 @@ CREATE TABLE subscription (
     created_at          timestamptz NOT NULL DEFAULT now()
 );
 
+-- Pages that customers may still pay on, or have paid on without our hearing of it.
+CREATE TABLE checkout (
+    id         text COLLATE "C" PRIMARY KEY, -- Stripe's cs_...
+    org_id     text COLLATE "C" NOT NULL,
+    asked_at   timestamptz NOT NULL DEFAULT now() -- when Stripe was asked for it at last
+);
+CREATE INDEX checkout_asked ON checkout (asked_at);
+
 CREATE TABLE invoice (
     id           text COLLATE "C" PRIMARY KEY, -- Stripe's in_...
     org_id       text COLLATE "C" NOT NULL,
