@@ -118,13 +118,17 @@ func (s *server) giveBack(ctx context.Context, i *store.Invoice, asked *store.Re
 	if err != nil {
 		return nil, err
 	}
+	fetched, err := s.db.Clock(ctx)
+	if err != nil {
+		return nil, err
+	}
 	payment, err := s.opts.Billing.Payment(ctx, *i.Payment)
 	if err != nil {
 		return nil, err
 	}
 	shown := &refund{ID: id, Object: "refund", InvoiceID: i.ID, OrganizationID: i.OrgID, Currency: i.Currency, Amount: asked.Amount}
 	err = s.db.Transact(ctx, func(tx *store.DB) error {
-		taken, err := jobs.ApplyPayment(ctx, tx, i.OrgID, payment, s.opts.Now())
+		taken, err := jobs.ApplyPayment(ctx, tx, i.OrgID, payment, fetched, s.opts.Now())
 		if err != nil {
 			return err
 		}

@@ -78,3 +78,29 @@ func TestRefund_Killed(t *testing.T) {
 	s.settled()
 	s.sound()
 }
+
+// What a refund has taken is there again when it fails later, however Stripe tells of it.
+func TestRefund_Fails(t *testing.T) {
+	t.Parallel()
+	for name, disorder := range disorders {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setupShop(t, disorder)
+			invoice, operator := s.bought()
+			body := `{"invoice_id":"` + invoice + `","amount":50,"reason":"not needed"}`
+			made := s.does(operator, "POST", "/v1/admin/refunds", body, 201, "Idempotency-Key: a")
+			s.settled()
+			s.has("given back", "free", "none", 125, 0, 75)
+			s.must(s.sim.FailRefund(made.text("id")))
+			s.settled()
+			s.has("failed", "free", "none", 150, 0, 100)
+			if i := s.does(s.master, "GET", "/v1/billing/invoices/"+invoice, "", 200); i.json["refunded"] != 0.0 {
+				t.Errorf("%s", i.body)
+			}
+			s.does(operator, "POST", "/v1/admin/refunds", body, 201, "Idempotency-Key: b")
+			s.settled()
+			s.has("given back again", "free", "none", 125, 0, 75)
+			s.sound()
+		})
+	}
+}

@@ -52,6 +52,7 @@ type Payment struct {
 type PaymentRefund struct {
 	ID      string
 	Request string // our ID of it; empty: it was made at Stripe's dashboard
+	Failed  bool   // the customer has not got it: Stripe has the money back
 	Amount  int64
 	Credits int // the same part of the credits that were bought
 	Reason  string
@@ -106,13 +107,14 @@ func (c *Client) charge(ctx context.Context, id string) (*stripe.Charge, error) 
 	return c.stripe.V1Charges.Retrieve(ctx, id, params)
 }
 
-// addRefunds shares the credits out: all refunds together are of as many as their sum.
+// addRefunds shares the credits out: all refunds that have not failed are of as many
+// together as their sum.
 func (p *Payment) addRefunds(list *stripe.RefundList) {
 	if list == nil {
 		return
 	}
 	made := slices.DeleteFunc(slices.Clone(list.Data), func(r *stripe.Refund) bool {
-		return r == nil || r.Status == stripe.RefundStatusFailed || r.Status == stripe.RefundStatusCanceled
+		return r == nil
 	})
 	slices.SortFunc(made, func(a, b *stripe.Refund) int {
 		return cmp.Or(cmp.Compare(a.Created, b.Created), cmp.Compare(a.ID, b.ID))
@@ -120,6 +122,10 @@ func (p *Payment) addRefunds(list *stripe.RefundList) {
 	var sum int64
 	before := 0
 	for _, r := range made {
+		if r.Status == stripe.RefundStatusFailed || r.Status == stripe.RefundStatusCanceled {
+			p.Refunds = append(p.Refunds, PaymentRefund{ID: r.ID, Request: r.Metadata[metaRefund], Failed: true, Amount: r.Amount})
+			continue
+		}
 		sum += r.Amount
 		credits := 0
 		if p.Amount > 0 {

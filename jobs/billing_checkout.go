@@ -48,17 +48,5 @@ func applyCheckout(ctx context.Context, db *store.DB, client *billing.Client, se
 	if session.PaymentIntent == "" {
 		return note, nil
 	}
-	p, err := client.Payment(ctx, session.PaymentIntent)
-	if err != nil {
-		return "", err
-	}
-	owner, err := db.SubscriptionOfCustomer(ctx, p.Customer)
-	if errors.Is(err, store.ErrNotFound) {
-		return store.NoteNoCustomer, nil
-	}
-	if err != nil {
-		return "", err
-	}
-	_, err = ApplyPayment(ctx, db, owner.OrgID, p, now)
-	return "", err
+	return SyncPayment(ctx, db, client, session.PaymentIntent, now)
 }

@@ -188,6 +188,7 @@ CREATE TABLE invoice (
     amount_due   bigint NOT NULL,  -- in the currency's smallest unit
     amount_paid  bigint NOT NULL,
     refunded     bigint NOT NULL DEFAULT 0,
+    refunded_at  timestamptz,      -- when Stripe was asked for that
     period_start timestamptz,
     period_end   timestamptz,
     url          text,             -- where the customer sees it

@@ -328,4 +328,13 @@ func TestRefundCredits(t *testing.T) {
 		}
 	}
 	p.is("given back", "free", 50, p.now)
+	// re_2 fails; re_3 has failed before anyone heard of it.
+	for _, id := range []string{"re_2", "re_2", "re_3"} {
+		p.must(p.db.RestoreRefund(t.Context(), p.org, id, p.now))
+	}
+	p.is("failed", "free", 90, p.now)
+	if taken, err := p.db.RefundCredits(t.Context(), store.RefundedPurchase{OrgID: p.org, ID: "re_3", Credits: 5}, p.now); err != nil || taken != 0 {
+		t.Errorf("%d taken late for what has failed, %v", taken, err)
+	}
+	p.is("told late", "free", 90, p.now)
 }

@@ -81,20 +81,9 @@ func (h *handleStripeEvent) apply(ctx context.Context, e *store.StripeEvent) (no
 		if err != nil || p == nil {
 			return "the charge is of no payment", err
 		}
-		return h.applyPayment(ctx, p)
+		return jobs.SyncPayment(ctx, db, client, p.PaymentIntent, now)
 	}
 	return "nothing is to be done about it", nil
-}
-
-func (h *handleStripeEvent) applyPayment(ctx context.Context, p *billing.Payment) (note string, err error) {
-	owner, err := h.w.opts.DB.SubscriptionOfCustomer(ctx, p.Customer)
-	if errors.Is(err, store.ErrNotFound) {
-		return store.NoteNoCustomer, nil
-	}
-	if err == nil {
-		_, err = jobs.ApplyPayment(ctx, h.w.opts.DB, owner.OrgID, p, h.w.now())
-	}
-	return "", err
 }
 
 // now is the time by which periods are reckoned.
