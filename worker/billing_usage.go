@@ -15,7 +15,8 @@ import (
 // reportUsage tells Stripe of metered use. A report is written before it is sent, and
 // sent with its own identifier until Stripe has taken it: nothing is told twice, and
 // nothing is lost, wherever the process is killed. While Stripe is away reports wait,
-// and are told of as of a time whose invoice is still to come.
+// and are told of as of a time whose invoice is still to come, if the subscription goes
+// on.
 type reportUsage struct {
 	river.WorkerDefaults[jobs.ReportUsageArgs]
 	w *Worker
