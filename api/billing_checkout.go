@@ -97,6 +97,9 @@ func (s *server) checkout(ctx context.Context, asked billing.Checkout) (*created
 		shown.Credits = &asked.Credits
 	}
 	err = s.db.Transact(ctx, func(tx *store.DB) error {
+		if err := tx.SaveCheckout(ctx, page.ID, asked.OrgID); err != nil {
+			return err
+		}
 		return s.record(ctx, tx, change{
 			Action: "billing.checkout", Kind: "checkout_session", ID: page.ID, After: map[string]any{"plan": shown.Plan, "credits": shown.Credits},
 		})

@@ -151,17 +151,17 @@ func TestBilling_Credits(t *testing.T) {
 			s.has("bought", "free", "none", 150, 0, 100)
 			s.exec(`UPDATE credit_account SET used = used + 120 WHERE org_id = $1`, s.org) // instead of 120 pictures
 			invoice := s.does(s.master, "GET", "/v1/billing/invoices", "", 200).text("first_id")
-			half := s.does(operator.token, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","amount":50,"reason":"not needed"}`, 201)
+			half := s.does(operator.token, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","amount":50,"reason":"not needed"}`, 201, "Idempotency-Key: half")
 			if half.json["credits_taken"] != 25.0 || half.json["credits_kept"] != 0.0 {
 				t.Errorf("a quarter given back: %s", half.body)
 			}
-			rest := s.does(operator.token, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","reason":"not needed"}`, 201)
+			rest := s.does(operator.token, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","reason":"not needed"}`, 201, "Idempotency-Key: rest")
 			if rest.json["amount"] != 150.0 || rest.json["credits_taken"] != 5.0 || rest.json["credits_kept"] != 70.0 {
 				t.Errorf("the rest given back: %s", rest.body)
 			}
 			s.settled()
 			s.has("given back", "free", "none", 120, 120, 70)
-			s.refuses("nothing is left", operator.token, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","reason":"again"}`, 409, "billing_refused")
+			s.refuses("nothing is left", operator.token, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","reason":"again"}`, 409, "billing_refused", "Idempotency-Key: again")
 			if i := s.does(s.master, "GET", "/v1/billing/invoices/"+invoice, "", 200); i.json["refunded"] != 200.0 || i.json["amount_paid"] != 200.0 {
 				t.Errorf("%s", i.body)
 			}
@@ -239,6 +239,37 @@ func TestBilling_EventsLost(t *testing.T) {
 	s.sound()
 }
 
+// What was paid for on a page is there though Stripe tells of it in vain, and pages are
+// asked for until a day after they have expired.
+func TestBilling_CheckoutsLost(t *testing.T) {
+	t.Parallel()
+	s := setupShop(t, stripesim.Disorder{Hold: true})
+	later := func(d time.Duration) {
+		s.advance(d)
+		s.exec(`UPDATE checkout SET asked_at = asked_at - $1 * interval '1 second'`, d.Seconds())
+		s.run(jobs.SyncBillingArgs{})
+	}
+	s.must(s.sim.Pay(s.checkout("/v1/billing/checkout", `{"plan":"pro"}`)))
+	s.must(s.sim.Pay(s.checkout("/v1/billing/credits", `{"credits":100}`)))
+	s.checkout("/v1/billing/credits", `{"credits":200}`)
+	later(11 * time.Minute)
+	s.has("paid, and told of in vain", "pro", "active", 2100, 0, 100)
+	if i := s.does(s.master, "GET", "/v1/billing/invoices", "", 200); len(i.ids("id")) != 2 {
+		t.Errorf("invoices %s", i.body)
+	}
+	for after, want := range []int{1, 1, 0} {
+		later(20 * time.Hour)
+		if left := s.strings(`SELECT id FROM checkout`); len(left) != want {
+			t.Errorf("%d: pages %v, want %d", after, left, want)
+		}
+	}
+	s.sim.SetWebhooks(stripesim.Disorder{})
+	s.sim.Release()
+	s.settled()
+	s.has("told late", "pro", "active", 2100, 0, 100)
+	s.sound()
+}
+
 // Ten at once are one customer.
 func TestBilling_OneCustomer(t *testing.T) {
 	t.Parallel()
@@ -262,11 +293,11 @@ func TestBilling_OneCustomer(t *testing.T) {
 	}
 	made := map[string]bool{}
 	for _, r := range s.sim.Journal() {
-		if r.Path == "/v1/billing_portal/sessions" {
-			made[s.customer()] = true
+		if r.Method == "POST" && r.Path == "/v1/customers" && r.Status == 200 {
+			made[r.IdempotencyKey] = true // another request with it has made none
 		}
 	}
 	if n := len(s.strings(`SELECT customer FROM subscription`)); n != 1 || len(made) != 1 {
-		t.Errorf("%d customers", n)
+		t.Errorf("%d customers are known, %d are made", n, len(made))
 	}
 }

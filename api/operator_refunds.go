@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -29,11 +30,13 @@ type adminRefundBody struct {
 }
 
 type adminRefundInput struct {
-	Body adminRefundBody
+	IdempotencyKey string `header:"Idempotency-Key" doc:"Required: 1 to 255 visible ASCII characters. A second request with the same key gives nothing more back."`
+	Body           adminRefundBody
 }
 
 // adminRefund gives a payment back at Stripe, and takes the credits back that were
-// bought with it. Asked twice at the same time, it happens once.
+// bought with it. It happens once for an Idempotency-Key, wherever the process or the
+// answer is lost: what is asked for is written first.
 func (s *server) adminRefund(ctx context.Context, in *adminRefundInput) (*created[refund], error) {
 	reason, err := checkReason(in.Body.Reason)
 	if err != nil {
@@ -51,17 +54,81 @@ func (s *server) adminRefund(ctx context.Context, in *adminRefundInput) (*create
 	if err != nil {
 		return nil, noInvoice(in.Body.InvoiceID, err)
 	}
-	id, amount, err := s.refundAtStripe(ctx, row, in.Body.Amount, reason)
+	if row.Payment == nil || row.AmountPaid == 0 {
+		return nil, refuse("billing_refused", "The invoice %s is not paid; there is nothing to give back.", row.ID)
+	}
+	asked, before, err := s.askRefund(ctx, row, in.Body.Amount, reason)
 	if err != nil {
 		return nil, err
 	}
-	payment, err := s.opts.Billing.Payment(ctx, *row.Payment)
+	shown, err := s.giveBack(ctx, row, asked)
 	if err != nil {
 		return nil, err
 	}
-	shown := refund{ID: id, Object: "refund", InvoiceID: row.ID, OrganizationID: row.OrgID, Currency: row.Currency, Amount: amount}
+	return &created[refund]{CacheControl: noStore, Replayed: replayed(before), Body: *shown}, nil
+}
+
+// askRefund writes what is to be given back, an amount or all there is, or returns what
+// was written for the same Idempotency-Key before.
+func (s *server) askRefund(ctx context.Context, i *store.Invoice, amount *int64, reason string) (asked *store.RefundRequest, before string, err error) {
+	caller := auth.FromContext(ctx)
+	asked = &store.RefundRequest{ID: store.NewID("rfd"), OrgID: i.OrgID, Invoice: i.ID, Reason: reason, Actor: caller.ActorID()}
+	key, err := s.creationKey(ctx, cmp.Or(caller.AccountID, caller.OrgID), "admin_refunds", asked.ID, i.ID, amount, reason)
+	if err != nil {
+		return nil, "", err
+	}
+	if key == nil {
+		return nil, "", refuse("invalid_request", "The header Idempotency-Key is required, lest a repeated request pay twice.")
+	}
+	payment, err := s.opts.Billing.Payment(ctx, *i.Payment)
+	if err != nil {
+		return nil, "", err
+	}
+	left := payment.Amount - payment.Refunded
+	asked.Amount = left
+	if amount != nil {
+		asked.Amount = *amount
+	}
 	err = s.db.Transact(ctx, func(tx *store.DB) error {
-		taken, err := jobs.ApplyPayment(ctx, tx, row.OrgID, payment, s.opts.Now())
+		if before, err = claimCreation(ctx, tx, key); err != nil {
+			return err
+		}
+		if before != "" {
+			asked, err = tx.RefundRequest(ctx, before)
+			return err
+		}
+		if asked.Amount > left || left == 0 {
+			return refuse("billing_refused", "Of the invoice %s only %d are left to give back.", i.ID, left)
+		}
+		if err := tx.InsertRefundRequest(ctx, *asked); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, change{
+			Action: "invoice.refund", Kind: "invoice", ID: i.ID, OrgID: i.OrgID, Operator: true,
+			After: map[string]any{"request": asked.ID, "amount": asked.Amount, "reason": reason},
+		})
+	})
+	return asked, before, err
+}
+
+// giveBack does what was asked for, unless it is done, and applies what Stripe has of
+// the payment then.
+func (s *server) giveBack(ctx context.Context, i *store.Invoice, asked *store.RefundRequest) (*refund, error) {
+	id, err := s.refundAtStripe(ctx, *i.Payment, asked)
+	if err != nil {
+		return nil, err
+	}
+	fetched, err := s.db.Clock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	payment, err := s.opts.Billing.Payment(ctx, *i.Payment)
+	if err != nil {
+		return nil, err
+	}
+	shown := &refund{ID: id, Object: "refund", InvoiceID: i.ID, OrganizationID: i.OrgID, Currency: i.Currency, Amount: asked.Amount}
+	err = s.db.Transact(ctx, func(tx *store.DB) error {
+		taken, err := jobs.ApplyPayment(ctx, tx, i.OrgID, payment, fetched, s.opts.Now())
 		if err != nil {
 			return err
 		}
@@ -71,38 +138,37 @@ func (s *server) adminRefund(ctx context.Context, in *adminRefundInput) (*create
 				shown.CreditsKept = r.Credits - taken[id]
 			}
 		}
+		if first, err := tx.NoteRefund(ctx, asked.ID, id); err != nil || !first {
+			return err
+		}
 		return s.record(ctx, tx, change{
-			Action: "invoice.refund", Kind: "invoice", ID: row.ID, OrgID: row.OrgID, Operator: true,
-			After: map[string]any{"refund": id, "amount": amount, "credits_taken": shown.CreditsTaken, "credits_kept": shown.CreditsKept, "reason": reason},
+			Action: "invoice.refunded", Kind: "invoice", ID: i.ID, OrgID: i.OrgID, Operator: true,
+			After: map[string]any{
+				"request": asked.ID, "refund": id, "amount": asked.Amount, "credits_taken": shown.CreditsTaken, "credits_kept": shown.CreditsKept,
+			},
 		})
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &created[refund]{CacheControl: noStore, Body: shown}, nil
+	return shown, err
 }
 
-// refundAtStripe gives back an amount, or all there is.
-func (s *server) refundAtStripe(ctx context.Context, i *store.Invoice, asked *int64, reason string) (id string, amount int64, err error) {
-	if i.Payment == nil || i.AmountPaid == 0 {
-		return "", 0, refuse("billing_refused", "The invoice %s is not paid; there is nothing to give back.", i.ID)
+// refundAtStripe returns the refund that was asked for. What was asked for earlier may
+// have been made longer ago than Stripe knows a repetition: it is looked for first.
+func (s *server) refundAtStripe(ctx context.Context, payment string, asked *store.RefundRequest) (id string, err error) {
+	if asked.Refund != nil {
+		return *asked.Refund, nil
 	}
-	before, err := s.opts.Billing.Payment(ctx, *i.Payment)
+	is, err := s.opts.Billing.Payment(ctx, payment)
 	if err != nil {
-		return "", 0, err
+		return "", err
 	}
-	left := before.Amount - before.Refunded
-	if amount = left; asked != nil {
-		amount = *asked
+	for _, r := range is.Refunds {
+		if r.Request == asked.ID {
+			return r.ID, nil
+		}
 	}
-	if amount > left || left == 0 {
-		return "", 0, refuse("billing_refused", "Of the invoice %s only %d are left to give back.", i.ID, left)
-	}
-	id, err = s.opts.Billing.Refund(ctx, billing.Refund{
-		PaymentIntent: *i.Payment, Amount: amount, Reason: reason, Actor: auth.FromContext(ctx).ActorID(),
-		Key: billing.RefundKey(before.Refunded, amount),
+	return s.opts.Billing.Refund(ctx, billing.Refund{
+		ID: asked.ID, PaymentIntent: payment, Amount: asked.Amount, Reason: asked.Reason, Actor: asked.Actor,
 	})
-	return id, amount, err
 }
 
 func noInvoice(id string, err error) error {

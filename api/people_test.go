@@ -111,9 +111,9 @@ func (a *answer) text(member string) string {
 }
 
 // refuses checks that a request is refused with a status and code.
-func (p *people) refuses(why, key, method, path, body string, status int, code string) {
+func (p *people) refuses(why, key, method, path, body string, status int, code string, headers ...string) {
 	p.Helper()
-	if a := p.do(key, method, path, body); a.status != status || a.code() != code {
+	if a := p.do(key, method, path, body, headers...); a.status != status || a.code() != code {
 		p.Errorf("%s: %s %s is answered %d %s, want %d %s", why, method, path, a.status, a.body, status, code)
 	}
 }

@@ -29,6 +29,7 @@ type CheckoutSession struct {
 	Customer      string
 	Subscription  string // that was begun, if it was for one
 	PaymentIntent string // that paid, if it was for credits
+	Invoice       string // of what was paid
 	Credits       int
 	Paid          bool
 	ExpiresAt     time.Time
@@ -133,6 +134,9 @@ func checkoutSession(s *stripe.CheckoutSession) *CheckoutSession {
 	}
 	if s.PaymentIntent != nil {
 		session.PaymentIntent = s.PaymentIntent.ID
+	}
+	if s.Invoice != nil {
+		session.Invoice = s.Invoice.ID
 	}
 	return session
 }

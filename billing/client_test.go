@@ -172,6 +172,13 @@ func TestMeterEvent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Told of as of another time it is a request of its own, of an event that is there.
+	if err := b.MeterEvent(t.Context(), billing.MeterEvent{Identifier: "1", Customer: sub.Customer, Credits: 3, At: time.Now().Add(time.Minute)}); err != nil {
+		t.Error(err)
+	}
+	if err := b.MeterEvent(t.Context(), billing.MeterEvent{Identifier: "2", Customer: "cus_unknown", Credits: 3, At: time.Now()}); err == nil {
+		t.Error("another refusal is taken for an answer")
+	}
 	err := b.ChangeSubscription(t.Context(), sub.ID, billing.SubscriptionChange{Plan: new("pro"), Paid: sub.Plan, Priced: sub.Plan, Key: "a"})
 	if !errors.Is(err, billing.ErrRefused) {
 		t.Errorf("left within a period: %v", err)
@@ -199,24 +206,24 @@ func TestRefund(t *testing.T) {
 	if paid.Credits != 100 || paid.PaymentIntent == "" {
 		t.Fatalf("%+v", paid)
 	}
-	first := billing.Refund{PaymentIntent: paid.PaymentIntent, Amount: 33, Reason: "r", Actor: "a", Key: billing.RefundKey(0, 33)}
+	first := billing.Refund{ID: "rfd_1", PaymentIntent: paid.PaymentIntent, Amount: 33, Reason: "r", Actor: "a"}
 	id := ask[string](t)(b.Refund(t.Context(), first))
 	if again := ask[string](t)(b.Refund(t.Context(), first)); again != id {
 		t.Errorf("asked twice, it is given back twice: %s, %s", id, again)
 	}
-	ask[string](t)(b.Refund(t.Context(), billing.Refund{PaymentIntent: paid.PaymentIntent, Amount: 167, Reason: "r", Actor: "a", Key: billing.RefundKey(33, 167)}))
+	ask[string](t)(b.Refund(t.Context(), billing.Refund{ID: "rfd_2", PaymentIntent: paid.PaymentIntent, Amount: 167, Reason: "r", Actor: "a"}))
 	p := ask[*billing.Payment](t)(b.Payment(t.Context(), paid.PaymentIntent))
 	sum := 0
 	for _, r := range p.Refunds {
 		sum += r.Credits
-		if r.Reason != "r" || r.Actor != "a" {
+		if r.Reason != "r" || r.Actor != "a" || (r.Request == "rfd_1") != (r.ID == id) {
 			t.Errorf("%+v", r)
 		}
 	}
 	if p.Amount != 200 || p.Refunded != 200 || p.Credits != 100 || len(p.Refunds) != 2 || sum != 100 || p.Customer != customer {
 		t.Errorf("%+v", p)
 	}
-	_, err := b.Refund(t.Context(), billing.Refund{PaymentIntent: paid.PaymentIntent, Amount: 1, Key: billing.RefundKey(200, 1)})
+	_, err := b.Refund(t.Context(), billing.Refund{ID: "rfd_3", PaymentIntent: paid.PaymentIntent, Amount: 1})
 	if !errors.Is(err, billing.ErrRefused) {
 		t.Errorf("more than was paid: %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 const (
 	metaOrg     = "nanobanana_org"
 	metaCredits = "nanobanana_credits"
+	metaRefund  = "nanobanana_refund"
 	metaReason  = "nanobanana_reason"
 	metaActor   = "nanobanana_actor"
 )

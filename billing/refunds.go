@@ -5,31 +5,31 @@ import (
 	"context"
 	"math"
 	"slices"
-	"strconv"
 
 	"github.com/stripe/stripe-go/v85"
 )
 
 // A Refund asks for a payment to be given back.
 type Refund struct {
+	ID            string // ours: whoever asks with the same one again gets the same refund
 	PaymentIntent string
 	Amount        int64 // in the currency's smallest unit
 	Reason        string
 	Actor         string
-	Key           string // names the request
 }
 
-// Refund gives a payment back, and returns the id of what was done.
+// Refund gives a payment back, and returns Stripe's id of what was done. Stripe knows a
+// repetition for a day at least; Payment tells which refunds there are afterwards.
 func (c *Client) Refund(ctx context.Context, r Refund) (string, error) {
 	doing := "refund " + r.PaymentIntent
 	if !c.On() {
 		return "", off(doing)
 	}
 	made, err := c.stripe.V1Refunds.Create(ctx, &stripe.RefundCreateParams{
-		Params:        once("refund:" + r.PaymentIntent + ":" + r.Key),
+		Params:        once("refund:" + r.ID),
 		PaymentIntent: &r.PaymentIntent,
 		Amount:        &r.Amount,
-		Metadata:      map[string]string{metaReason: r.Reason, metaActor: r.Actor},
+		Metadata:      map[string]string{metaRefund: r.ID, metaReason: r.Reason, metaActor: r.Actor},
 	})
 	if err != nil {
 		return "", failed(doing, err)
@@ -51,6 +51,8 @@ type Payment struct {
 // A PaymentRefund is a part of a payment that was given back.
 type PaymentRefund struct {
 	ID      string
+	Request string // our ID of it; empty: it was made at Stripe's dashboard
+	Failed  bool   // the customer has not got it: Stripe has the money back
 	Amount  int64
 	Credits int // the same part of the credits that were bought
 	Reason  string
@@ -105,13 +107,14 @@ func (c *Client) charge(ctx context.Context, id string) (*stripe.Charge, error) 
 	return c.stripe.V1Charges.Retrieve(ctx, id, params)
 }
 
-// addRefunds shares the credits out: all refunds together are of as many as their sum.
+// addRefunds shares the credits out: all refunds that have not failed are of as many
+// together as their sum.
 func (p *Payment) addRefunds(list *stripe.RefundList) {
 	if list == nil {
 		return
 	}
 	made := slices.DeleteFunc(slices.Clone(list.Data), func(r *stripe.Refund) bool {
-		return r == nil || r.Status == stripe.RefundStatusFailed || r.Status == stripe.RefundStatusCanceled
+		return r == nil
 	})
 	slices.SortFunc(made, func(a, b *stripe.Refund) int {
 		return cmp.Or(cmp.Compare(a.Created, b.Created), cmp.Compare(a.ID, b.ID))
@@ -119,20 +122,18 @@ func (p *Payment) addRefunds(list *stripe.RefundList) {
 	var sum int64
 	before := 0
 	for _, r := range made {
+		if r.Status == stripe.RefundStatusFailed || r.Status == stripe.RefundStatusCanceled {
+			p.Refunds = append(p.Refunds, PaymentRefund{ID: r.ID, Request: r.Metadata[metaRefund], Failed: true, Amount: r.Amount})
+			continue
+		}
 		sum += r.Amount
 		credits := 0
 		if p.Amount > 0 {
 			credits = int(math.Round(float64(p.Credits) * float64(sum) / float64(p.Amount)))
 		}
 		p.Refunds = append(p.Refunds, PaymentRefund{
-			ID: r.ID, Amount: r.Amount, Credits: credits - before, Reason: r.Metadata[metaReason], Actor: r.Metadata[metaActor],
+			ID: r.ID, Request: r.Metadata[metaRefund], Amount: r.Amount, Credits: credits - before, Reason: r.Metadata[metaReason], Actor: r.Metadata[metaActor],
 		})
 		before = credits
 	}
-}
-
-// RefundKey names the refund that follows after so much was given back: who asks for it
-// twice gets it once.
-func RefundKey(refunded, amount int64) string {
-	return strconv.FormatInt(refunded, 10) + "+" + strconv.FormatInt(amount, 10)
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -133,10 +134,30 @@ func TestStripe(t *testing.T) {
 		}
 		calls[r.Method+" "+kindOf(r.Path)]++
 	}
+	for name, r := range ofTheService(t) {
+		if status, said := replay(t, mock, r); status < 200 || status > 299 {
+			t.Errorf("of the service: %s: %d %s", name, status, said)
+		}
+	}
 	if len(calls) < 30 {
 		t.Errorf("only %d calls were judged: %v", len(calls), calls)
 	}
 	t.Logf("%d requests, %d calls", len(sim.Journal()), len(calls))
+}
+
+// ofTheService are the requests of the API and the worker in their own test, which keeps
+// them.
+func ofTheService(t *testing.T) map[string]simulator.Request {
+	t.Helper()
+	text, err := os.ReadFile("../api/testdata/stripe_journal.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var requests map[string]simulator.Request
+	if err := json.Unmarshal(text, &requests); err != nil || len(requests) < 15 {
+		t.Fatalf("%d requests, %v", len(requests), err)
+	}
+	return requests
 }
 
 // judged has every answer of the simulator held to Stripe's specification.
@@ -226,7 +247,7 @@ func sell(t *testing.T, sim *simulator.Simulator, c *billing.Client) {
 		t.Fatal(err)
 	}
 	bought := pay(billing.Checkout{Credits: 500, Key: "7"})
-	check[string](t)(c.Refund(ctx, billing.Refund{PaymentIntent: bought.PaymentIntent, Amount: 400, Reason: "mistake", Actor: "operator", Key: "8"}))
+	check[string](t)(c.Refund(ctx, billing.Refund{ID: "rfd_8", PaymentIntent: bought.PaymentIntent, Amount: 400, Reason: "mistake", Actor: "operator"}))
 	check[[]*billing.Invoice](t)(c.Invoices(ctx, customer, 3))
 	check[*billing.Invoice](t)(c.Invoice(ctx, sub.LatestInvoice))
 	if p := check[*billing.Payment](t)(c.Payment(ctx, bought.PaymentIntent)); p.Refunded != 400 || p.Credits != 500 {

@@ -3,6 +3,8 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
@@ -54,13 +56,29 @@ func (SyncBillingArgs) Kind() string { return "sync_billing" }
 // InsertOpts choose the queue.
 func (SyncBillingArgs) InsertOpts() river.InsertOpts { return everyBilling() }
 
+// ExpireBillingArgs ask for events of Stripe's that were handled, and reports of use that
+// were sent, long ago to be forgotten.
+type ExpireBillingArgs struct{}
+
+// Kind names the job to River.
+func (ExpireBillingArgs) Kind() string { return "expire_billing" }
+
+// InsertOpts choose the queue.
+func (ExpireBillingArgs) InsertOpts() river.InsertOpts { return maintenance() }
+
 func everyBilling() river.InsertOpts {
 	return river.InsertOpts{Queue: QueueBilling, MaxAttempts: 1} // the next one does what this has not
 }
 
+// handledEvents begin the types of Stripe's events of which something comes.
+var handledEvents = []string{"customer.subscription.", "invoice.", "checkout.session.", "charge.refund", "refund."}
+
 // TakeStripeEvent keeps an event and queues its handling, the first time it comes. The
-// rest of the times nothing happens.
+// rest of the times nothing happens, nor for a type of which nothing comes.
 func (q *Queue) TakeStripeEvent(ctx context.Context, e store.StripeEvent) error {
+	if !slices.ContainsFunc(handledEvents, func(begins string) bool { return strings.HasPrefix(e.Type, begins) }) {
+		return nil
+	}
 	return q.db.Transact(ctx, func(tx *store.DB) error {
 		first, err := tx.InsertStripeEvent(ctx, e)
 		if err != nil || !first {

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nanobanana/nanobanana/billing"
@@ -103,7 +104,7 @@ func giveBack(ctx context.Context, client *billing.Client, sub *billing.Subscrip
 		}
 		if left := paid.Amount - paid.Refunded; left > 0 {
 			if _, err := client.Refund(ctx, billing.Refund{
-				PaymentIntent: in.PaymentIntent, Amount: left, Reason: store.NoteAnother, Key: "another:" + billing.RefundKey(paid.Refunded, left),
+				ID: fmt.Sprintf("another:%s:%d", in.PaymentIntent, paid.Refunded), PaymentIntent: in.PaymentIntent, Amount: left, Reason: store.NoteAnother,
 			}); err != nil {
 				return err
 			}
@@ -141,7 +142,7 @@ func SyncInvoice(ctx context.Context, db *store.DB, client *billing.Client, id s
 			return "", "", err
 		}
 		row.Refunded = payment.Refunded
-		if _, err := ApplyPayment(ctx, db, owner.OrgID, payment, now); err != nil {
+		if _, err := ApplyPayment(ctx, db, owner.OrgID, payment, fetched, now); err != nil {
 			return "", "", err
 		}
 	}
@@ -149,10 +150,13 @@ func SyncInvoice(ctx context.Context, db *store.DB, client *billing.Client, id s
 }
 
 // ApplyPayment gives an organization the credits that it has paid for, takes back those
-// that were given back, as far as they are unused, and notes the refunds on the
-// invoice. Each happens once, whatever the number of calls. It returns how many credits
-// each refund has taken, by its id.
-func ApplyPayment(ctx context.Context, db *store.DB, orgID string, p *billing.Payment, now time.Time) (taken map[string]int, err error) {
+// that were given back, as far as they are unused, gives them again where that has
+// failed, and notes the refunds on the invoice. Each happens once, whatever the number
+// of calls. fetched is the database's clock before the payment was asked for. It returns
+// how many credits each refund has taken, by its id.
+func ApplyPayment(
+	ctx context.Context, db *store.DB, orgID string, p *billing.Payment, fetched, now time.Time,
+) (taken map[string]int, err error) {
 	if p.Credits > 0 && p.Amount > 0 {
 		if _, _, err := db.ChangeCredits(ctx, store.CreditChange{
 			OrgID: orgID, Kind: store.CreditPurchase, Amount: p.Credits, Bought: true, Subject: p.PaymentIntent, Reason: "bought",
@@ -165,16 +169,43 @@ func ApplyPayment(ctx context.Context, db *store.DB, orgID string, p *billing.Pa
 		if p.Credits == 0 {
 			break
 		}
+		if r.Failed {
+			if err := db.RestoreRefund(ctx, orgID, r.ID, now); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if taken[r.ID], err = db.RefundCredits(ctx, store.RefundedPurchase{
 			OrgID: orgID, ID: r.ID, Credits: r.Credits, Reason: r.Reason, Actor: r.Actor,
 		}, now); err != nil {
 			return nil, err
 		}
 	}
-	if p.Refunded == 0 {
+	if len(p.Refunds) == 0 {
 		return taken, nil
 	}
-	return taken, db.RefundInvoice(ctx, orgID, p.PaymentIntent, p.Refunded)
+	return taken, db.RefundInvoice(ctx, orgID, p.PaymentIntent, p.Refunded, fetched)
+}
+
+// SyncPayment fetches a payment and applies it to the organization whose customer has
+// paid. It returns why nothing came of it, or "".
+func SyncPayment(ctx context.Context, db *store.DB, client *billing.Client, id string, now time.Time) (note string, err error) {
+	fetched, err := db.Clock(ctx)
+	if err != nil {
+		return "", err
+	}
+	p, err := client.Payment(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	owner, err := db.SubscriptionOfCustomer(ctx, p.Customer)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.NoteNoCustomer, nil
+	}
+	if err == nil {
+		_, err = ApplyPayment(ctx, db, owner.OrgID, p, fetched, now)
+	}
+	return "", err
 }
 
 func orNil(s string) *string {

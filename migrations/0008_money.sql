@@ -43,6 +43,7 @@ CREATE TABLE credit_account (
     used          bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
     bought        bigint NOT NULL DEFAULT 0 CHECK (bought >= 0), -- of granted: what the next period gets as far as it is left
     owed          bigint NOT NULL DEFAULT 0 CHECK (owed >= 0), -- what a smaller plan could not take: a larger one grants less
+    reported      bigint NOT NULL DEFAULT 0, -- of used, what is in reports for Stripe
     spend_limit   bigint,                -- reserved and used together reach it at most; NULL: no limit
     held          boolean NOT NULL DEFAULT false, -- metered, and not let in: the subscription is not paid
     warn_at       bigint,                -- used credits that someone wants to hear of next; NULL: nobody
@@ -173,6 +174,14 @@ CREATE TABLE subscription (
     created_at          timestamptz NOT NULL DEFAULT now()
 );
 
+-- Pages that customers may still pay on, or have paid on without our hearing of it.
+CREATE TABLE checkout (
+    id         text COLLATE "C" PRIMARY KEY, -- Stripe's cs_...
+    org_id     text COLLATE "C" NOT NULL,
+    asked_at   timestamptz NOT NULL DEFAULT now() -- when Stripe was asked for it at last
+);
+CREATE INDEX checkout_asked ON checkout (asked_at);
+
 CREATE TABLE invoice (
     id           text COLLATE "C" PRIMARY KEY, -- Stripe's in_...
     org_id       text COLLATE "C" NOT NULL,
@@ -182,6 +191,7 @@ CREATE TABLE invoice (
     amount_due   bigint NOT NULL,  -- in the currency's smallest unit
     amount_paid  bigint NOT NULL,
     refunded     bigint NOT NULL DEFAULT 0,
+    refunded_at  timestamptz,      -- when Stripe was asked for that
     period_start timestamptz,
     period_end   timestamptz,
     url          text,             -- where the customer sees it
@@ -192,6 +202,20 @@ CREATE TABLE invoice (
 );
 CREATE INDEX invoice_org ON invoice (org_id, created_at, id);
 CREATE INDEX invoice_payment ON invoice (payment) WHERE payment IS NOT NULL;
+
+-- Payments that operators give back. A row is written before Stripe is asked, and names
+-- what is asked for, however often.
+CREATE TABLE refund_request (
+    id         text COLLATE "C" PRIMARY KEY,
+    org_id     text COLLATE "C" NOT NULL,
+    invoice    text COLLATE "C" NOT NULL, -- Stripe's in_...
+    amount     bigint NOT NULL CHECK (amount > 0), -- in the currency's smallest unit
+    reason     text NOT NULL,
+    actor      text NOT NULL,
+    refund     text,                      -- Stripe's re_...; NULL: not known to be given back
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX refund_request_org ON refund_request (org_id);
 
 -- What Stripe has told, each event once. The objects are fetched anew: an event that
 -- comes late or out of order says only that something has changed.
@@ -206,22 +230,24 @@ CREATE TABLE stripe_event (
     error       text -- of the last try
 );
 CREATE INDEX stripe_event_unhandled ON stripe_event (received_at) WHERE handled_at IS NULL;
+CREATE INDEX stripe_event_handled ON stripe_event (handled_at) WHERE handled_at IS NOT NULL;
 
--- What metered use has been reported to Stripe. A row is written before it is sent,
--- and names the same use for every repetition.
+-- What metered use is reported to Stripe. A row is written before it is sent, and names
+-- the same use for every repetition.
 CREATE TABLE usage_report (
     identifier  text COLLATE "C" PRIMARY KEY,
     org_id      text COLLATE "C" NOT NULL,
     period      timestamptz NOT NULL,
     customer    text NOT NULL,
     credits     bigint NOT NULL CHECK (credits > 0),
-    at          timestamptz NOT NULL, -- when it was used, for Stripe
+    at          timestamptz NOT NULL, -- when it was written
+    told_at     timestamptz,          -- as of when Stripe was told of it at last; NULL: never
     created_at  timestamptz NOT NULL DEFAULT now(),
     sent_at     timestamptz,
     error       text
 );
-CREATE INDEX usage_report_account ON usage_report (org_id, period);
 CREATE INDEX usage_report_unsent ON usage_report (created_at) WHERE sent_at IS NULL;
+CREATE INDEX usage_report_sent ON usage_report (sent_at) WHERE sent_at IS NOT NULL;
 
 -- What an organization wants to spend at most, and to hear of.
 CREATE TABLE budget (

@@ -25,6 +25,11 @@ var creditChecks = map[string]string{
 	"nothing is used beyond what there is": `
 		SELECT format('%s %s: %s granted, %s reserved, %s used', org_id, period, granted, reserved, used) FROM credit_account
 		WHERE NOT metered AND granted < reserved + used`,
+	"a credit is in one report": `
+		SELECT format('%s %s: %s reported, %s in reports', a.org_id, a.period, a.reported, sum(r.credits))
+		FROM credit_account AS a JOIN usage_report AS r USING (org_id, period)
+		GROUP BY a.org_id, a.period
+		HAVING sum(r.credits) > a.reported`,
 	"a generation is reserved once": `
 		SELECT format('%s: %s reservations', g.id, count(e.id))
 		FROM generation AS g LEFT JOIN credit_entry AS e ON e.subject = coalesce(g.batch_id, g.id) AND (e.kind = 'reserve')

@@ -48,7 +48,9 @@ func (db *DB) SaveInvoice(ctx context.Context, i Invoice) error {
 		VALUES (@id, @org_id, @number, @status, @currency, @amount_due, @amount_paid, @refunded,
 			@period_start, @period_end, @url, @pdf, @payment, @fetched_at, @created_at)
 		ON CONFLICT (id) DO UPDATE
-		SET number = @number, status = @status, amount_due = @amount_due, amount_paid = @amount_paid, refunded = greatest(i.refunded, @refunded),
+		SET number = @number, status = @status, amount_due = @amount_due, amount_paid = @amount_paid,
+			refunded = CASE WHEN i.refunded_at > @fetched_at THEN i.refunded ELSE @refunded END,
+			refunded_at = greatest(i.refunded_at, @fetched_at),
 			period_start = @period_start, period_end = @period_end, url = @url, pdf = @pdf, payment = @payment, fetched_at = @fetched_at
 		WHERE i.fetched_at < @fetched_at AND i.org_id = @org_id`,
 		pgx.NamedArgs{
@@ -80,13 +82,14 @@ func (db *DB) OpenInvoices(ctx context.Context, orgID string) ([]string, error) 
 	return ids, nil
 }
 
-// RefundInvoice notes how much of the payment of an invoice was given back, all in all.
-func (db *DB) RefundInvoice(ctx context.Context, orgID, payment string, refunded int64) error {
+// RefundInvoice notes how much of the payment of an invoice was given back, all in all,
+// as it was fetched at a time of Clock, unless what is known was fetched later.
+func (db *DB) RefundInvoice(ctx context.Context, orgID, payment string, refunded int64, fetched time.Time) error {
 	_, err := db.q.Exec(ctx, `
 		UPDATE invoice
-		SET refunded = greatest(refunded, @refunded)
-		WHERE org_id = @org_id AND payment = @payment`,
-		pgx.NamedArgs{"org_id": orgID, "payment": payment, "refunded": refunded})
+		SET refunded = @refunded, refunded_at = @fetched
+		WHERE org_id = @org_id AND payment = @payment AND coalesce(refunded_at, fetched_at) < @fetched`,
+		pgx.NamedArgs{"org_id": orgID, "payment": payment, "refunded": refunded, "fetched": fetched})
 	if err != nil {
 		return fmt.Errorf("note a refund of payment %s: %w", payment, err)
 	}

@@ -132,6 +132,9 @@ func (db *DB) EraseOrg(ctx context.Context, orgID string) error {
 		WHERE org_id = ` + deletedOrg,
 		`DELETE FROM spend_alert
 		WHERE org_id = ` + deletedOrg,
+		`UPDATE refund_request
+		SET reason = '', actor = ''
+		WHERE org_id = ` + deletedOrg,
 		`UPDATE api_key
 		SET name = '', ip_allowlist = NULL
 		WHERE org_id = ` + deletedOrg,

@@ -27,15 +27,15 @@ func (db *DB) RefundCredits(ctx context.Context, r RefundedPurchase, at time.Tim
 		if err != nil {
 			return err
 		}
-		before, err := one[struct{ Granted int }](ctx, tx, `
-			SELECT granted FROM credit_entry
-			WHERE org_id = @org_id AND subject = @subject AND (kind = 'reserve') = false`,
-			pgx.NamedArgs{"org_id": r.OrgID, "subject": r.ID})
-		if err == nil {
-			taken = -before.Granted
+		before, err := tx.refunded(ctx, r.OrgID, r.ID)
+		if err != nil {
+			return err
+		}
+		if before != nil {
+			taken = *before
 			return nil
 		}
-		if !errors.Is(err, ErrNotFound) {
+		if failed, err := tx.refunded(ctx, r.OrgID, r.ID+failedRefund); err != nil || failed != nil {
 			return err
 		}
 		// Submissions wait, so that what is taken is there.
@@ -56,4 +56,52 @@ func (db *DB) RefundCredits(ctx context.Context, r RefundedPurchase, at time.Tim
 		return 0, fmt.Errorf("take back credits of refund %s: %w", r.ID, err)
 	}
 	return taken, nil
+}
+
+// failedRefund is what the subject of an entry ends in that takes a refund's back.
+const failedRefund = ":failed"
+
+// refunded returns how many credits the entry of a refund has taken; nil: there is none.
+func (db *DB) refunded(ctx context.Context, orgID, subject string) (*int, error) {
+	entry, err := one[struct{ Granted int }](ctx, db, `
+		SELECT granted FROM credit_entry
+		WHERE org_id = @org_id AND subject = @subject AND (kind = 'reserve') = false`,
+		pgx.NamedArgs{"org_id": orgID, "subject": subject})
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return new(-entry.Granted), nil
+}
+
+// RestoreRefund gives the credits back, in the period that a time is in, that were taken
+// for a refund which has failed since. It does so once; none are taken for the refund
+// from then on.
+func (db *DB) RestoreRefund(ctx context.Context, orgID, id string, at time.Time) error {
+	err := db.within(ctx, func(tx *DB) error {
+		account, err := tx.OpenPeriod(ctx, orgID, at) // with the organization locked
+		if err != nil {
+			return err
+		}
+		if done, err := tx.refunded(ctx, orgID, id+failedRefund); err != nil || done != nil {
+			return err
+		}
+		taken, err := tx.refunded(ctx, orgID, id)
+		if err != nil {
+			return err
+		}
+		if taken == nil {
+			taken = new(0)
+		}
+		return tx.enter(ctx, CreditEntry{
+			OrgID: orgID, Period: account.Period, Kind: CreditRefund, Granted: *taken, Bought: *taken,
+			Subject: new(id + failedRefund), Reason: new("the refund has failed"),
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("restore credits of refund %s: %w", id, err)
+	}
+	return nil
 }

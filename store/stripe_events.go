@@ -82,3 +82,16 @@ func (db *DB) UnhandledStripeEvents(ctx context.Context, before time.Time, limit
 	}
 	return ids, nil
 }
+
+// ForgetStripeEvents deletes events that were handled before a time, at most limit, and
+// returns how many.
+func (db *DB) ForgetStripeEvents(ctx context.Context, before time.Time, limit int) (n int, err error) {
+	tag, err := db.q.Exec(ctx, `
+		DELETE FROM stripe_event
+		WHERE id IN (SELECT id FROM stripe_event WHERE handled_at < @before LIMIT @limit FOR UPDATE SKIP LOCKED)`,
+		pgx.NamedArgs{"before": before, "limit": limit})
+	if err != nil {
+		return 0, fmt.Errorf("forget events of Stripe: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
+}

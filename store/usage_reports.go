@@ -15,7 +15,8 @@ type UsageReport struct {
 	Period     time.Time // names the account
 	Customer   string
 	Credits    int64
-	At         time.Time // when it was used, for Stripe
+	At         time.Time  // when it was written
+	ToldAt     *time.Time // as of when Stripe was told of it at last; nil: never
 	CreatedAt  time.Time
 	SentAt     *time.Time
 	Error      *string // of the last try
@@ -45,10 +46,7 @@ func (db *DB) UnreportedUse(ctx context.Context, at time.Time, limit int) ([]*Un
 	list, err := many[UnreportedUse](ctx, db, `
 		SELECT a.org_id, a.period
 		FROM subscription AS s JOIN credit_account AS a ON a.org_id = s.org_id
-		WHERE s.subscription IS NOT NULL AND a.metered AND a.credit_micros > 0 AND a.ends_at > @since
-			AND `+billable+` > (
-				SELECT coalesce(sum(credits), 0) FROM usage_report AS r
-				WHERE r.org_id = a.org_id AND r.period = a.period)
+		WHERE s.subscription IS NOT NULL AND a.metered AND a.credit_micros > 0 AND a.ends_at > @since AND `+billable+` > a.reported
 		ORDER BY a.org_id, a.period
 		LIMIT @limit`, pgx.NamedArgs{"since": at.Add(-reportFor), "limit": limit})
 	if err != nil {
@@ -62,24 +60,24 @@ func (db *DB) UnreportedUse(ctx context.Context, at time.Time, limit int) ([]*Un
 // report.
 func (db *DB) ReportUse(ctx context.Context, u UnreportedUse, at time.Time) (report *UsageReport, err error) {
 	err = db.within(ctx, func(tx *DB) error {
-		// Whoever else reports for the organization waits here.
-		if _, err := tx.q.Exec(ctx, `SELECT FROM subscription WHERE org_id = @org_id FOR NO KEY UPDATE`, pgx.NamedArgs{"org_id": u.OrgID}); err != nil {
+		args := pgx.NamedArgs{"org_id": u.OrgID, "period": u.Period, "at": at}
+		// Whoever else reports of the account waits here.
+		if _, err := tx.q.Exec(ctx, `SELECT FROM credit_account WHERE org_id = @org_id AND period = @period FOR NO KEY UPDATE`, args); err != nil {
 			return err
 		}
 		rows, err := many[UsageReport](ctx, tx, `
+			WITH named AS (
+				UPDATE credit_account AS a
+				SET reported = `+billable+`
+				WHERE org_id = @org_id AND period = @period AND metered AND `+billable+` > reported
+			)
 			INSERT INTO usage_report (identifier, org_id, period, customer, credits, at)
-			SELECT format('%s:%s:%s-%s', a.org_id, extract(epoch FROM a.period)::bigint, r.credits, `+billable+`),
-				a.org_id, a.period, s.customer, `+billable+` - r.credits,
-				CASE WHEN @at < a.ends_at OR @at > a.ends_at + @last_minutes THEN @at ELSE a.ends_at - interval '1 second' END
+			SELECT format('%s:%s:%s-%s', a.org_id, extract(epoch FROM a.period)::bigint, a.reported, `+billable+`),
+				a.org_id, a.period, s.customer, `+billable+` - a.reported, @at
 			FROM credit_account AS a
 			JOIN subscription AS s ON s.org_id = a.org_id
-			CROSS JOIN LATERAL (
-				SELECT coalesce(sum(credits), 0)::bigint AS credits FROM usage_report
-				WHERE org_id = a.org_id AND period = a.period
-			) AS r
-			WHERE a.org_id = @org_id AND a.period = @period AND a.metered AND `+billable+` > r.credits
-			RETURNING `+columns[UsageReport](""),
-			pgx.NamedArgs{"org_id": u.OrgID, "period": u.Period, "at": at, "last_minutes": lastMinutes})
+			WHERE a.org_id = @org_id AND a.period = @period AND a.metered AND `+billable+` > a.reported
+			RETURNING `+columns[UsageReport](""), args)
 		if err == nil && len(rows) > 0 {
 			report = rows[0]
 		}
@@ -89,6 +87,31 @@ func (db *DB) ReportUse(ctx context.Context, u UnreportedUse, at time.Time) (rep
 		return nil, fmt.Errorf("report use of %s: %w", u.OrgID, err)
 	}
 	return report, nil
+}
+
+// AimUsageReport decides as of when Stripe is told of a report now, and returns it, or
+// ErrNotFound once it is sent. While Stripe takes use into the invoice of the period it
+// is of, that is a time in the period; later it is now, which the next invoice has.
+// Repetitions have the time of the first as long as that is so.
+func (db *DB) AimUsageReport(ctx context.Context, identifier string, now time.Time) (*UsageReport, error) {
+	r, err := one[UsageReport](ctx, db, `
+		UPDATE usage_report AS r
+		SET told_at = CASE
+			WHEN EXISTS (
+				SELECT FROM credit_account AS a
+				WHERE a.org_id = r.org_id AND a.period <= r.told_at AND r.told_at < a.ends_at AND @now <= a.ends_at + @last_minutes
+			) THEN r.told_at
+			WHEN @now <= own.ends_at + @last_minutes THEN least(r.at, own.ends_at - interval '1 second')
+			ELSE @now
+		END
+		FROM credit_account AS own
+		WHERE r.identifier = @identifier AND r.sent_at IS NULL AND own.org_id = r.org_id AND own.period = r.period
+		RETURNING `+columns[UsageReport]("r"),
+		pgx.NamedArgs{"identifier": identifier, "now": now, "last_minutes": lastMinutes})
+	if err != nil {
+		return nil, fmt.Errorf("aim report %s: %w", identifier, err)
+	}
+	return r, nil
 }
 
 // UnsentReports returns reports that Stripe has not taken, at most limit: those that it
@@ -116,4 +139,17 @@ func (db *DB) NoteUsageReport(ctx context.Context, identifier, reason string) er
 		return fmt.Errorf("note what came of report %s: %w", identifier, err)
 	}
 	return nil
+}
+
+// ForgetUsageReports deletes reports that were sent before a time, at most limit, and
+// returns how many. The accounts know how much was reported.
+func (db *DB) ForgetUsageReports(ctx context.Context, before time.Time, limit int) (n int, err error) {
+	tag, err := db.q.Exec(ctx, `
+		DELETE FROM usage_report
+		WHERE identifier IN (SELECT identifier FROM usage_report WHERE sent_at < @before LIMIT @limit FOR UPDATE SKIP LOCKED)`,
+		pgx.NamedArgs{"before": before, "limit": limit})
+	if err != nil {
+		return 0, fmt.Errorf("forget reports of use: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
 }

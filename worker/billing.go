@@ -75,44 +75,15 @@ func (h *handleStripeEvent) apply(ctx context.Context, e *store.StripeEvent) (no
 		}
 		return jobs.SyncOnly(ctx, db, client, sub, now)
 	case strings.HasPrefix(e.Type, "checkout.session."):
-		return h.applyCheckout(ctx, e.ObjectID)
+		return jobs.SyncCheckout(ctx, db, client, e.ObjectID, now)
 	case strings.HasPrefix(e.Type, "charge.refund"), strings.HasPrefix(e.Type, "refund."):
 		p, err := client.PaymentOfCharge(ctx, e.ObjectID)
 		if err != nil || p == nil {
 			return "the charge is of no payment", err
 		}
-		return h.applyPayment(ctx, p)
+		return jobs.SyncPayment(ctx, db, client, p.PaymentIntent, now)
 	}
 	return "nothing is to be done about it", nil
-}
-
-// applyCheckout applies what a checkout page has led to.
-func (h *handleStripeEvent) applyCheckout(ctx context.Context, id string) (note string, err error) {
-	session, err := h.w.opts.Billing.CheckoutSession(ctx, id)
-	switch {
-	case err != nil:
-		return "", err
-	case session.Subscription != "":
-		return jobs.SyncOnly(ctx, h.w.opts.DB, h.w.opts.Billing, session.Subscription, h.w.now())
-	case !session.Paid || session.PaymentIntent == "":
-		return "it is not paid", nil
-	}
-	p, err := h.w.opts.Billing.Payment(ctx, session.PaymentIntent)
-	if err != nil {
-		return "", err
-	}
-	return h.applyPayment(ctx, p)
-}
-
-func (h *handleStripeEvent) applyPayment(ctx context.Context, p *billing.Payment) (note string, err error) {
-	owner, err := h.w.opts.DB.SubscriptionOfCustomer(ctx, p.Customer)
-	if errors.Is(err, store.ErrNotFound) {
-		return store.NoteNoCustomer, nil
-	}
-	if err == nil {
-		_, err = jobs.ApplyPayment(ctx, h.w.opts.DB, owner.OrgID, p, h.w.now())
-	}
-	return "", err
 }
 
 // now is the time by which periods are reckoned.

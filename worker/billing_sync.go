@@ -30,7 +30,7 @@ func (s *syncBilling) Work(ctx context.Context, _ *river.Job[jobs.SyncBillingArg
 	if !s.w.opts.Billing.On() {
 		return nil
 	}
-	return errors.Join(s.requeue(ctx), s.cancel(ctx), s.fetch(ctx))
+	return errors.Join(s.requeue(ctx), s.cancel(ctx), s.fetch(ctx), s.fetchCheckouts(ctx))
 }
 
 // requeue queues events again that have no live ticket.
@@ -109,4 +109,21 @@ func (s *syncBilling) dropOthers(ctx context.Context, known *store.Subscription)
 		}
 	}
 	return err
+}
+
+// fetchCheckouts applies what customers may have paid for without Stripe telling of it.
+func (s *syncBilling) fetchCheckouts(ctx context.Context) error {
+	ids, err := s.w.opts.DB.CheckoutsToFetch(ctx, syncSize)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, id := range ids {
+		_, err := jobs.SyncCheckout(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
+		failed = errors.Join(failed, err)
+		if errors.Is(err, billing.ErrUnavailable) {
+			break
+		}
+	}
+	return failed
 }

@@ -14,7 +14,9 @@ import (
 
 // reportUsage tells Stripe of metered use. A report is written before it is sent, and
 // sent with its own identifier until Stripe has taken it: nothing is told twice, and
-// nothing is lost, wherever the process is killed. While Stripe is away reports wait.
+// nothing is lost, wherever the process is killed. While Stripe is away reports wait,
+// and are told of as of a time whose invoice is still to come, if the subscription goes
+// on.
 type reportUsage struct {
 	river.WorkerDefaults[jobs.ReportUsageArgs]
 	w *Worker
@@ -51,7 +53,7 @@ func (r *reportUsage) send(ctx context.Context) error {
 	}
 	var refused error
 	for _, report := range unsent {
-		err := r.w.opts.Billing.MeterEvent(ctx, meterEvent(report, r.w))
+		err := r.tell(ctx, report.Identifier)
 		reason := ""
 		if err != nil {
 			reason = err.Error()
@@ -67,12 +69,16 @@ func (r *reportUsage) send(ctx context.Context) error {
 	return refused
 }
 
-// meterEvent is a report for Stripe. Use from longer ago than Stripe takes is told of
-// as of now.
-func meterEvent(report *store.UsageReport, w *Worker) billing.MeterEvent {
-	e := billing.MeterEvent{Identifier: report.Identifier, Customer: report.Customer, Credits: report.Credits, At: report.At}
-	if now := w.now(); now.Sub(e.At) > billing.MeterWindow {
-		e.At = now
+// tell sends a report, unless someone else has.
+func (r *reportUsage) tell(ctx context.Context, identifier string) error {
+	report, err := r.w.opts.DB.AimUsageReport(ctx, identifier, r.w.now())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
 	}
-	return e
+	if err != nil {
+		return err
+	}
+	return r.w.opts.Billing.MeterEvent(ctx, billing.MeterEvent{
+		Identifier: report.Identifier, Customer: report.Customer, Credits: report.Credits, At: *report.ToldAt,
+	})
 }

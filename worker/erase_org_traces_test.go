@@ -113,7 +113,8 @@ func (b *bundle) fillOrg(t *testing.T, word string) {
 	}
 	b.exec(t, `INSERT INTO budget (org_id, credits, alerts, hard_stop, downgrade_quality) VALUES ($1, 1, '{80}', false, $2)`, b.project.OrgID, word)
 	b.exec(t, `INSERT INTO spend_alert (org_id, period, what, percent) VALUES ($1, now(), $2, 80)`, b.project.OrgID, word)
-	b.exec(t, `INSERT INTO invoice (id, org_id, status, currency, amount_due, amount_paid, created_at, fetched_at) VALUES ('in_1', $1, 'paid', 'usd', 900, 900, now(), now())`, b.project.OrgID)
+	b.exec(t, `INSERT INTO refund_request (id, org_id, invoice, amount, reason, actor) VALUES ('rfd_1', $1, 'in_1', 900, $2, $2)`, b.project.OrgID, word)
+	b.exec(t, `INSERT INTO invoice (id, org_id, status, currency, amount_due, amount_paid, fetched_at, created_at) VALUES ('in_1', $1, 'paid', 'usd', 900, 900, now(), now())`, b.project.OrgID)
 }
 
 // Nothing of what a customer has entered is left of a deleted organization, wherever
@@ -134,7 +135,7 @@ func TestEraseOrg_LeavesNoTrace(t *testing.T) {
 	again := `WITH woken AS (SELECT pg_notify('river.river_insert', '{"queue": "maintenance"}')) UPDATE river.river_job SET scheduled_at = now(), state = 'available' WHERE kind = 'erase_org' AND state <> 'running' AND (SELECT count(*) FROM woken) = 1`
 	b.start(t, func(o *worker.Options) { o.Backoff = func(int) time.Duration { return time.Hour } })
 	// Each run fails at what still refuses, and does the rest.
-	tables := []string{"generation", "image", "webhook_delivery", "event", "idempotency_key", "request_log", "credit_entry", "budget", "spend_alert", "webhook_secret", "webhook_endpoint", "invitation", "mail", "api_key", "project", "org"}
+	tables := []string{"generation", "image", "webhook_delivery", "event", "idempotency_key", "request_log", "credit_entry", "budget", "spend_alert", "refund_request", "webhook_secret", "webhook_endpoint", "invitation", "mail", "api_key", "project", "org"}
 	for _, table := range tables {
 		b.exec(t, `CREATE TRIGGER refuse_row BEFORE UPDATE OR DELETE ON `+table+` FOR EACH ROW EXECUTE FUNCTION refuse_row()`)
 	}

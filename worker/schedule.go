@@ -31,6 +31,7 @@ func timetable() []timed {
 		{jobs.ExpireMailsArgs{}, time.Hour},
 		{jobs.ExpireSessionsArgs{}, time.Hour},
 		{jobs.ExpireRequestsArgs{}, time.Hour},
+		{jobs.ExpireBillingArgs{}, time.Hour},
 	}
 }
 

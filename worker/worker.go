@@ -181,6 +181,7 @@ func New(opts Options) (*Worker, error) {
 	river.AddWorker(workers, &expireMails{w: w})
 	river.AddWorker(workers, &expireSessions{w: w})
 	river.AddWorker(workers, &expireRequests{w: w})
+	river.AddWorker(workers, &expireBilling{w: w})
 	river.AddWorker(workers, &handleStripeEvent{w: w})
 	river.AddWorker(workers, &lapseKeys{w: w})
 	river.AddWorker(workers, &reconcile{w: w})

@@ -12,7 +12,7 @@ import (
 
 // controlPath is where the simulator itself is controlled over HTTP, with the API's key:
 // POST advance (by), pay and decline (session), fail-next (customer), card (customer,
-// works), pay-invoice (invoice), webhooks (duplicate, reverse, hold), release, down
+// works), pay-invoice (invoice), fail-refund (refund), webhooks (duplicate, reverse, hold), release, down
 // (down), lose-answers (count); GET journal.
 const controlPath = "/__stripe/"
 
@@ -63,6 +63,8 @@ func (s *Simulator) control(what string, value func(string) string) error {
 		s.SetCard(value("customer"), flag("works"))
 	case "pay-invoice":
 		return s.PayInvoice(value("invoice"))
+	case "fail-refund":
+		return s.FailRefund(value("refund"))
 	case "webhooks":
 		s.SetWebhooks(Disorder{Duplicate: flag("duplicate"), Reverse: flag("reverse"), Hold: flag("hold")})
 	case "release":

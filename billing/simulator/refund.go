@@ -85,6 +85,23 @@ func createRefund(t *tx) (any, error) {
 	return r, nil
 }
 
+// failRefund is what follows when a customer's bank sends a refund back.
+func (t *tx) failRefund(id string) error {
+	r := t.state.Refunds[id]
+	if r == nil || r.Status != "succeeded" {
+		return unknownID(http.StatusNotFound, "refund", "id", id)
+	}
+	t.update("refund.updated", r, func() { r.Status = "failed" })
+	c := t.state.Charges[r.Charge]
+	t.update("charge.refund.updated", c, func() {
+		c.AmountRefunded -= r.Amount
+		c.Refunded = false
+		c.Refunds = listOf(c.Refunds.URL, newestFirst(t.state.Refunds, func(r *refund) bool { return r.Charge == c.ID }))
+	})
+	t.emit("refund.failed", r, nil)
+	return nil
+}
+
 func retrieveRefund(t *tx) (any, error) {
 	if r := t.state.Refunds[t.id]; r != nil {
 		return r, nil

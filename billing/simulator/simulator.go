@@ -172,6 +172,12 @@ func (s *Simulator) PayInvoice(invoiceID string) error {
 	return s.change(func(t *tx) error { return t.payInvoiceByID(invoiceID) })
 }
 
+// FailRefund has the customer's bank send a refund back. The error says that there is
+// none, or that it has failed already.
+func (s *Simulator) FailRefund(refundID string) error {
+	return s.change(func(t *tx) error { return t.failRefund(refundID) })
+}
+
 // SetDown makes the simulator answer 503 to everything, as Stripe in an outage, until
 // it is set back. Webhooks wait meanwhile.
 func (s *Simulator) SetDown(down bool) {

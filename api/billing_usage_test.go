@@ -1,0 +1,55 @@
+package api_test
+
+import (
+	"testing"
+	"time"
+
+	stripesim "github.com/nanobanana/nanobanana/billing/simulator"
+	"github.com/nanobanana/nanobanana/jobs"
+)
+
+// due is what the latest invoices ask for in cents, the newest first.
+func (s *shop) due() []string {
+	s.Helper()
+	return s.strings(`SELECT amount_due::text FROM invoice ORDER BY created_at DESC LIMIT 2`)
+}
+
+// What was used while Stripe was away over the end of its period is on the next invoice.
+func TestBilling_MeteredOverTurn(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]func(*shop){
+		"Down": func(s *shop) { s.sim.SetDown(true) },
+		// Taken for the first period, and told again in the next.
+		"Lost": func(s *shop) { s.nextPeriod(-time.Minute); s.sim.LoseAnswers(2) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setupShop(t, stripesim.Disorder{})
+			s.subscribe("pay_as_you_go")
+			for range 3 {
+				s.use()
+			}
+			away(s)
+			s.run(jobs.ReportUsageArgs{})
+			if unsent := s.strings(`SELECT identifier FROM usage_report WHERE sent_at IS NULL`); len(unsent) != 1 {
+				t.Fatalf("reports %v wait", unsent)
+			}
+			s.sim.SetDown(false)
+			s.nextPeriod(2 * time.Hour)
+			s.run(jobs.ReportUsageArgs{})
+			s.run(jobs.ReportUsageArgs{})
+			s.settled()
+			first := s.due()[0]
+			s.nextPeriod(2 * time.Hour)
+			s.settled()
+			want := map[string][2]string{"Down": {"0", "6"}, "Lost": {"6", "0"}}[name]
+			if got := [2]string{first, s.due()[0]}; got != want {
+				t.Errorf("billed %v, want %v", got, want)
+			}
+			if sent := s.strings(`SELECT sum(credits)::text FROM usage_report WHERE sent_at IS NOT NULL`); sent[0] != "3" {
+				t.Errorf("%v credits are reported", sent)
+			}
+			s.sound()
+		})
+	}
+}
