@@ -261,6 +261,28 @@ func TestQueueLostWarnings(t *testing.T) {
 	}
 }
 
+// Nobody is told of a deleted organization, and nothing asks again and again for it.
+func TestTellSpending_Deleted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	org := b.org(t, "free")
+	period := b.period(t, org)
+	b.exec(t, `UPDATE org SET deleted_at = now() WHERE id = $1`, org)
+	b.exec(t, `UPDATE credit_account SET used = granted WHERE org_id = $1`, org)
+	b.warnings(t)
+	told, err := b.TellSpending(t.Context(), org, period)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost, err := b.QueueLostWarnings(t.Context(), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if queued := b.warnings(t); len(told) != 0 || lost != 0 || queued != "0" {
+		t.Errorf("%d told, %d lost, %s queued; want none", len(told), lost, queued)
+	}
+}
+
 func TestTellCost(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
