@@ -200,6 +200,35 @@ func TestBudget_Downgrades(t *testing.T) {
 	until(nil)
 }
 
+// An estimate is of what would be made, and reading begins no period.
+func TestBudget_DowngradesEstimates(t *testing.T) {
+	t.Parallel()
+	p := setupBudget(t, "pay_as_you_go")
+	for _, path := range []string{limitsPath, "/v1/billing/credits", "/v1/usage/summary"} {
+		p.does(p.master, "GET", path, "", 200)
+	}
+	if begun := p.strings(`SELECT plan FROM credit_account WHERE org_id = $1`, p.org); begun != nil {
+		t.Errorf("reading has begun %v", begun)
+	}
+	p.does(p.master, "PUT", limitsPath, `{"credits":6,"hard_stop":true,"downgrade_at":1,"downgrade_quality":"low"}`, 200)
+	p.submit(p.live, `{"prompt":"x"}`)
+	const body = `{"prompt":"x","model":"gpt-image-2","quality":"high"`
+	var estimated *answer
+	p.eventually("the key learns of the budget", func() bool {
+		estimated = p.does(p.live, "POST", "/v1/estimate", body+`}`, 200)
+		return estimated.json["downgraded"] != nil
+	})
+	dry := p.does(p.live, "POST", "/v1/generations", body+`,"dry_run":true}`, 200)
+	made := p.does(p.live, "POST", "/v1/generations", body+`}`, 202)
+	receipt := p.does(p.live, "GET", made.header.Get("Location")+"/receipt", "", 200)
+	want := []any{made.json["downgraded"], receipt.json["credits"].(map[string]any)["reserved"], true}
+	for _, e := range []*answer{estimated, dry} {
+		if diff := cmp.Diff(want, []any{e.json["downgraded"], e.json["credits"], e.json["would_be_accepted"]}); diff != "" {
+			t.Errorf("(-made +estimated):\n%s", diff)
+		}
+	}
+}
+
 // What is told of an organization is listed in each of its projects.
 func TestListEvents_OfSpending(t *testing.T) {
 	t.Parallel()
