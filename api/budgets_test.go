@@ -116,6 +116,17 @@ func TestSetBudget_Refuses(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", body, diff)
 		}
 	}
+	p.exec(`UPDATE org SET plan = 'pay_as_you_go' WHERE id = $1`, p.org)
+	p.exec(`DELETE FROM credit_entry`)
+	p.exec(`DELETE FROM credit_account`)
+	for body, want := range map[string][]string{
+		`{"amount":"0.0199","hard_stop":true}`: {"amount out_of_range"}, // a credit costs 0.02
+		`{"amount":"999999999"}`:               {"amount out_of_range"},
+	} {
+		if diff := cmp.Diff(want, p.do(owner.token, "PUT", limitsPath, body).faults()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", body, diff)
+		}
+	}
 	if n := p.strings(`SELECT count(*)::text FROM budget`)[0]; n != "0" {
 		t.Error("something was set")
 	}

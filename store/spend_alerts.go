@@ -36,9 +36,13 @@ const thresholdsSQL = `
 			FROM unnest(ARRAY[80, 100]) AS percent
 			WHERE a.granted > 0 AND NOT a.metered
 			UNION ALL
-			SELECT '` + SpendBudget + `', percent, b.credits, ceil(b.credits * percent / 100.0)::bigint
-			FROM budget AS b, unnest(b.alerts) AS percent
-			WHERE b.org_id = a.org_id AND b.credits > 0`
+			SELECT '` + SpendBudget + `', s.percent, b.credits, ` + budgetShareSQL + `
+			FROM budget AS b, unnest(b.alerts) AS s (percent)
+			WHERE b.org_id = a.org_id`
+
+// budgetShareSQL is the use that reaches the percent of s of budget b. Of one of 0
+// credits the first is more than any share.
+const budgetShareSQL = `greatest(1, ceil(b.credits * s.percent / 100.0))::bigint`
 
 // wasToldSQL tells whether someone was told of threshold t of account a.
 const wasToldSQL = `EXISTS (
@@ -57,8 +61,9 @@ func isLiveSQL(account string) string {
 }
 
 // setWarning notes the use of a period that someone wants to hear of next, and queues
-// WarnKind where it has been reached already and the organization is not deleted. What was told and is true no more, since
-// there is more to use, is forgotten, to be told again. The account has to be locked.
+// WarnKind where it has been reached already and the organization is not deleted. What
+// was told and is true no more, since there is more to use or the budget is gone, is
+// forgotten, to be told again. The account has to be locked.
 func (db *DB) setWarning(ctx context.Context, orgID string, period time.Time) error {
 	_, err := db.q.Exec(ctx, setWarningSQL, pgx.NamedArgs{"org_id": orgID, "period": period})
 	if err != nil {
@@ -74,7 +79,7 @@ var setWarningSQL = `
 			WHERE a.org_id = @org_id AND a.period = @period AND (s.org_id, s.period) = (a.org_id, a.period)
 				AND a.used < CASE s.what
 					WHEN '` + SpendQuota + `' THEN ceil(a.granted * s.percent / 100.0)
-					WHEN '` + SpendBudget + `' THEN (SELECT ceil(b.credits * s.percent / 100.0) FROM budget AS b WHERE b.org_id = a.org_id)
+					WHEN '` + SpendBudget + `' THEN coalesce((SELECT ` + budgetShareSQL + ` FROM budget AS b WHERE b.org_id = a.org_id), a.used + 1)
 				END
 		), changed AS (
 			UPDATE credit_account AS a
