@@ -234,7 +234,7 @@ func TestAdminCredits_BadInput(t *testing.T) {
 	}
 	o.does(o.op.token, "POST", path, `{"action":"grant","amount":7,"bought":true,"reason":"r"}`, 200)
 	for _, body := range []string{`{"action":"set","amount":6,"reason":"r"}`, `{"action":"grant","amount":-51,"reason":"r"}`} {
-		if a := o.do(o.op.token, "POST", path, body); a.status != 422 || strings.Join(a.faults(), ", ") != "amount out_of_range" || !strings.Contains(string(a.body), "was bought and is left") {
+		if a := o.do(o.op.token, "POST", path, body); a.status != 422 || strings.Join(a.faults(), ", ") != "amount out_of_range" || !strings.Contains(a.body, "was bought and is left") {
 			t.Errorf("of what was bought, %s: %d %s", body, a.status, a.body)
 		}
 	}
