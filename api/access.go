@@ -94,6 +94,7 @@ func (s *server) admitRequest(c echo.Context, a access) error {
 		return err
 	}
 	r := requestOf(c.Request().Context())
+	r.area = a.area
 	r.keyID, r.accountID, r.projectID, r.caller = caller.KeyID, caller.AccountID, caller.ProjectID, caller
 	if err := s.checkAddress(c.Request(), caller); err != nil {
 		return err

@@ -61,7 +61,7 @@ func newMatrix(t testing.TB) *matrix {
 // keepRequests is a request log that fails the test if a request is missing in it.
 func keepRequests(t testing.TB, db *store.DB) *api.RequestLog {
 	log := &logBuffer{}
-	kept := api.NewRequestLog(api.RequestLogOptions{DB: db, Size: 1 << 20, Logger: slog.New(slog.NewJSONHandler(log, nil))})
+	kept := api.NewRequestLog(api.RequestLogOptions{DB: db, Size: 1 << 20, FailedReads: 1 << 20, Idle: 1 << 20, Logger: slog.New(slog.NewJSONHandler(log, nil))})
 	t.Cleanup(func() {
 		kept.Close()
 		if text := log.String(); text != "" {

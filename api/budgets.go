@@ -63,11 +63,7 @@ func (s *server) getBudget(ctx context.Context, _ *struct{}) (*budgetOutput, err
 	if err != nil {
 		return nil, err
 	}
-	now := s.opts.Now()
-	account, err := s.db.CreditAccount(ctx, orgID, now)
-	if errors.Is(err, store.ErrNotFound) { // nothing was asked for in this period
-		account, err = s.db.OpenPeriod(ctx, orgID, now)
-	}
+	account, err := s.presentAccount(ctx, orgID)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"math/big"
 	"slices"
 
+	"github.com/nanobanana/nanobanana/billing"
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -46,7 +47,10 @@ func (b *setBudgetBody) budget(account *store.CreditAccount) (*store.Budget, err
 		add("amount", "unsupported_value", fmt.Sprintf("amount is of no use: a credit has no price on the plan %s; send credits", account.Plan))
 	default:
 		wanted.Credits = creditsFor(*b.Amount, account.CreditMicros)
-		if wanted.Credits > maxBudget {
+		switch {
+		case wanted.Credits == 0:
+			add("amount", "out_of_range", fmt.Sprintf("amount pays for no credit: one costs %s US dollars; send credits 0 to spend nothing", billing.Amount(int64(account.CreditMicros))))
+		case wanted.Credits > maxBudget:
 			add("amount", "out_of_range", fmt.Sprintf("amount must not pay for more than %d credits", maxBudget))
 		}
 	}

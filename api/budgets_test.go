@@ -116,6 +116,17 @@ func TestSetBudget_Refuses(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", body, diff)
 		}
 	}
+	p.exec(`UPDATE org SET plan = 'pay_as_you_go' WHERE id = $1`, p.org)
+	p.exec(`DELETE FROM credit_entry`)
+	p.exec(`DELETE FROM credit_account`)
+	for body, want := range map[string][]string{
+		`{"amount":"0.0199","hard_stop":true}`: {"amount out_of_range"}, // a credit costs 0.02
+		`{"amount":"999999999"}`:               {"amount out_of_range"},
+	} {
+		if diff := cmp.Diff(want, p.do(owner.token, "PUT", limitsPath, body).faults()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", body, diff)
+		}
+	}
 	if n := p.strings(`SELECT count(*)::text FROM budget`)[0]; n != "0" {
 		t.Error("something was set")
 	}
@@ -198,6 +209,35 @@ func TestBudget_Downgrades(t *testing.T) {
 	}
 	p.does(p.master, "DELETE", limitsPath, "", 204)
 	until(nil)
+}
+
+// An estimate is of what would be made, and reading begins no period.
+func TestBudget_DowngradesEstimates(t *testing.T) {
+	t.Parallel()
+	p := setupBudget(t, "pay_as_you_go")
+	for _, path := range []string{limitsPath, "/v1/billing/credits", "/v1/usage/summary"} {
+		p.does(p.master, "GET", path, "", 200)
+	}
+	if begun := p.strings(`SELECT plan FROM credit_account WHERE org_id = $1`, p.org); begun != nil {
+		t.Errorf("reading has begun %v", begun)
+	}
+	p.does(p.master, "PUT", limitsPath, `{"credits":6,"hard_stop":true,"downgrade_at":1,"downgrade_quality":"low"}`, 200)
+	p.submit(p.live, `{"prompt":"x"}`)
+	const body = `{"prompt":"x","model":"gpt-image-2","quality":"high"`
+	var estimated *answer
+	p.eventually("the key learns of the budget", func() bool {
+		estimated = p.does(p.live, "POST", "/v1/estimate", body+`}`, 200)
+		return estimated.json["downgraded"] != nil
+	})
+	dry := p.does(p.live, "POST", "/v1/generations", body+`,"dry_run":true}`, 200)
+	made := p.does(p.live, "POST", "/v1/generations", body+`}`, 202)
+	receipt := p.does(p.live, "GET", made.header.Get("Location")+"/receipt", "", 200)
+	want := []any{made.json["downgraded"], receipt.json["credits"].(map[string]any)["reserved"], true}
+	for _, e := range []*answer{estimated, dry} {
+		if diff := cmp.Diff(want, []any{e.json["downgraded"], e.json["credits"], e.json["would_be_accepted"]}); diff != "" {
+			t.Errorf("(-made +estimated):\n%s", diff)
+		}
+	}
 }
 
 // What is told of an organization is listed in each of its projects.

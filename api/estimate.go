@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -21,6 +20,7 @@ type estimate struct {
 	Object          string           `json:"object" enum:"estimate"`
 	Model           string           `json:"model" doc:"As asked"`
 	ModelUsed       string           `json:"model_used" doc:"Of GET /v1/models"`
+	Downgraded      *view.Downgraded `json:"downgraded" doc:"Says so when the quality would be lower than what is asked"`
 	Size            *string          `json:"size" example:"1024x1024" doc:"Of the images"`
 	Images          int              `json:"images"`
 	PerImage        int              `json:"per_image" doc:"Credits"`
@@ -66,12 +66,12 @@ func (s *server) estimate(ctx context.Context, in *estimateInput) (*estimateOutp
 func (s *server) estimateOf(ctx context.Context, caller *auth.Caller, request jobs.GenerationRequest) (*estimate, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	g, err := s.queue.Preview(jobs.Submission{OrgID: caller.OrgID, ProjectID: caller.ProjectID, Test: caller.Test, Request: request})
+	g, err := s.queue.Preview(ctx, submissionOf(caller, request))
 	if err != nil {
 		return nil, err
 	}
 	out := &estimate{
-		Object: "estimate", Model: g.Model, ModelUsed: g.ModelUsed, Images: g.N, Test: g.Test, Reasons: []estimateReason{},
+		Object: "estimate", Model: g.Model, ModelUsed: g.ModelUsed, Downgraded: view.DowngradedOf(g.Params), Images: g.N, Test: g.Test, Reasons: []estimateReason{},
 		UnitPrice: billing.Amount(0), Cost: view.Dollars(0), ETASeconds: int(s.views.ETA(g).Seconds()),
 	}
 	if p := g.Params; p.Width > 0 {
@@ -82,7 +82,7 @@ func (s *server) estimateOf(ctx context.Context, caller *auth.Caller, request jo
 		return nil, err
 	}
 	if g.Credits != nil {
-		account, err := s.accountNow(ctx, caller.OrgID)
+		account, err := s.presentAccount(ctx, caller.OrgID)
 		if err != nil {
 			return nil, err
 		}
@@ -114,17 +114,6 @@ func (e *estimate) price(credits int, account *store.CreditAccount) {
 			e.Available = &left
 		}
 	}
-}
-
-// accountNow is an organization's account of this period, which it opens where that has
-// not been asked for before.
-func (s *server) accountNow(ctx context.Context, orgID string) (*store.CreditAccount, error) {
-	now := s.opts.Now()
-	account, err := s.db.CreditAccount(ctx, orgID, now)
-	if errors.Is(err, store.ErrNotFound) {
-		return s.db.OpenPeriod(ctx, orgID, now)
-	}
-	return account, err
 }
 
 // foresee returns the refusals that a submission of the caller's would meet before its

@@ -27,7 +27,7 @@ func TestEstimate(t *testing.T) {
 	_, ends := store.PeriodOf(store.PeriodMonth, nil, time.Now())
 	a := b.do(b.live, "POST", "/v1/estimate", `{"prompt":"x","model":"nano-banana-pro","n":3,"aspect_ratio":"16:9"}`)
 	want := map[string]any{
-		"object": "estimate", "model": "nano-banana-pro", "model_used": "banana-pro", "size": "1376x768", "images": 3.0,
+		"object": "estimate", "model": "nano-banana-pro", "model_used": "banana-pro", "size": "1376x768", "images": 3.0, "downgraded": nil,
 		"per_image": 4.0, "credits": 12.0, "unit_price": "0.0180", "cost": usd("0.2160"), "test": false,
 		"would_be_accepted": true, "reasons": []any{}, "available": 500.0, "resets_at": ends.Format(time.RFC3339), "eta_seconds": 20.0,
 	}
@@ -70,7 +70,7 @@ func TestEstimate_IsWhatIsReserved(t *testing.T) {
 func (b *bundle) leftBehind() map[string]int {
 	b.Helper()
 	counts := map[string]int{}
-	for _, table := range []string{"generation", "idempotency_key", "credit_entry", "api_key_usage", "rate_limit", "event", "river.river_job"} {
+	for _, table := range []string{"generation", "idempotency_key", "credit_account", "credit_entry", "api_key_usage", "rate_limit", "event", "river.river_job"} {
 		var n int
 		b.must(b.db.Pool().QueryRow(b.Context(), `SELECT count(*) FROM `+table).Scan(&n))
 		counts[table] = n
@@ -83,8 +83,8 @@ func TestCreateGeneration_DryRun(t *testing.T) {
 	b := setup(t, nil)
 	b.onPlan("free")
 	body := `{"prompt":"x","n":2,"wait":1,"dry_run":true}`
-	first := b.do(b.live, "POST", "/v1/estimate", `{"prompt":"x","n":2}`) // opens the period
 	before := b.leftBehind()
+	first := b.do(b.live, "POST", "/v1/estimate", `{"prompt":"x","n":2}`)
 	for i := range 25 { // more than the plan lets in an hour
 		a := b.do(b.live, "POST", "/v1/generations", body, "Idempotency-Key: one")
 		if diff := cmp.Diff(first.json, a.json); diff != "" || a.status != http.StatusOK || a.header.Get("Location") != "" {
@@ -120,7 +120,7 @@ func TestEstimate_Reasons(t *testing.T) {
 		"Budget": {
 			prepare: func(b *bundle) string {
 				b.onPlan("hobby")
-				b.do(b.live, "POST", "/v1/estimate", banana)
+				b.openPeriod()
 				b.change(`UPDATE credit_account SET spend_limit = 2 WHERE org_id = $1`, b.project.OrgID)
 				return b.live
 			},
@@ -163,6 +163,13 @@ func TestEstimate_Reasons(t *testing.T) {
 			}
 		})
 	}
+}
+
+// openPeriod opens the organization's present period.
+func (b *bundle) openPeriod() {
+	b.Helper()
+	_, err := b.db.OpenPeriod(b.Context(), b.project.OrgID, time.Now())
+	b.must(err)
 }
 
 // unpaid gives the organization a subscription in a state, and a period in which it

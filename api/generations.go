@@ -33,15 +33,14 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 	if in.Body.DryRun {
 		return s.dryRun(ctx, caller, in.Body.request())
 	}
-	if err := s.limitSubmission(ctx, caller, key); err != nil {
+	wanted := submissionOf(caller, in.Body.request())
+	wanted.IdempotencyKey = key
+	if err := s.limitSubmission(ctx, caller, &wanted); err != nil {
 		return nil, err
 	}
-	accepted, err := s.submit(ctx, jobs.Submission{
-		OrgID: caller.OrgID, ProjectID: caller.ProjectID, APIKeyID: caller.KeyID, Test: caller.Test, KeyMonthly: caller.Limits.KeyMonthly, KeyUsage: caller.UsageID,
-		Downgrades: caller.Limits.Downgrades,
-		Request:    in.Body.request(), IdempotencyKey: key,
-	})
+	accepted, err := s.submit(ctx, wanted)
 	s.spent.note(caller, err)
+	s.short.note(caller.OrgID, err)
 	if err != nil {
 		return nil, s.explainRefusal(ctx, caller.OrgID, err)
 	}
@@ -73,6 +72,14 @@ func (s *server) createGeneration(ctx context.Context, in *createGenerationInput
 	out.Body.generation = shown
 	out.Location, out.RetryAfter, out.Cost = shown.URLs.Self, retryAfter(shown), costMicros(shown)
 	return out, nil
+}
+
+// submissionOf is a caller's, without an idempotency key.
+func submissionOf(caller *auth.Caller, request jobs.GenerationRequest) jobs.Submission {
+	return jobs.Submission{
+		OrgID: caller.OrgID, ProjectID: caller.ProjectID, APIKeyID: caller.KeyID, Test: caller.Test, KeyMonthly: caller.Limits.KeyMonthly, KeyUsage: caller.UsageID,
+		Downgrades: caller.Limits.Downgrades, Request: request,
+	}
 }
 
 func (s *server) submit(ctx context.Context, what jobs.Submission) (*jobs.Accepted, error) {

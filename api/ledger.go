@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -40,14 +39,10 @@ func viewBalance(a *store.CreditAccount) CreditBalance {
 	}
 }
 
-// presentAccount is the account of the present period, which it begins if nobody has.
+// presentAccount is the account of the present period or, if nobody has begun that, what
+// the first request will find. It records nothing.
 func (s *server) presentAccount(ctx context.Context, orgID string) (*store.CreditAccount, error) {
-	now := s.opts.Now()
-	account, err := s.db.CreditAccount(ctx, orgID, now)
-	if errors.Is(err, store.ErrNotFound) {
-		return s.db.OpenPeriod(ctx, orgID, now)
-	}
-	return account, err
+	return s.db.ForeseePeriod(ctx, orgID, s.opts.Now())
 }
 
 type balanceOutput struct {

@@ -232,6 +232,13 @@ func TestAdminCredits_BadInput(t *testing.T) {
 			t.Errorf("%s: %d %v, want %s: %s", body, a.status, a.faults(), want, a.body)
 		}
 	}
+	o.does(o.op.token, "POST", path, `{"action":"grant","amount":7,"bought":true,"reason":"r"}`, 200)
+	for _, body := range []string{`{"action":"set","amount":6,"reason":"r"}`, `{"action":"grant","amount":-51,"reason":"r"}`} {
+		if a := o.do(o.op.token, "POST", path, body); a.status != 422 || strings.Join(a.faults(), ", ") != "amount out_of_range" || !strings.Contains(a.body, "was bought and is left") {
+			t.Errorf("of what was bought, %s: %d %s", body, a.status, a.body)
+		}
+	}
+	o.does(o.op.token, "POST", path, `{"action":"grant","amount":-7,"bought":true,"reason":"r"}`, 200)
 	for range 3 {
 		o.does(o.op.token, "POST", path, `{"action":"grant","amount":1000000000,"reason":"r"}`, 200)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/api/limit"
+	"github.com/nanobanana/nanobanana/jobs"
 )
 
 // policy is one limit on what a caller may ask for.
@@ -65,11 +66,20 @@ func (s *server) orgRate(ctx context.Context, l auth.Limits) (int, error) {
 
 // limitSubmission counts a request for work, which must be valid, against the limits
 // of its caller, or refuses it. One that repeats an earlier one, by its idempotency
-// key, goes on in any case: it makes no work.
-func (s *server) limitSubmission(ctx context.Context, caller *auth.Caller, key string) error {
+// key, goes on in any case: it makes no work. What there are no credits for counts
+// only once, when that is found out.
+func (s *server) limitSubmission(ctx context.Context, caller *auth.Caller, wanted *jobs.Submission) error {
+	key := wanted.IdempotencyKey
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	if refusal := s.spent.refusal(caller, s.opts.Now()); refusal != nil {
+		return s.unlessReplay(ctx, caller, key, refusal)
+	}
+	refusal, err := s.refuseShort(ctx, wanted)
+	switch {
+	case err != nil:
+		return err
+	case refusal != nil:
 		return s.unlessReplay(ctx, caller, key, refusal)
 	}
 	all, err := s.policies(ctx, caller)

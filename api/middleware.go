@@ -27,6 +27,7 @@ type request struct {
 	keyID     string
 	accountID string
 	projectID string
+	area      string        // of who may ask for it, of those that are not open
 	operation string        // its name in the document
 	caller    *auth.Caller  // nil: nobody who is known
 	code      string        // of the problem that it was answered with

@@ -158,6 +158,8 @@ func (s *server) changeCredits(ctx context.Context, tx *store.DB, in *adminChang
 	switch {
 	case errors.Is(err, store.ErrTooFewCredits):
 		return outOfRange("amount takes more credits than are left; see what is available, and of it bought, with GET")
+	case errors.Is(err, store.ErrBoughtCredits):
+		return outOfRange("amount would leave less than was bought and is left; first take of that, with action grant, an amount below 0 and bought")
 	case errors.Is(err, store.ErrCreditRange):
 		return outOfRange("amount is too far from what is available; get there in steps")
 	case err != nil:

@@ -30,7 +30,7 @@ func (s *server) explainRefusal(ctx context.Context, orgID string, err error) er
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	account, accountErr := s.db.CreditAccount(ctx, orgID, s.opts.Now())
+	account, accountErr := s.presentAccount(ctx, orgID)
 	if accountErr != nil {
 		return err
 	}

@@ -38,6 +38,43 @@ func TestLimits_SpentMonthsTakeNothing(t *testing.T) {
 	}
 }
 
+// An organization without credits is told so, however often it asks, and not that
+// waiting helps. Once it has some its limits are as full as they were.
+func TestLimits_WithoutCreditsTakesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	b.onPlan("free")
+	first := b.do(b.live, "POST", "/v1/generations", banana, "Idempotency-Key: one")
+	b.change(`UPDATE credit_account SET granted = reserved WHERE org_id = $1`, b.project.OrgID)
+	var want []int
+	for range 20 {
+		want = append(want, http.StatusPaymentRequired)
+	}
+	if diff := cmp.Diff(want, b.statuses(b.live, 20)); diff != "" {
+		t.Errorf("without credits (-want +got):\n%s", diff)
+	}
+	a := b.do(b.live, "POST", "/v1/generations", banana)
+	if a.code() != "quota_exceeded" || a.json["available"] != 0. || a.json["needed"] != 1. || a.json["resets_at"] == nil {
+		t.Errorf("what is refused is told: %s", a.body)
+	}
+	if a := b.do(b.live, "POST", "/v1/generations", banana, "Idempotency-Key: one"); a.status != http.StatusAccepted || a.json["id"] != first.json["id"] {
+		t.Errorf("status %d, %s; want the first generation again", a.status, a.body)
+	}
+	if a := b.do(b.test, "POST", "/v1/generations", banana); a.status != http.StatusAccepted {
+		t.Errorf("a test key gets %d", a.status)
+	}
+	// Some are there at once, and no more of them are let in than before.
+	b.change(`UPDATE credit_account SET granted = reserved + 2 WHERE org_id = $1`, b.project.OrgID)
+	if diff := cmp.Diff([]int{202, 202, 402, 402}, b.statuses(b.live, 4)); diff != "" {
+		t.Errorf("with two (-want +got):\n%s", diff)
+	}
+	b.change(`UPDATE credit_account SET granted = 1000 WHERE org_id = $1`, b.project.OrgID)
+	// Three were made, and twice one found out.
+	if diff := cmp.Diff([]int{202, 202, 202, 202, 202, 429}, b.statuses(b.live, 6)); diff != "" {
+		t.Errorf("then (-want +got):\n%s", diff)
+	}
+}
+
 // queries returns how often work asked the database.
 func (b *bundle) queries(work func()) int64 {
 	b.Helper()

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nanobanana/nanobanana/api/limit"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -20,10 +21,16 @@ type RequestLogOptions struct {
 	// are dropped. Default 10,000.
 	Size int
 
+	// FailedReads and Idle are how many requests of one key, or person, that changed
+	// nothing are kept in a minute: failed ones that would only have read, and others.
+	// Default 60 and 600, by each process.
+	FailedReads, Idle int
+
 	// Timeout bounds one attempt to write; default 5 s.
 	Timeout time.Duration
 
-	// Logger is told of requests that were dropped; default none.
+	// Logger is told of requests that were dropped, and once a minute at most of how
+	// many were not kept since there were too many of one key; default none.
 	Logger *slog.Logger
 }
 
@@ -38,9 +45,13 @@ type RequestLog struct {
 	done chan struct{}
 	once sync.Once
 
+	idle *limit.Memory // requests that changed nothing, by who asked
+
 	mu      sync.Mutex
 	waiting []store.LoggedRequest
 	dropped int
+	spared  int // not kept, and the logger was not told yet
+	told    time.Time
 }
 
 // requestBatch is how many requests are written at once.
@@ -54,6 +65,12 @@ func NewRequestLog(opts RequestLogOptions) *RequestLog {
 	if opts.Size == 0 {
 		opts.Size = 10_000
 	}
+	if opts.FailedReads == 0 {
+		opts.FailedReads = 60
+	}
+	if opts.Idle == 0 {
+		opts.Idle = 600
+	}
 	if opts.Timeout == 0 {
 		opts.Timeout = 5 * time.Second
 	}
@@ -62,6 +79,7 @@ func NewRequestLog(opts RequestLogOptions) *RequestLog {
 	}
 	l := &RequestLog{
 		opts: opts, wake: make(chan struct{}, 1), full: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		idle: limit.NewMemory(limit.MemoryOptions{}),
 	}
 	go l.run()
 	return l
@@ -79,6 +97,39 @@ func (l *RequestLog) add(r store.LoggedRequest) {
 	signal(l.wake)
 	if len(l.waiting) >= requestBatch {
 		signal(l.full)
+	}
+}
+
+// spares reports whether there is room for another request of someone that changed
+// nothing, and counts those that there is none for.
+func (l *RequestLog) spares(who string, reads bool) bool {
+	b := limit.Bucket{Key: who + "/idle", Limit: l.opts.Idle, Period: time.Minute}
+	if reads {
+		b.Key, b.Limit = who+"/reads", l.opts.FailedReads
+	}
+	taken, err := l.idle.Take(context.Background(), []limit.Bucket{b})
+	if err != nil || taken.Allowed {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spared++
+	return false
+}
+
+// tellSpared tells the logger of requests that were not kept: at the end, or if it was
+// not told of others lately.
+func (l *RequestLog) tellSpared(atEnd bool) {
+	l.mu.Lock()
+	spared, now := l.spared, time.Now()
+	if spared == 0 || !atEnd && now.Sub(l.told) < time.Minute {
+		spared = 0
+	} else {
+		l.spared, l.told = 0, now
+	}
+	l.mu.Unlock()
+	if spared > 0 {
+		l.opts.Logger.Warn("requests are missing in the request log: too many of one key changed nothing", "spared", spared)
 	}
 }
 
@@ -105,6 +156,7 @@ func (l *RequestLog) run() {
 			return
 		}
 		l.linger()
+		l.tellSpared(false)
 		if !l.write() {
 			signal(l.wake) // after a while
 		}
@@ -153,6 +205,7 @@ func (l *RequestLog) write() bool {
 
 func (l *RequestLog) end() {
 	l.write()
+	l.tellSpared(true)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if lost := len(l.waiting) + l.dropped; lost > 0 {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -11,10 +12,12 @@ import (
 )
 
 // keepRequest has a request that was answered written to the request log, if it is of
-// an organization and asked for a change, or failed.
+// an organization and asked for a change, or failed. The service's administration is in
+// the audit log, which its organizations read a part of. Of what changes nothing there is
+// no other limit: the request log keeps only so much of that.
 func (s *server) keepRequest(c echo.Context, r *request, began time.Time) {
 	reads := r.http.Method == http.MethodGet || r.http.Method == http.MethodHead
-	if s.opts.RequestLog == nil || r.caller == nil || r.caller.OrgID == "" || reads && c.Response().Status < http.StatusBadRequest {
+	if s.opts.RequestLog == nil || r.caller == nil || r.caller.OrgID == "" || r.area == areaOperator || reads && c.Response().Status < http.StatusBadRequest {
 		return
 	}
 	switch c.Path() { // those that Huma does not know of
@@ -24,12 +27,18 @@ func (s *server) keepRequest(c echo.Context, r *request, began time.Time) {
 		r.operation = "getImageContent"
 	}
 	path := keptPath(c)
+	generation := generationOf(path, c.Response().Header().Get("Location"))
+	if c.Response().Status >= http.StatusBadRequest || generation == "" && (r.operation == "estimate" || r.operation == "createGeneration") {
+		if !s.opts.RequestLog.spares(cmp.Or(r.caller.KeyID, r.caller.AccountID, r.caller.Subject), reads) {
+			return
+		}
+	}
 	s.opts.RequestLog.add(store.LoggedRequest{
 		ID: r.id, OrgID: r.caller.OrgID, ProjectID: known(r.caller.ProjectID), APIKeyID: known(r.caller.KeyID), AccountID: known(r.caller.AccountID),
 		Method: r.http.Method, Path: path, Operation: known(r.operation),
 		Status: int16(c.Response().Status), Code: known(r.code), Ms: int(time.Since(began).Milliseconds()),
 		IP: s.clientAddress(r.http).String(), UserAgent: keptUserAgent(r.http),
-		GenerationID: known(generationOf(path, c.Response().Header().Get("Location"))), Test: r.caller.Test, CreatedAt: began,
+		GenerationID: known(generation), Test: r.caller.Test, CreatedAt: began,
 	})
 }
 

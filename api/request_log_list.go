@@ -15,22 +15,22 @@ type loggedRequest struct {
 	Object       string    `json:"object" enum:"request"`
 	ProjectID    *string   `json:"project_id" doc:"null: of the organization as a whole"`
 	APIKeyID     *string   `json:"api_key_id"`
-	AccountID    *string   `json:"account_id" doc:"Of a person; keys of projects are not shown it"`
+	AccountID    *string   `json:"account_id" doc:"Of a person; shown to them and with the scope audit:read"`
 	Method       string    `json:"method"`
 	Path         string    `json:"path" doc:"Without the query. What is no id stands as the name of the parameter" example:"/v1/generations/gen_06f0r3k8cg7q1v2m4n6p8s9tb0"`
 	Operation    *string   `json:"operation" doc:"Its name in this document" example:"getGeneration"`
 	Status       int       `json:"status" example:"404"`
 	Code         *string   `json:"code" doc:"Of the problem; null: there was none" example:"not_found"`
 	DurationMs   int       `json:"duration_ms"`
-	IP           *string   `json:"ip" doc:"Of a person, keys of projects are not shown it"`
-	UserAgent    *string   `json:"user_agent" doc:"Of a person, keys of projects are not shown it"`
+	IP           *string   `json:"ip" doc:"Shown to who made the request, and with the scope audit:read"`
+	UserAgent    *string   `json:"user_agent" doc:"Shown to who made the request, and with the scope audit:read"`
 	GenerationID *string   `json:"generation_id"`
 	Mode         string    `json:"mode" enum:"live,test"`
 	CreatedAt    time.Time `json:"created_at"`
 }
 
-// viewRequest shows a request. Keys are in programs that others use: they do not show
-// which person asked, nor from where.
+// viewRequest shows a request. Which person asked, and from where, is for who may read
+// the audit log, where that stands too, and for who asked.
 func viewRequest(r *store.LoggedRequest, caller *auth.Caller) loggedRequest {
 	shown := loggedRequest{
 		ID: r.ID, Object: "request", ProjectID: r.ProjectID, APIKeyID: r.APIKeyID, AccountID: r.AccountID, Method: r.Method, Path: r.Path,
@@ -40,10 +40,19 @@ func viewRequest(r *store.LoggedRequest, caller *auth.Caller) loggedRequest {
 	if r.Test {
 		shown.Mode = store.KeyTest
 	}
-	if caller.Kind == auth.KindKey && r.APIKeyID == nil {
+	audits := caller.Kind != auth.KindKey && caller.May(auth.ScopeAuditRead)
+	if !audits && !isOwn(r, caller) {
 		shown.AccountID, shown.IP, shown.UserAgent = nil, nil, nil
 	}
 	return shown
+}
+
+// isOwn reports whether it was the caller who made a request: the same key or person.
+func isOwn(r *store.LoggedRequest, caller *auth.Caller) bool {
+	if r.APIKeyID != nil {
+		return *r.APIKeyID == caller.KeyID
+	}
+	return r.AccountID != nil && *r.AccountID == caller.AccountID
 }
 
 type listRequestsInput struct {

@@ -199,6 +199,87 @@ func TestRequests_Reach(t *testing.T) {
 	}
 }
 
+// From where the others of an organization ask is for who reads the audit log.
+func TestRequests_Whereabouts(t *testing.T) {
+	t.Parallel()
+	r := setupRequests(t)
+	key := r.strings(`SELECT id FROM api_key WHERE project_id = $1 AND kind = 'live'`, r.project.ID)[0]
+	owner, low := r.person("owner@example.com", auth.RoleOwner), r.person("low@example.com", "read_only")
+	inOrg := "NanoBanana-Organization: " + r.org
+	ofOwner := r.do(owner.token, "POST", "/v1/projects", `{}`, "User-Agent: ours", inOrg)
+	ofLow := r.do(low.token, "POST", "/v1/projects", `{}`, "User-Agent: ours", inOrg)
+	ofKey := r.do(r.live, "POST", "/v1/generations", `{`, "User-Agent: ours")
+	for name, c := range map[string]struct {
+		token string
+		a     *answer
+		want  []any
+	}{
+		"TheOwnersToOthers": {low.token, ofOwner, []any{nil, nil, nil, nil}},
+		"OnesOwn":           {low.token, ofLow, []any{low.id, nil, "127.0.0.1", "ours"}},
+		"AKeysToOthers":     {low.token, ofKey, []any{nil, key, nil, nil}},
+		"AKeysOwn":          {r.live, ofKey, []any{nil, key, "127.0.0.1", "ours"}},
+		"ToTheOwner":        {owner.token, ofLow, []any{low.id, nil, "127.0.0.1", "ours"}},
+		"AKeysToTheOwner":   {owner.token, ofKey, []any{nil, key, "127.0.0.1", "ours"}},
+		"ToAMasterKey":      {r.master, ofOwner, []any{owner.id, nil, "127.0.0.1", "ours"}},
+	} {
+		got := r.await(c.token, c.a)
+		if diff := cmp.Diff(c.want, []any{got["account_id"], got["api_key_id"], got["ip"], got["user_agent"]}); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// What an operator's key does to others is not in the log of its own organization.
+func TestRequests_Operators(t *testing.T) {
+	t.Parallel()
+	r := setupRequests(t)
+	r.exec(`UPDATE api_key SET operator = true WHERE kind = 'master' AND org_id = $1`, r.org)
+	r.must(r.db.ForgetKeys(t.Context(), r.org))
+	for _, key := range []string{r.master, r.live} {
+		r.do(key, "POST", "/v1/admin/orgs/"+store.NewOrgID()+"/credits", `{"action":"grant","amount":1,"reason":"r"}`)
+		r.do(key, "GET", "/v1/admin/orgs/"+store.NewOrgID(), "")
+	}
+	r.await(r.master, r.do(r.master, "POST", "/v1/projects", `{`)) // what came before is written by then
+	if kept := r.strings(`SELECT path FROM request_log WHERE path NOT LIKE '/v1/requests/%'`); len(kept) != 1 {
+		t.Errorf("%q are kept, want the last", kept)
+	}
+}
+
+// A key that fails without end fills neither the table nor the place of others.
+func TestRequests_Flood(t *testing.T) {
+	t.Parallel()
+	r := setupRequests(t, func(o *api.RequestLogOptions) { o.FailedReads, o.Idle = 3, 5 })
+	unknown := "/v1/generations/" + store.NewGenerationID()
+	for range 30 {
+		r.does(r.live, "GET", unknown, "", 404)
+		r.does(r.live, "POST", "/v1/generations", `{`, 400)
+		r.does(r.live, "POST", "/v1/estimate", `{"prompt":"x"}`, 200)
+		r.does(r.live, "POST", "/v1/generations", `{"prompt":"x","dry_run":true}`, 200)
+	}
+	for range 10 {
+		r.does(r.live, "POST", "/v1/generations", `{"prompt":"x"}`, 202)
+	}
+	r.does(r.test, "GET", unknown, "", 404)
+	r.kept.Close()
+	kept := map[string]int{}
+	for _, row := range r.strings(`SELECT method || ' ' || status FROM request_log`) {
+		kept[row]++
+	}
+	// Within the time that it takes there is room for a few more.
+	if reads, others := kept["GET 404"], kept["POST 400"]+kept["POST 200"]; kept["POST 202"] != 10 || reads < 4 || reads > 8 || others < 5 || others > 10 {
+		t.Errorf("%v are kept", kept)
+	}
+	spared := 0
+	for line := range strings.Lines(r.said.String()) {
+		var said struct{ Spared int }
+		r.must(json.Unmarshal([]byte(line), &said))
+		spared += said.Spared
+	}
+	if all := kept["GET 404"] + kept["POST 400"] + kept["POST 200"] + spared; all != 121 {
+		t.Errorf("%d are kept or counted, want 121", all)
+	}
+}
+
 func TestRequests_Filters(t *testing.T) {
 	t.Parallel()
 	r := setupRequests(t)

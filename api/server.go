@@ -137,6 +137,7 @@ type server struct {
 	guesses *limit.Memory // of credentials
 	replays *limit.Memory // that are looked up beyond the limits
 	spent   *spentQuotas
+	short   *shortOrgs
 	plans   *store.PlanBook
 
 	proxyNoted sync.Once
@@ -211,7 +212,7 @@ func newServer(opts Options) *server {
 		limits:  limit.NewSieve(opts.Limiter, limit.SieveOptions{}),
 		guesses: limit.NewMemory(limit.MemoryOptions{Now: opts.Now}),
 		replays: limit.NewMemory(limit.MemoryOptions{Now: opts.Now}),
-		spent:   newSpentQuotas(10_000), plans: store.NewPlanBook(opts.DB),
+		spent:   newSpentQuotas(10_000), short: newShortOrgs(10_000), plans: store.NewPlanBook(opts.DB),
 		streams: newStreams(opts.MaxStreams, opts.StreamPace), pages: newPageSet(),
 	}
 }

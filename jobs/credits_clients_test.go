@@ -209,6 +209,9 @@ func (m *machine) setter(ctx context.Context, t *rapid.T, process int) func() er
 	n := rapid.IntRange(0, 40).Draw(t, "available")
 	return func() error {
 		_, err := m.dbs[process].SetCredits(ctx, m.org, n, "test", "", m.clock(process))
+		if errors.Is(err, store.ErrBoughtCredits) {
+			return nil
+		}
 		return err
 	}
 }
@@ -227,7 +230,7 @@ func (m *machine) creditChange(ctx context.Context, t *rapid.T, process int) fun
 	}
 	return func() error {
 		_, changed, err := m.dbs[process].ChangeCredits(ctx, c, m.clock(process))
-		if errors.Is(err, store.ErrTooFewCredits) {
+		if errors.Is(err, store.ErrTooFewCredits) || errors.Is(err, store.ErrBoughtCredits) {
 			return nil
 		}
 		if changed {

@@ -63,14 +63,9 @@ type submission struct {
 // Concurrent submissions share commits; each has an outcome of its own. The
 // error may be an *InvalidError, a *QuotaError or a *CreditsError.
 func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, error) {
-	row, err := q.newGeneration(&s)
+	row, err := q.priced(ctx, &s)
 	if err != nil {
-		return nil, err
-	}
-	if s.Downgrades {
-		if err := q.downgrade(ctx, s.OrgID, row); err != nil {
-			return nil, fmt.Errorf("submit generation: %w", err)
-		}
+		return nil, fmt.Errorf("submit generation: %w", err)
 	}
 	done, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, row.CreatedAt)})
 	if err == nil {

@@ -29,6 +29,10 @@ var ErrTooFewCredits = errors.New("the organization has fewer credits than that"
 // ErrCreditRange reports a change by more than 2^31 credits at once.
 var ErrCreditRange = errors.New("the change is too large")
 
+// ErrBoughtCredits reports that more credits were bought and are left than are to be
+// there: what was paid for is taken by name, with CreditChange.Bought, or not at all.
+var ErrBoughtCredits = errors.New("the organization has more bought credits left than that")
+
 // A CreditAccount is what an organization may use in a period, in credits.
 type CreditAccount struct {
 	OrgID        string
@@ -49,6 +53,9 @@ type CreditAccount struct {
 
 // Available is what is left of the granted; it is below 0 where use is metered.
 func (a *CreditAccount) Available() int64 { return a.Granted - a.Reserved - a.Used }
+
+// BoughtLeft is what is left of the bought, as everything else is used before it.
+func (a *CreditAccount) BoughtLeft() int64 { return max(0, min(a.Bought, a.Available())) }
 
 // CreditAccount returns the account of the period that a time is in, or ErrNotFound
 // while there is none.
@@ -135,7 +142,8 @@ type CreditChange struct {
 
 // ChangeCredits changes the credits of the period that a time is in, and returns the
 // account as it is then, and whether this call changed it. It fails with
-// ErrTooFewCredits where fewer are left than are to be taken.
+// ErrTooFewCredits where fewer are left than are to be taken, and with ErrBoughtCredits
+// where an operator would take some that were bought without saying so.
 func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (account *CreditAccount, changed bool, err error) {
 	if c.Amount > math.MaxInt32 || c.Amount < -math.MaxInt32 {
 		return nil, false, fmt.Errorf("change credits of %s: a change by %d is too large", c.OrgID, c.Amount)
@@ -152,6 +160,11 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 				pgx.NamedArgs{"subject": c.Subject, "org_id": c.OrgID})
 			if err != nil || n > 0 {
 				account = opened
+				return err
+			}
+		}
+		if c.Kind == CreditGrant && c.Amount < 0 && !c.Bought {
+			if err := tx.spareBought(ctx, opened, func(a *CreditAccount) int64 { return a.Available() + int64(c.Amount) }); err != nil {
 				return err
 			}
 		}
@@ -175,6 +188,7 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 // SetCredits makes so many credits available from now on in the period that a time is
 // in, whatever was used before, and returns the account. Where use is metered and costs
 // nothing, they are all there is until the period is over: nothing beyond is let in.
+// It fails with ErrBoughtCredits where more than these were bought and are left.
 func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reason, actor string, at time.Time) (account *CreditAccount, err error) {
 	if available > math.MaxInt32 || available < -math.MaxInt32 {
 		return nil, fmt.Errorf("set credits of %s to %d: %w", orgID, available, ErrCreditRange)
@@ -185,7 +199,7 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 			return err
 		}
 		// Submissions wait, so that what is set is what is there.
-		if opened, err = tx.lockAccount(ctx, orgID, opened.Period); err != nil {
+		if err := tx.spareBought(ctx, opened, func(*CreditAccount) int64 { return int64(available) }); err != nil {
 			return err
 		}
 		for change := int64(available) - opened.Available(); change != 0; {
@@ -210,6 +224,20 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		return nil, fmt.Errorf("set credits of %s: %w", orgID, err)
 	}
 	return account, nil
+}
+
+// spareBought locks an account, reads it anew, and fails with ErrBoughtCredits if less
+// would be available than was bought and is left, and not less than nothing.
+func (db *DB) spareBought(ctx context.Context, a *CreditAccount, available func(*CreditAccount) int64) error {
+	locked, err := db.lockAccount(ctx, a.OrgID, a.Period)
+	if err != nil {
+		return err
+	}
+	*a = *locked
+	if after, left := available(a), a.BoughtLeft(); 0 <= after && after < left {
+		return fmt.Errorf("%d are left: %w", left, ErrBoughtCredits)
+	}
+	return nil
 }
 
 // endMetering lets nothing in beyond what an account, which is locked, grants.

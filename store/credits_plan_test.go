@@ -276,6 +276,29 @@ func TestChangeCredits(t *testing.T) {
 	if _, err := l.SetCredits(t.Context(), l.org, math.MaxInt, "", "", l.at); err == nil {
 		t.Error("any number can be set")
 	}
+	for range 2 {
+		if _, err := change(store.CreditPurchase, 500, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.SetCredits(t.Context(), l.org, 999, "", "", l.at); !errors.Is(err, store.ErrBoughtCredits) {
+		t.Errorf("bought credits were set away: %v", err)
+	}
+	if _, err := change(store.CreditGrant, -1, ""); !errors.Is(err, store.ErrBoughtCredits) {
+		t.Errorf("bought credits were taken as a gift: %v", err)
+	}
+	if _, err := l.SetCredits(t.Context(), l.org, 1010, "", "", l.at); err != nil {
+		t.Error(err)
+	}
+	if _, err := change(store.CreditGrant, -10, ""); err != nil {
+		t.Errorf("of a gift: %v", err)
+	}
+	if a, _, err := l.ChangeCredits(t.Context(), store.CreditChange{OrgID: l.org, Kind: store.CreditGrant, Amount: -990, Bought: true}, l.at); err != nil || a.Bought != 10 || a.Available() != 10 {
+		t.Errorf("by name: %+v, %v", a, err)
+	}
+	if a, err := l.OpenPeriod(t.Context(), l.org, l.at.AddDate(0, 1, 0)); err != nil || a.Bought != 10 {
+		t.Errorf("the next period: %+v, %v", a, err)
+	}
 	l.wantNoFaults(t)
 	if _, err := l.SetCredits(t.Context(), l.org, -1, "", "", l.at); !errors.Is(err, store.ErrTooFewCredits) {
 		t.Errorf("fewer than none: %v", err)

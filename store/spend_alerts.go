@@ -36,9 +36,13 @@ const thresholdsSQL = `
 			FROM unnest(ARRAY[80, 100]) AS percent
 			WHERE a.granted > 0 AND NOT a.metered
 			UNION ALL
-			SELECT '` + SpendBudget + `', percent, b.credits, ceil(b.credits * percent / 100.0)::bigint
-			FROM budget AS b, unnest(b.alerts) AS percent
-			WHERE b.org_id = a.org_id AND b.credits > 0`
+			SELECT '` + SpendBudget + `', s.percent, b.credits, ` + budgetShareSQL + `
+			FROM budget AS b, unnest(b.alerts) AS s (percent)
+			WHERE b.org_id = a.org_id`
+
+// budgetShareSQL is the use that reaches the percent of s of budget b. Of one of 0
+// credits the first is more than any share.
+const budgetShareSQL = `greatest(1, ceil(b.credits * s.percent / 100.0))::bigint`
 
 // wasToldSQL tells whether someone was told of threshold t of account a.
 const wasToldSQL = `EXISTS (
@@ -50,9 +54,16 @@ func utcSQL(t string) string {
 	return `to_char(` + t + ` AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`
 }
 
+// isLiveSQL tells whether the organization of an account is not deleted: nobody is told
+// of one that is, so that a ticket would find the same use again and again.
+func isLiveSQL(account string) string {
+	return `EXISTS (SELECT FROM org WHERE org.id = ` + account + `.org_id AND org.deleted_at IS NULL)`
+}
+
 // setWarning notes the use of a period that someone wants to hear of next, and queues
-// WarnKind where it has been reached already. What was told and is true no more, since
-// there is more to use, is forgotten, to be told again. The account has to be locked.
+// WarnKind where it has been reached already and the organization is not deleted. What
+// was told and is true no more, since there is more to use or the budget is gone, is
+// forgotten, to be told again. The account has to be locked.
 func (db *DB) setWarning(ctx context.Context, orgID string, period time.Time) error {
 	_, err := db.q.Exec(ctx, setWarningSQL, pgx.NamedArgs{"org_id": orgID, "period": period})
 	if err != nil {
@@ -68,7 +79,7 @@ var setWarningSQL = `
 			WHERE a.org_id = @org_id AND a.period = @period AND (s.org_id, s.period) = (a.org_id, a.period)
 				AND a.used < CASE s.what
 					WHEN '` + SpendQuota + `' THEN ceil(a.granted * s.percent / 100.0)
-					WHEN '` + SpendBudget + `' THEN (SELECT ceil(b.credits * s.percent / 100.0) FROM budget AS b WHERE b.org_id = a.org_id)
+					WHEN '` + SpendBudget + `' THEN coalesce((SELECT ` + budgetShareSQL + ` FROM budget AS b WHERE b.org_id = a.org_id), a.used + 1)
 				END
 		), changed AS (
 			UPDATE credit_account AS a
@@ -78,7 +89,7 @@ var setWarningSQL = `
 			WHERE a.org_id = @org_id AND a.period = @period
 			RETURNING org_id, period, ends_at, used, warn_at
 		)
-		` + warnTickets("changed WHERE used >= warn_at AND ends_at > now()")
+		` + warnTickets("changed WHERE used >= warn_at AND ends_at > now() AND "+isLiveSQL("changed"))
 
 // warnTickets returns the statement that queues WarnKind for accounts in from.
 func warnTickets(from string) string {
@@ -94,7 +105,7 @@ func (db *DB) QueueLostWarnings(ctx context.Context, limit int) (int, error) {
 	tag, err := db.q.Exec(ctx, `
 		WITH lost AS (
 			SELECT org_id, period FROM credit_account AS a
-			WHERE ends_at > now() AND used >= warn_at AND NOT EXISTS (
+			WHERE ends_at > now() AND used >= warn_at AND `+isLiveSQL("a")+` AND NOT EXISTS (
 				SELECT FROM `+RiverSchema+`.river_job AS j
 				WHERE j.kind = '`+WarnKind+`' AND j.state NOT IN ('completed', 'cancelled', 'discarded')
 					AND j.args ->> 'org' = a.org_id AND (j.args ->> 'period')::timestamptz = a.period)
@@ -117,7 +128,8 @@ type dueAlert struct {
 // has reached and that nobody was told of: each with an event in every project that is
 // not archived and, of several shares of one thing the highest, with a mail to whoever
 // may see the organization's billing. It returns the shares. However often and by
-// whomever it is called, each is told once; none of a period that is over.
+// whomever it is called, each is told once; none of a period that is over,
+// or of an organization that is deleted.
 func (db *DB) TellSpending(ctx context.Context, orgID string, period time.Time) (told []*SpendAlert, err error) {
 	err = db.within(ctx, func(tx *DB) error {
 		// Whoever else tells waits here, and whoever changes the budget or the credits.

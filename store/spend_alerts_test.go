@@ -162,6 +162,40 @@ func TestTellSpending_AgainOfMore(t *testing.T) {
 	}
 }
 
+// A budget in place of one that was deleted tells anew, and one of nothing with the
+// first credit that is used.
+func TestTellSpending_Budgets(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	org := b.org(t, "pay_as_you_go")
+	b.budget(t, org, 100, nil)
+	b.spend(t, org, 85)
+	if got := b.tell(t, org); got != "budget 80: 85 of 100" {
+		t.Errorf("at first: %q", got)
+	}
+	if err := b.DeleteBudget(t.Context(), org, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.tell(t, org); got != "" {
+		t.Errorf("without one: %q", got)
+	}
+	b.budget(t, org, 50, nil)
+	if got := b.tell(t, org) + b.tell(t, org); got != "budget 80: 85 of 50, budget 100: 85 of 50" {
+		t.Errorf("a smaller one: %q", got)
+	}
+	none := b.org(t, "pay_as_you_go")
+	b.period(t, none)
+	b.budget(t, none, 0, nil)
+	if got := b.tell(t, none); got != "" {
+		t.Errorf("nothing of nothing: %q", got)
+	}
+	b.warnings(t)
+	b.spend(t, none, 1)
+	if got := b.warnings(t) + " " + b.tell(t, none); got != "1 budget 80: 1 of 0, budget 100: 1 of 0" {
+		t.Errorf("one of nothing: %q", got)
+	}
+}
+
 // Twenty at once, half of whom are broken off anywhere: each share is told once.
 func TestTellSpending_Once(t *testing.T) {
 	t.Parallel()
@@ -258,6 +292,28 @@ func TestQueueLostWarnings(t *testing.T) {
 	plan := strings.Join(lines, "\n")
 	if !strings.Contains(plan, "credit_account_ends") {
 		t.Errorf("it reads all there is:\n%s", plan)
+	}
+}
+
+// Nobody is told of a deleted organization, and nothing asks again and again for it.
+func TestTellSpending_Deleted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	org := b.org(t, "free")
+	period := b.period(t, org)
+	b.exec(t, `UPDATE org SET deleted_at = now() WHERE id = $1`, org)
+	b.exec(t, `UPDATE credit_account SET used = granted WHERE org_id = $1`, org)
+	b.warnings(t)
+	told, err := b.TellSpending(t.Context(), org, period)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost, err := b.QueueLostWarnings(t.Context(), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if queued := b.warnings(t); len(told) != 0 || lost != 0 || queued != "0" {
+		t.Errorf("%d told, %d lost, %s queued; want none", len(told), lost, queued)
 	}
 }
 

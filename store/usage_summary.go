@@ -30,7 +30,7 @@ var errUndone = errors.New("undone")
 // been asked for in, it tells what the first request will find. It returns ErrNotFound
 // for an unknown organization.
 func (db *DB) UsageSummary(ctx context.Context, orgID, projectID string, at time.Time) (*UsageSummary, error) {
-	account, err := db.foreseePeriod(ctx, orgID, at)
+	account, err := db.ForeseePeriod(ctx, orgID, at)
 	if err != nil {
 		return nil, fmt.Errorf("summarize usage: %w", err)
 	}
@@ -85,9 +85,10 @@ func (s *UsageSums) add(more *UsageSums) {
 	s.ProviderMicros += more.ProviderMicros
 }
 
-// foreseePeriod returns the account of the period that a time is in, or what opening
-// it would make. It opens it and takes that back, so that the two can not differ.
-func (db *DB) foreseePeriod(ctx context.Context, orgID string, at time.Time) (*CreditAccount, error) {
+// ForeseePeriod returns the account of the period that a time is in, or what opening
+// it would make, and records nothing: it opens it and takes that back, so that the two
+// can not differ. It returns ErrNotFound for an unknown organization.
+func (db *DB) ForeseePeriod(ctx context.Context, orgID string, at time.Time) (*CreditAccount, error) {
 	account, err := db.CreditAccount(ctx, orgID, at)
 	if !errors.Is(err, ErrNotFound) {
 		return account, err

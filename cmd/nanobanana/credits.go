@@ -173,6 +173,9 @@ func changeCredits(ctx context.Context, cfg *config, con *console, c creditsChan
 	switch {
 	case errors.Is(err, store.ErrTooFewCredits):
 		return fmt.Errorf("%s has fewer credits than that: %s", org.ID, accountText(before))
+	case errors.Is(err, store.ErrBoughtCredits):
+		return fmt.Errorf("%s has bought credits that would be lost; \"nanobanana credits grant --bought %s -N\" takes N of them first: %s",
+			org.ID, org.ID, accountText(before))
 	case err != nil:
 		return err
 	}

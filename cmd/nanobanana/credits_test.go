@@ -96,6 +96,12 @@ func TestCredits(t *testing.T) {
 			t.Errorf("%v (-want +got):\n%s", step.args, diff)
 		}
 	}
+	lost := ann.ID + " has bought credits that would be lost; \"nanobanana credits grant --bought " + ann.ID + " -N\" takes N of them first: plan free: 10 of 10"
+	for _, args := range [][]string{{"set", ann.ID, "6"}, {"grant", ann.ID, "-4"}} {
+		if got := c.run(1, append([]string{"credits"}, append(args, "--reason=r")...)...); !strings.Contains(got, lost) {
+			t.Errorf("%v says %q, want %q", args, got, lost)
+		}
+	}
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)

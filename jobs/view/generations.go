@@ -66,7 +66,8 @@ type Downgraded struct {
 	Reason string `json:"reason" enum:"budget" doc:"budget: the organization's use has reached downgrade_at percent of it"`
 }
 
-func viewDowngraded(p store.Params) *Downgraded {
+// DowngradedOf returns how the quality was lowered, or nil: it was not.
+func DowngradedOf(p store.Params) *Downgraded {
 	if p.DowngradedFrom == "" {
 		return nil
 	}
@@ -111,7 +112,7 @@ func (v *Viewer) Generation(base string, g *store.Generation, images []*store.Im
 		CreatedAt: g.CreatedAt.UTC(), Created: g.CreatedAt.Unix(),
 		Model: g.Model, ModelUsed: g.ModelUsed, ModelNotice: v.modelNotice(g.Model), Provider: v.providerOf(g, attempts),
 		Images: v.viewImages(base, g, images), ImageErrors: viewImageErrors(g.ImageErrors, attempts), RequestedN: g.N,
-		Style: orNil(g.Params.Style), Quality: orNil(g.Params.Quality), Downgraded: viewDowngraded(g.Params), Format: orNil(g.Params.Format),
+		Style: orNil(g.Params.Style), Quality: orNil(g.Params.Quality), Downgraded: DowngradedOf(g.Params), Format: orNil(g.Params.Format),
 		Background: orNil(g.Params.Background), Size: orNil(g.Params.Size), AspectRatio: orNil(g.Params.AspectRatio),
 		Resolution: orNil(g.Params.Resolution), NegativePrompt: orNil(g.Params.NegativePrompt),
 		OutputCompression: g.Params.Compression, Seed: g.Params.Seed,
