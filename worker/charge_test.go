@@ -215,7 +215,9 @@ func TestCharge_EachImageItsOwn(t *testing.T) {
 	blob := b.images(t, example)[0].BlobKey
 	b.exec(t, `DELETE FROM generation`)
 	b.exec(t, `DELETE FROM usage_hour`)
+	b.exec(t, `ALTER TABLE credit_entry DISABLE TRIGGER credit_entry_append_only`)
 	b.exec(t, `DELETE FROM credit_entry`)
+	b.exec(t, `ALTER TABLE credit_entry ENABLE TRIGGER credit_entry_append_only`)
 	b.exec(t, `DELETE FROM credit_account`)
 	f := b.pays(t)
 	g := b.submit(t, jobs.GenerationRequest{Prompt: "lost", N: 2, Model: "banana-pro"})
