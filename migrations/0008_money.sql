@@ -45,8 +45,8 @@ CREATE TABLE credit_account (
     given         bigint NOT NULL DEFAULT 0 CHECK (given >= 0), -- of granted: by operators, for whatever plan it is
     owed          bigint NOT NULL DEFAULT 0 CHECK (owed >= 0), -- what could not be taken back: it is not available, and later periods grant less
     withheld      boolean NOT NULL DEFAULT false, -- what the plan grants waits for its payment
-    spent_before  bigint NOT NULL DEFAULT 0, -- of the budget, in what a change of plans has ended
-    spend_limit   bigint,                -- what spent_before leaves of the budget: reserved and used together reach it at most; NULL: no limit
+    spent_before  bigint NOT NULL DEFAULT 0, -- in accounts that changes of plan have ended within the budget's period
+    spend_limit   bigint,                -- the budget: reserved, used and spent_before together reach it at most; NULL: no limit
     warn_at       bigint,                -- used credits that someone wants to hear of next; NULL: nobody
     let_in        int NOT NULL DEFAULT 0, -- how many submissions the last statement let in, for itself to read
     PRIMARY KEY (org_id, period),
@@ -55,6 +55,8 @@ CREATE TABLE credit_account (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 -- Of bought credits that may still have to be carried on.
 CREATE INDEX credit_account_bought ON credit_account (ends_at) WHERE bought > 0;
+-- Of those that something has to be taken from as it comes back.
+CREATE INDEX credit_account_owed ON credit_account (org_id) WHERE owed > 0;
 -- Those that are running. It has nothing that changes with use.
 CREATE INDEX credit_account_ends ON credit_account (ends_at);
 

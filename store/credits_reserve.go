@@ -31,6 +31,9 @@ const takenSQL = `
 				SELECT generation_id FROM idempotency_key AS k
 				WHERE (k.project_id, k.test, k.route, k.key) = (mine.project_id, mine.test, mine.route, mine.key))`
 
+// availableSQL is what is available on account a, as CreditAccount.Available has it.
+const availableSQL = `greatest(a.granted - a.reserved - a.used - a.owed, least(a.granted - a.reserved - a.used, a.bought + a.given))`
+
 // reserveCredits are the CTEs that take what generations cost from their
 // organizations' accounts, as far as these reach. Those that are not let in are in
 // "denied", with their idempotency keys free again; what the others cost, and from
@@ -74,11 +77,11 @@ func reserveCredits(refused string) string {
 				SELECT a.reserved + coalesce(sum(c.credits), 0), count(*)
 				FROM claim AS c
 				WHERE (c.org_id, c.period) = (a.org_id, a.period)
-					AND (a.metered OR c.total <= a.granted - a.reserved - a.used)
-					AND (a.spend_limit IS NULL OR c.total <= a.spend_limit - a.reserved - a.used)
+					AND (a.metered OR c.total <= ` + availableSQL + `)
+					AND (a.spend_limit IS NULL OR c.total <= a.spend_limit - a.spent_before - a.reserved - a.used)
 			)
 			RETURNING org_id, period, ends_at, plan, let_in, credit_micros, metered, spend_limit,
-				granted - a.reserved - used AS available, a.reserved + used AS spent
+				` + availableSQL + ` AS available
 		), reservation AS (
 			INSERT INTO credit_entry (org_id, period, kind, subject, reserved)
 			SELECT org_id, period, 'reserve', subject, claim.credits
