@@ -51,7 +51,9 @@ type CreditAccount struct {
 
 // Available is what is left of the granted, less what is owed, which takes nothing that
 // was bought or given; it is below 0 where use is metered.
-func (a *CreditAccount) Available() int64 { return max(a.rest()-a.Owed, min(a.rest(), a.Bought+a.Given)) }
+func (a *CreditAccount) Available() int64 {
+	return max(a.rest()-a.Owed, min(a.rest(), a.Bought+a.Given))
+}
 
 // Spendable is what is left of the budget, which may be below 0; nil: there is no limit.
 func (a *CreditAccount) Spendable() *int64 {
