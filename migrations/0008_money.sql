@@ -27,6 +27,9 @@ INSERT INTO plan VALUES
 
 -- When the organization's months begin; NULL: with the calendar's (UTC).
 ALTER TABLE org ADD COLUMN period_anchor timestamptz;
+-- Whose free credits it may have; NULL: nobody's.
+ALTER TABLE org ADD COLUMN founder text COLLATE "C";
+CREATE INDEX org_founder ON org (founder) WHERE founder IS NOT NULL;
 
 -- What an organization may use in a period. Each of granted, reserved and used is the
 -- sum of the entries'. Plans, prices and limits are those of the period: they are

@@ -112,6 +112,11 @@ func (db *DB) openPeriod(ctx context.Context, org *Org, at time.Time) (*CreditAc
 	if withheld {
 		granted.Credits, granted.Metered = 0, false
 	}
+	if had, err := db.hadElsewhere(ctx, org.ID, plan, begins, ends); err != nil {
+		return nil, err
+	} else if had {
+		granted.Credits = 0
+	}
 	if err := db.insertAccount(ctx, org, &granted, begins, ends, granted.Credits); err != nil {
 		return nil, err
 	}
@@ -124,6 +129,26 @@ func (db *DB) openPeriod(ctx context.Context, org *Org, at time.Time) (*CreditAc
 		return nil, err
 	}
 	return db.CreditAccount(ctx, org.ID, at)
+}
+
+// hadElsewhere reports whether the founder of an organization, which is locked, has had
+// the credits of the first plan for another one in a period that meets this one. Until
+// the transaction ends nobody else finds that out for the founder.
+func (db *DB) hadElsewhere(ctx context.Context, orgID string, plan *Plan, begins, ends time.Time) (bool, error) {
+	if plan.Place != 1 || plan.PriceMicros > 0 {
+		return false, nil
+	}
+	if _, err := db.q.Exec(ctx, `
+		SELECT pg_advisory_xact_lock(hashtextextended(founder, 0)) FROM org
+		WHERE id = @id AND founder IS NOT NULL`, pgx.NamedArgs{"id": orgID}); err != nil {
+		return false, err
+	}
+	n, err := db.number(ctx, `
+		SELECT count(*)::int
+		FROM org AS o JOIN org AS other ON other.founder = o.founder AND other.id <> o.id
+		JOIN credit_account AS a ON a.org_id = other.id AND a.plan = @plan AND a.period < @ends AND a.ends_at > @begins
+		WHERE o.id = @id AND a.granted > a.bought + a.given`, pgx.NamedArgs{"id": orgID, "plan": plan.Name, "begins": begins, "ends": ends})
+	return n > 0, err
 }
 
 // insertAccount opens an account and grants it so many credits of the plan's.
