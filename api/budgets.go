@@ -21,7 +21,7 @@ type budget struct {
 	HardStop         bool       `json:"hard_stop" doc:"Whether requests beyond the budget are refused: 402 spend_limit_reached"`
 	DowngradeAt      *int       `json:"downgrade_at" doc:"Percent of the budget, used and reserved, from which on pictures are asked for in downgrade_quality"`
 	DowngradeQuality *string    `json:"downgrade_quality" enum:"low,medium,high"`
-	Used             int64      `json:"used" doc:"Credits of this period"`
+	Used             int64      `json:"used" doc:"Credits of this period, also by the plan before a change that has not begun another"`
 	Reserved         int64      `json:"reserved" doc:"Credits of what is under way"`
 	Percent          *int64     `json:"percent" doc:"Used of the budget, rounded down"`
 	PeriodStartedAt  time.Time  `json:"period_started_at"`
@@ -32,7 +32,7 @@ type budget struct {
 // viewBudget shows a budget, nil for none, with the account of its period.
 func viewBudget(b *store.Budget, a *store.CreditAccount) budget {
 	shown := budget{
-		Object: "budget", OrganizationID: a.OrgID, Alerts: []int{}, Used: a.Used, Reserved: a.Reserved,
+		Object: "budget", OrganizationID: a.OrgID, Alerts: []int{}, Used: a.SpentBefore + a.Used, Reserved: a.Reserved,
 		PeriodStartedAt: a.Period.UTC(), ResetsAt: a.EndsAt.UTC(),
 	}
 	if b == nil {
@@ -40,7 +40,7 @@ func viewBudget(b *store.Budget, a *store.CreditAccount) budget {
 	}
 	percent := int64(100)
 	if b.Credits > 0 {
-		percent = a.Used * 100 / b.Credits
+		percent = shown.Used * 100 / b.Credits
 	}
 	shown.Credits, shown.Percent, shown.UpdatedAt = &b.Credits, &percent, utc(&b.UpdatedAt)
 	shown.Alerts, shown.HardStop, shown.DowngradeAt, shown.DowngradeQuality = b.Alerts, b.HardStop, b.DowngradeAt, b.DowngradeQuality

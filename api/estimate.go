@@ -108,8 +108,8 @@ func (e *estimate) price(credits int, account *store.CreditAccount) {
 	if !account.Metered {
 		e.Available = new(max(0, account.Available()))
 	}
-	if account.SpendLimit != nil {
-		left := max(0, *account.SpendLimit-account.Reserved-account.Used)
+	if spendable := account.Spendable(); spendable != nil {
+		left := max(0, *spendable)
 		if e.Available == nil || left < *e.Available {
 			e.Available = &left
 		}

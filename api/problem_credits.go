@@ -37,7 +37,7 @@ func (s *server) explainRefusal(ctx context.Context, orgID string, err error) er
 	r := &creditRefusal{CreditsError: e, left: e.Available}
 	switch {
 	case e.Budget != nil:
-		r.left = max(0, *e.Budget-account.Reserved-account.Used)
+		r.left = max(0, *e.Budget-account.SpentBefore-account.Reserved-account.Used)
 	case account.Granted <= account.Bought: // nothing by its plan
 		sub, subErr := s.db.Subscription(ctx, orgID)
 		switch {
@@ -90,7 +90,7 @@ func shortOf(account *store.CreditAccount, needed int64) error {
 	e := &jobs.CreditsError{Plan: account.Plan, Needed: needed, Available: max(0, account.Available()), ResetsAt: account.EndsAt}
 	switch {
 	case !account.Metered && needed > account.Available():
-	case account.SpendLimit != nil && needed > *account.SpendLimit-account.Reserved-account.Used:
+	case account.SpendLimit != nil && needed > *account.Spendable():
 		e.Budget = account.SpendLimit
 	default:
 		return nil

@@ -2,11 +2,16 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nanobanana/nanobanana/providers"
 	"github.com/nanobanana/nanobanana/store"
 )
+
+// openPatience is how long a submission's period may take to open.
+const openPatience = 10 * time.Second
 
 // creditsEach is what an image of a generation costs, in credits.
 func creditsEach(model string, p store.Params) int {
@@ -15,6 +20,41 @@ func creditsEach(model string, p store.Params) int {
 		return 1
 	}
 	return m.Credits(providers.OperationGenerate, p.Resolution, p.Quality, p.Width, p.Height)
+}
+
+// submitOpening submits with others, and once more where the period of the organization
+// had to be opened: those that came with it do not wait for that.
+func (q *Queue) submitOpening(ctx context.Context, s *submission) (*Accepted, error) {
+	const most = 3 // a change of plans may come in between
+	for try := 1; ; try++ {
+		done, err := q.submits.Do(ctx, s)
+		if err == nil {
+			err = done.err
+		}
+		if try == most || !errors.Is(err, errNoPeriod) {
+			return done.accepted, err
+		}
+		if err := q.openPeriod(ctx, s.row.OrgID, s.row.CreatedAt); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// openPeriod opens the period of an organization that a time is in. Of many that ask
+// for it at the turn one opens it, and the others wait here, with no connection.
+func (q *Queue) openPeriod(ctx context.Context, orgID string, at time.Time) error {
+	opened := q.opening.DoChan(orgID, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openPatience) // it is for all of them
+		defer cancel()
+		_, err := q.db.OpenPeriod(ctx, orgID, at)
+		return nil, err
+	})
+	select {
+	case r := <-opened:
+		return r.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // SubmitBatch records generations asked with one API key together: all of them are
@@ -37,7 +77,7 @@ func (q *Queue) SubmitBatch(ctx context.Context, submissions []Submission) (id s
 			return "", nil, fmt.Errorf("submit batch: %w", err)
 		}
 	}
-	if _, err := q.db.SubmitGenerations(ctx, nil, rows); err != nil {
+	if err := q.db.InsertGenerations(ctx, rows); err != nil {
 		return "", nil, fmt.Errorf("submit batch: %w", err)
 	}
 	for _, row := range rows {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
 
 	"github.com/nanobanana/nanobanana/jobs"
@@ -77,7 +78,7 @@ func (m *machine) clock(process int) time.Time {
 // begin makes a new organization on a plan, the only one that has something.
 func (m *machine) begin(ctx context.Context, t *rapid.T) {
 	for _, table := range []string{"generation", "image", "attempt", "event", "credit_entry", "credit_account", "usage_hour", "usage_day", "admission", "river.river_job"} {
-		if _, err := m.dbs[0].Pool().Exec(ctx, `DELETE FROM `+table); err != nil {
+		if _, err := m.dbs[0].Pool().Exec(ctx, `SET LOCAL session_replication_role = replica; DELETE FROM `+table, pgx.QueryExecModeSimpleProtocol); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/store"
 )
 
 // setCredits puts the bundle's organization on the first plan, with so many credits.
@@ -113,4 +114,64 @@ func TestSubmit_DuplicatesThatCostMore(t *testing.T) {
 		t.Error(diff)
 	}
 	b.wantCredits(t, 1, 0)
+}
+
+// Whoever waits for an organization whose period has to be opened keeps nobody of
+// another waiting, and is let in when it is there: all that came at the turn, once.
+func TestSubmitGeneration_AnothersPeriod(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, sql := range []string{
+		`INSERT INTO org (id, name, plan) VALUES ('org_late', 'o', 'free')`,
+		`INSERT INTO project (id, org_id, name) VALUES ('proj_late', 'org_late', 'p')`,
+	} {
+		if _, err := b.db.Pool().Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.setCredits(t, 50)
+	const n = 20
+	late := make(chan error, n)
+	err := b.db.Transact(t.Context(), func(tx *store.DB) error {
+		if _, err := tx.LockOrg(t.Context(), "org_late"); err != nil {
+			return err
+		}
+		var others sync.WaitGroup
+		for i := range n {
+			s := b.submission("")
+			s.OrgID, s.ProjectID, s.IdempotencyKey = "org_late", "proj_late", fmt.Sprint("k", i/2)
+			go func() {
+				_, err := b.queue.SubmitGeneration(t.Context(), s)
+				late <- err
+			}()
+			others.Go(func() {
+				if _, err := b.queue.SubmitGeneration(t.Context(), b.submission("")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		others.Wait()
+		if len(late) > 0 {
+			t.Errorf("%d were answered before their period was opened", len(late))
+		}
+		var waiting int
+		err := tx.Tx().QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&waiting)
+		if err == nil && waiting > 1 {
+			err = fmt.Errorf("%d wait for the organization in the database", waiting)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	for range n {
+		if err := <-late; err != nil {
+			t.Error(err)
+		}
+	}
+	a, err := b.db.CreditAccount(t.Context(), "org_late", time.Now())
+	if err != nil || a.Reserved != n/2 {
+		t.Errorf("%+v, %v; want %d reserved", a, err, n/2)
+	}
+	b.wantCredits(t, n, 50-n)
 }

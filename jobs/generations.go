@@ -67,14 +67,11 @@ func (q *Queue) SubmitGeneration(ctx context.Context, s Submission) (*Accepted, 
 	if err != nil {
 		return nil, fmt.Errorf("submit generation: %w", err)
 	}
-	done, err := q.submits.Do(ctx, &submission{row: row, key: q.idempotencyKey(s, row, row.CreatedAt)})
-	if err == nil {
-		err = done.err
-	}
+	accepted, err := q.submitOpening(ctx, &submission{row: row, key: q.idempotencyKey(s, row, row.CreatedAt)})
 	if err != nil {
 		return nil, fmt.Errorf("submit generation: %w", err)
 	}
-	return done.accepted, nil
+	return accepted, nil
 }
 
 // newGeneration makes the row of a submission, if it is valid.

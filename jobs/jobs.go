@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/nanobanana/nanobanana/jobs/egress"
 	"github.com/nanobanana/nanobanana/store"
@@ -32,6 +33,7 @@ type Queue struct {
 	db      *store.DB
 	river   *river.Client[pgx.Tx]
 	submits *store.Committer[*submission, submitted]
+	opening singleflight.Group // of organizations' periods
 	opts    Options
 }
 

@@ -8,6 +8,9 @@ import (
 	"github.com/nanobanana/nanobanana/store"
 )
 
+// errNoPeriod reports that a submission's period has to be opened before it.
+var errNoPeriod = errors.New("the period of its organization has no account")
+
 // A QuotaError reports a submission beyond the monthly limit of its API key.
 type QuotaError struct {
 	Limit    int
@@ -46,6 +49,8 @@ func refusalOf(s *submission, first *store.NewGeneration) error {
 		return ErrIdempotencyInFlight
 	case r.Err != nil:
 		return r.Err
+	case r.Why == store.RefusedPeriod:
+		return errNoPeriod
 	case r.Why == store.RefusedKey:
 		return overQuota(s, first)
 	case s.row.Credits != first.Credits:

@@ -27,6 +27,9 @@ INSERT INTO plan VALUES
 
 -- When the organization's months begin; NULL: with the calendar's (UTC).
 ALTER TABLE org ADD COLUMN period_anchor timestamptz;
+-- Whose free credits it may have; NULL: nobody's.
+ALTER TABLE org ADD COLUMN founder text COLLATE "C";
+CREATE INDEX org_founder ON org (founder) WHERE founder IS NOT NULL;
 
 -- What an organization may use in a period. Each of granted, reserved and used is the
 -- sum of the entries'. Plans, prices and limits are those of the period: they are
@@ -42,10 +45,13 @@ CREATE TABLE credit_account (
     reserved      bigint NOT NULL DEFAULT 0 CHECK (reserved >= 0),
     used          bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
     bought        bigint NOT NULL DEFAULT 0 CHECK (bought >= 0), -- of granted: what the next period gets as far as it is left
-    owed          bigint NOT NULL DEFAULT 0 CHECK (owed >= 0), -- what a smaller plan could not take: a larger one grants less
-    reported      bigint NOT NULL DEFAULT 0, -- of used, what is in reports for Stripe
-    spend_limit   bigint,                -- reserved and used together reach it at most; NULL: no limit
+    given         bigint NOT NULL DEFAULT 0 CHECK (given >= 0), -- of granted: by operators, for whatever plan it is
+    owed          bigint NOT NULL DEFAULT 0 CHECK (owed >= 0), -- what could not be taken back: it is not available, and later periods grant less
+    withheld      boolean NOT NULL DEFAULT false, -- what the plan grants waits for its payment
     held          boolean NOT NULL DEFAULT false, -- metered, and not let in: the subscription is not paid
+    reported      bigint NOT NULL DEFAULT 0, -- of used, what is in reports for Stripe
+    spent_before  bigint NOT NULL DEFAULT 0, -- in accounts that changes of plan have ended within the budget's period
+    spend_limit   bigint,                -- the budget: reserved, used and spent_before together reach it at most; NULL: no limit
     warn_at       bigint,                -- used credits that someone wants to hear of next; NULL: nobody
     let_in        int NOT NULL DEFAULT 0, -- how many submissions the last statement let in, for itself to read
     PRIMARY KEY (org_id, period),
@@ -54,6 +60,8 @@ CREATE TABLE credit_account (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 -- Of bought credits that may still have to be carried on.
 CREATE INDEX credit_account_bought ON credit_account (ends_at) WHERE bought > 0;
+-- Of those that something has to be taken from as it comes back.
+CREATE INDEX credit_account_owed ON credit_account (org_id) WHERE owed > 0;
 -- Those that are running. It has nothing that changes with use.
 CREATE INDEX credit_account_ends ON credit_account (ends_at);
 
@@ -83,12 +91,13 @@ CREATE INDEX credit_entry_written ON credit_entry (org_id, id) WHERE kind IN ('g
 -- What people have written in can be taken out.
 CREATE FUNCTION refuse_credit_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.reason IS NULL AND NEW.actor IS NULL AND to_jsonb(NEW) - '{reason,actor}'::text[] = to_jsonb(OLD) - '{reason,actor}'::text[] THEN
+    IF TG_OP = 'UPDATE' AND NEW.reason IS NULL AND NEW.actor IS NULL AND to_jsonb(NEW) - '{reason,actor}'::text[] = to_jsonb(OLD) - '{reason,actor}'::text[] THEN
         RETURN NEW;
     END IF;
-    RAISE EXCEPTION 'entries of credits are never changed';
+    RAISE EXCEPTION 'entries of credits are never changed or deleted';
 END $$;
-CREATE TRIGGER credit_entry_append_only BEFORE UPDATE ON credit_entry FOR EACH ROW EXECUTE FUNCTION refuse_credit_change();
+CREATE TRIGGER credit_entry_append_only BEFORE UPDATE OR DELETE ON credit_entry FOR EACH ROW EXECUTE FUNCTION refuse_credit_change();
+CREATE TRIGGER credit_entry_whole BEFORE TRUNCATE ON credit_entry FOR EACH STATEMENT EXECUTE FUNCTION refuse_credit_change();
 
 -- What a generation costs. All are NULL for one that is free: of a test key, or from
 -- before there were credits.
@@ -98,9 +107,16 @@ ALTER TABLE generation
     ADD COLUMN credit_micros int,         -- what one costs
     ADD COLUMN credit_period timestamptz, -- whose account they are taken from
     ADD COLUMN batch_id      text COLLATE "C"; -- what it was reserved with; NULL: by itself
--- Ended and not settled: by a program of a version that knows no credits.
-CREATE INDEX generation_unsettled ON generation (id)
-    WHERE credits IS NOT NULL AND charged IS NULL AND finished_at IS NOT NULL;
+-- Ended and not settled: by a program of a version that knows no credits, which a
+-- trigger notices. An index would read the whole table while everybody waits.
+CREATE TABLE unsettled (generation_id text COLLATE "C" PRIMARY KEY);
+CREATE FUNCTION note_unsettled() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO unsettled VALUES (NEW.id) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER generation_unsettled AFTER UPDATE OF finished_at ON generation FOR EACH ROW
+    WHEN (NEW.credits IS NOT NULL AND NEW.charged IS NULL AND NEW.finished_at IS NOT NULL) EXECUTE FUNCTION note_unsettled();
 
 -- What a generation's calls have cost. It is volatile so that it also sees what was
 -- committed while the statement that asks waited for the generation's row.
@@ -109,8 +125,9 @@ CREATE FUNCTION paid_micros(id text) RETURNS numeric LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- What an image costs, which may have been made by a cheaper model than the one that
--- was reserved for; NULL: its share of the reserved, or nothing where that is free.
-ALTER TABLE image ADD COLUMN credits int CHECK (credits >= 0);
+-- was reserved for; NULL: its share of the reserved, or nothing where that is free. It
+-- is never below 0, which a CHECK would read all images for.
+ALTER TABLE image ADD COLUMN credits int;
 
 -- What ended in an hour (UTC), of live keys. It is written with the entries, and can be
 -- counted anew from them.

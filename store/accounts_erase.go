@@ -24,6 +24,7 @@ func (db *DB) EraseAccount(ctx context.Context, id string) (alone []string, err 
 	var batch pgx.Batch
 	for _, sql := range []string{
 		`DELETE FROM membership WHERE account_id = @id`,
+		`UPDATE org SET founder = NULL WHERE founder = @id`,
 		`DELETE FROM account_identity WHERE account_id = @id`,
 		`DELETE FROM account_token WHERE account_id = @id`,
 		`DELETE FROM session WHERE account_id = @id`,

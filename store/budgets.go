@@ -109,6 +109,27 @@ func (db *DB) changeBudget(ctx context.Context, orgID string, at time.Time, chan
 	})
 }
 
+// goOnSpending counts what an ended account has used and reserved against the budget in
+// the one that goes on with it, where nobody is told again of what was told.
+func (db *DB) goOnSpending(ctx context.Context, ended *CreditAccount, period time.Time) error {
+	if _, err := db.q.Exec(ctx, `
+		WITH told AS (
+			INSERT INTO spend_alert (org_id, period, what, percent)
+			SELECT org_id, @period, what, percent FROM spend_alert
+			WHERE org_id = @org_id AND period = @ended AND what = '`+SpendBudget+`'
+			ON CONFLICT DO NOTHING
+		)
+		UPDATE credit_account
+		SET spent_before = @spent
+		WHERE org_id = @org_id AND period = @period`,
+		pgx.NamedArgs{
+			"org_id": ended.OrgID, "period": period, "ended": ended.Period, "spent": ended.SpentBefore + ended.Reserved + ended.Used,
+		}); err != nil {
+		return err
+	}
+	return db.setWarning(ctx, ended.OrgID, period)
+}
+
 // Downgrade returns the quality that an organization's pictures are to be asked for
 // in, since what it has used and reserved has reached the share of its budget that it
 // set for that; empty: it has not, or none is set.
@@ -116,7 +137,7 @@ func (db *DB) Downgrade(ctx context.Context, orgID string, at time.Time) (qualit
 	found, err := one[struct{ Quality string }](ctx, db, `
 		SELECT b.downgrade_quality AS quality
 		FROM budget AS b, LATERAL (
-			SELECT reserved + used AS spent, ends_at FROM credit_account AS c
+			SELECT reserved + used + spent_before AS spent, ends_at FROM credit_account AS c
 			WHERE c.org_id = b.org_id AND c.period <= @at
 			ORDER BY c.period DESC
 			LIMIT 1

@@ -62,8 +62,8 @@ func (db *DB) openPeriodsOf(ctx context.Context, rows []*NewGeneration) error {
 
 // OpenPeriod returns the account of the period that a time is in. The first call makes
 // it, with what the plan grants, unless its subscription is not paid, and what was
-// bought and is left of the one before; any number of processes may call it at once. It returns ErrNotFound for an unknown
-// organization.
+// bought and is left of the one before, less what is owed of that; any number of
+// processes may call it at once. It returns ErrNotFound for an unknown organization.
 func (db *DB) OpenPeriod(ctx context.Context, orgID string, at time.Time) (account *CreditAccount, err error) {
 	err = db.within(ctx, func(tx *DB) error {
 		org, err := tx.OperatorOrg(ctx, orgID) // locked
@@ -111,23 +111,47 @@ func (db *DB) openPeriod(ctx context.Context, org *Org, at time.Time) (*CreditAc
 	if next != nil && next.Period.Before(ends) {
 		ends = next.Period
 	}
-	granted, owed, withheld := *plan, int64(0), sub.withholds(begins)
+	granted, withheld := *plan, sub.withholds(begins)
 	if withheld {
 		granted.Credits, granted.Metered = 0, false
 	}
-	if last != nil && (withheld || plan.PriceMicros == 0) { // otherwise it is paid whole
-		granted.Credits, owed = payOff(granted.Credits, last.Owed)
+	if had, err := db.hadElsewhere(ctx, org.ID, plan, begins, ends); err != nil {
+		return nil, err
+	} else if had {
+		granted.Credits = 0
 	}
 	if err := db.insertAccount(ctx, org, &granted, begins, ends, granted.Credits); err != nil {
 		return nil, err
 	}
-	if err := db.setOwed(ctx, org.ID, begins, owed); err != nil {
-		return nil, err
+	if withheld {
+		if err := db.setWithheld(ctx, org.ID, begins, true); err != nil {
+			return nil, err
+		}
 	}
 	if err := db.carryCredits(ctx, org.ID); err != nil {
 		return nil, err
 	}
 	return db.CreditAccount(ctx, org.ID, at)
+}
+
+// hadElsewhere reports whether the founder of an organization, which is locked, has had
+// the credits of the first plan for another one in a period that meets this one. Until
+// the transaction ends nobody else finds that out for the founder.
+func (db *DB) hadElsewhere(ctx context.Context, orgID string, plan *Plan, begins, ends time.Time) (bool, error) {
+	if plan.Place != 1 || plan.PriceMicros > 0 {
+		return false, nil
+	}
+	if _, err := db.q.Exec(ctx, `
+		SELECT pg_advisory_xact_lock(hashtextextended(founder, 0)) FROM org
+		WHERE id = @id AND founder IS NOT NULL`, pgx.NamedArgs{"id": orgID}); err != nil {
+		return false, err
+	}
+	n, err := db.number(ctx, `
+		SELECT count(*)::int
+		FROM org AS o JOIN org AS other ON other.founder = o.founder AND other.id <> o.id
+		JOIN credit_account AS a ON a.org_id = other.id AND a.plan = @plan AND a.period < @ends AND a.ends_at > @begins
+		WHERE o.id = @id AND a.granted > a.bought + a.given`, pgx.NamedArgs{"id": orgID, "plan": plan.Name, "begins": begins, "ends": ends})
+	return n > 0, err
 }
 
 // insertAccount opens an account and grants it so many credits of the plan's.
@@ -152,18 +176,20 @@ func (db *DB) insertAccount(ctx context.Context, org *Org, plan *Plan, begins, e
 }
 
 // lockCarried locks what carryCredits changes, the earliest first as everyone does: the
-// accounts that something bought may be left in, and the latest, which comes last.
+// accounts that something bought may be left in or that something is owed of, and the
+// latest, which comes last.
 func (db *DB) lockCarried(ctx context.Context, orgID string) ([]*CreditAccount, error) {
 	return many[CreditAccount](ctx, db, `
 		SELECT `+columns[CreditAccount]("")+` FROM credit_account
 		WHERE org_id = @org_id
-			AND (bought > 0 OR period = (SELECT max(period) FROM credit_account WHERE org_id = @org_id))
+			AND (bought > 0 OR owed > 0 OR period = (SELECT max(period) FROM credit_account WHERE org_id = @org_id))
 		ORDER BY period
 		FOR UPDATE`, pgx.NamedArgs{"org_id": orgID})
 }
 
-// carryCredits moves what was bought and is left in ended periods to the latest one.
-// What is released in them later follows with the next call.
+// carryCredits moves what was bought and is left in ended periods, and what is owed of
+// them, to the latest one, and takes there what can be taken of that. What is under way
+// in them follows with a later call: what comes back is owed no more.
 func (db *DB) carryCredits(ctx context.Context, orgID string) error {
 	accounts, err := db.lockCarried(ctx, orgID)
 	if err != nil || len(accounts) == 0 {
@@ -171,7 +197,18 @@ func (db *DB) carryCredits(ctx context.Context, orgID string) error {
 	}
 	latest := accounts[len(accounts)-1]
 	for _, a := range accounts[:len(accounts)-1] {
-		left := int(min(a.Bought, a.Available(), math.MaxInt32))
+		if a.Owed > 0 {
+			owed := max(0, a.Owed-a.spare())
+			stays := min(owed, a.Reserved)
+			if err := db.setOwed(ctx, orgID, a.Period, stays); err != nil {
+				return err
+			}
+			latest.Owed += owed - stays
+			if err := db.setOwed(ctx, orgID, latest.Period, latest.Owed); err != nil {
+				return err
+			}
+		}
+		left := int(min(a.Bought, a.rest(), math.MaxInt32))
 		if left <= 0 {
 			continue
 		}
@@ -185,19 +222,37 @@ func (db *DB) carryCredits(ctx context.Context, orgID string) error {
 			}
 		}
 	}
-	return nil
+	return db.takeOwed(ctx, latest)
+}
+
+// takeOwed takes what is owed from what has come back to an account, which is locked.
+func (db *DB) takeOwed(ctx context.Context, a *CreditAccount) error {
+	taken := min(a.Owed, a.spare(), math.MaxInt32)
+	if taken == 0 {
+		return nil
+	}
+	if err := db.setOwed(ctx, a.OrgID, a.Period, a.Owed-taken); err != nil {
+		return err
+	}
+	return db.enter(ctx, CreditEntry{
+		OrgID: a.OrgID, Period: a.Period, Kind: CreditAdjust, Granted: -int(taken), Reason: new("owed since a change of plan or a refund"),
+	})
 }
 
 // CarryCredits moves what was bought and is left in ended periods to organizations'
 // latest ones: what was reserved at the turn and released afterwards, within the last
-// 40 days. It does so for up to limit organizations, and returns for how many. Any
-// number of processes may call it at once. What is left for longer is moved when the
+// 40 days. It does so with what is owed too, and takes that where it has come back, for
+// up to limit organizations, and returns for how many. Any number of processes may call it at once. What is left for longer is moved when the
 // next period is opened.
 func (db *DB) CarryCredits(ctx context.Context, limit int) (int, error) {
 	orgs, err := many[struct{ OrgID string }](ctx, db, `
 		SELECT DISTINCT a.org_id FROM credit_account AS a
 		WHERE a.bought > 0 AND a.ends_at <= now() AND a.ends_at > now() - interval '40 days' AND a.granted > a.used + a.reserved
 			AND EXISTS (SELECT FROM credit_account AS b WHERE b.org_id = a.org_id AND b.period > a.period)
+		UNION
+		SELECT org_id FROM credit_account AS a
+		WHERE owed > 0 AND (granted - reserved - used > bought + given OR owed > reserved AND EXISTS (
+			SELECT FROM credit_account AS b WHERE b.org_id = a.org_id AND b.period > a.period))
 		LIMIT @limit`, pgx.NamedArgs{"limit": limit})
 	if err != nil {
 		return 0, fmt.Errorf("carry credits: %w", err)

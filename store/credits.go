@@ -45,14 +45,34 @@ type CreditAccount struct {
 	Reserved     int64 // for what is under way
 	Used         int64
 	Bought       int64  // of the granted: what the next period gets as far as it is left
-	Owed         int64  // what a change to a smaller plan could not take: the next one to a larger grants less
-	SpendLimit   *int64 // reserved and used together reach it at most
+	Given        int64  // of the granted, by operators: what a change of plan leaves, as far as it is left
+	Owed         int64  // what could not be taken back, since it is used or reserved: it is not available, and goes on into later periods
+	Withheld     bool   // what the plan grants waits for its payment
+	SpendLimit   *int64 // reserved, used and spent before reach it at most together
+	SpentBefore  int64  // in accounts that changes of plan have ended within the budget's period
 	Held         bool   // nothing is let in beyond the granted, though it is metered: the subscription is not paid
 	WarnAt       *int64 // used credits that someone wants to hear of next
 }
 
-// Available is what is left of the granted; it is below 0 where use is metered.
-func (a *CreditAccount) Available() int64 { return a.Granted - a.Reserved - a.Used }
+// Available is what is left of the granted, less what is owed, which takes nothing that
+// was bought or given; it is below 0 where use is metered.
+func (a *CreditAccount) Available() int64 {
+	return max(a.rest()-a.Owed, min(a.rest(), a.Bought+a.Given))
+}
+
+// Spendable is what is left of the budget, which may be below 0; nil: there is no limit.
+func (a *CreditAccount) Spendable() *int64 {
+	if a.SpendLimit == nil {
+		return nil
+	}
+	return new(*a.SpendLimit - a.SpentBefore - a.Reserved - a.Used)
+}
+
+// rest is what is left of the granted.
+func (a *CreditAccount) rest() int64 { return a.Granted - a.Reserved - a.Used }
+
+// spare is what of the rest can be taken: neither bought nor given.
+func (a *CreditAccount) spare() int64 { return max(0, a.rest()-a.Bought-a.Given) }
 
 // BoughtLeft is what is left of the bought, as everything else is used before it.
 func (a *CreditAccount) BoughtLeft() int64 { return max(0, min(a.Bought, a.Available())) }
@@ -100,6 +120,14 @@ type CreditEntry struct {
 	CreatedAt time.Time
 }
 
+// given is what an entry adds to what operators have given.
+func (e *CreditEntry) given() int {
+	if e.Kind == CreditGrant || e.Kind == CreditCarry {
+		return e.Granted - e.Bought
+	}
+	return 0
+}
+
 // enter writes an entry, and adds it to its account, which it locks. It fails with
 // ErrTooFewCredits where that has less than is to be taken.
 func (db *DB) enter(ctx context.Context, e CreditEntry) error {
@@ -109,14 +137,14 @@ func (db *DB) enter(ctx context.Context, e CreditEntry) error {
 			VALUES (@org_id, @period, @kind, @granted, @bought, @subject, @reason, @actor)
 		), changed AS (
 			UPDATE credit_account
-			SET granted = granted + @granted, bought = bought + @bought
+			SET granted = granted + @granted, bought = bought + @bought, given = greatest(0, given + @given)
 			WHERE org_id = @org_id AND period = @period
 			RETURNING 1
 		)
 		SELECT count(*)::int FROM changed`,
 		pgx.NamedArgs{
 			"org_id": e.OrgID, "period": e.Period, "kind": e.Kind, "granted": e.Granted, "bought": e.Bought,
-			"subject": e.Subject, "reason": e.Reason, "actor": e.Actor,
+			"subject": e.Subject, "reason": e.Reason, "actor": e.Actor, "given": e.given(),
 		})
 	switch {
 	case isCheckViolation(err):
@@ -186,7 +214,7 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 }
 
 // SetCredits makes so many credits available from now on in the period that a time is
-// in, whatever was used before, and returns the account. Where use is metered and costs
+// in, whatever was used or is owed, and returns the account. Where use is metered and costs
 // nothing, they are all there is until the period is over: nothing beyond is let in.
 // It fails with ErrBoughtCredits where more than these were bought and are left.
 func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reason, actor string, at time.Time) (account *CreditAccount, err error) {
@@ -202,7 +230,10 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		if err := tx.spareBought(ctx, opened, func(*CreditAccount) int64 { return int64(available) }); err != nil {
 			return err
 		}
-		for change := int64(available) - opened.Available(); change != 0; {
+		if err := tx.setOwed(ctx, orgID, opened.Period, 0); err != nil {
+			return err
+		}
+		for change := int64(available) - opened.rest(); change != 0; {
 			step := max(-math.MaxInt32, min(math.MaxInt32, change)) // what an entry holds
 			change -= step
 			if err := tx.enter(ctx, CreditEntry{

@@ -142,3 +142,35 @@ func TestMigrate_OldGenerationsStayFree(t *testing.T) {
 	}
 	b.wantNoFaults(t)
 }
+
+// The migration holds generations and images alone, but for no longer than it takes to
+// add columns: it reads neither.
+func TestMigrate_ReadsNoTableOfWork(t *testing.T) {
+	t.Parallel()
+	db, err := store.Open(t.Context(), storetest.Unmigrated(t), store.Options{MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	if err := db.MigrateTo(t.Context(), "0007"); err != nil {
+		t.Fatal(err)
+	}
+	b := &bundle{DB: db}
+	b.exec(t, `INSERT INTO org (id, name, plan) VALUES ('org_1', 'o', 'free')`)
+	b.exec(t, `INSERT INTO project (id, org_id, name) VALUES ('proj_1', 'org_1', 'p')`)
+	b.exec(t, olderSubmit, "gen_1", "org_1", "proj_1")
+	const reads = `
+		SELECT relname || ' ' || pg_stat_get_numscans(oid) || ' ' || pg_relation_filenode(oid) FROM pg_class
+		WHERE relname IN ('generation', 'image', 'attempt') AND relkind = 'r' AND relnamespace = 'public'::regnamespace
+		ORDER BY relname`
+	flush := func() { b.lines(t, `SELECT pg_stat_force_next_flush()::text`) } // of the only connection
+	flush()
+	before := b.lines(t, reads)
+	if err := db.MigrateTo(t.Context(), "0008"); err != nil {
+		t.Fatal(err)
+	}
+	flush()
+	if diff := cmp.Diff(before, b.lines(t, reads)); diff != "" {
+		t.Errorf("reads of each, and its file (-before +after):\n%s", diff)
+	}
+}

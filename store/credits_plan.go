@@ -88,20 +88,46 @@ func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org
 		return err
 	}
 	begins, ends := PeriodOf(plan.Period, after.PeriodAnchor, at)
-	credits, owed := plan.Credits, int64(0)
-	if c.Anchor == nil || plan.PriceMicros == 0 { // otherwise it is paid whole
-		if credits, err = db.restOf(ctx, after, plan, at, begins, ends); err != nil {
-			return err
-		}
-		credits, owed = payOff(credits, account.Owed)
+	credits := plan.Credits
+	if c.Anchor == nil || plan.PriceMicros == 0 {
+		credits, err = db.restOf(ctx, after, plan, at, begins, ends)
+	} else { // it is paid whole
+		err = db.setOwed(ctx, c.OrgID, account.Period, 0)
+	}
+	if err != nil {
+		return err
 	}
 	if err := db.insertAccount(ctx, after, plan, at, ends, credits); err != nil {
 		return err
 	}
-	if err := db.setOwed(ctx, c.OrgID, at, owed); err != nil {
+	if c.Anchor == nil {
+		if err := db.goOnSpending(ctx, account, at); err != nil {
+			return err
+		}
+	}
+	if err := db.carryGiven(ctx, account, at); err != nil {
 		return err
 	}
 	return db.carryCredits(ctx, c.OrgID)
+}
+
+// carryGiven moves what operators have given and is left to the account that goes on
+// with an ended one.
+func (db *DB) carryGiven(ctx context.Context, ended *CreditAccount, at time.Time) error {
+	left := int(min(ended.Given, max(0, ended.rest()-ended.Bought), math.MaxInt32))
+	if left == 0 {
+		return nil
+	}
+	for _, e := range []CreditEntry{
+		{Period: ended.Period, Granted: -left, Reason: new("granted, kept over the change of plan")},
+		{Period: at, Granted: left, Reason: new("granted before the change of plan")},
+	} {
+		e.OrgID, e.Kind = ended.OrgID, CreditCarry
+		if err := db.enter(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // restOf is what a plan grants for the rest of a period. An organization that comes
@@ -123,15 +149,17 @@ func (db *DB) restOf(ctx context.Context, org *Org, plan *Plan, at, begins, ends
 }
 
 // prorate goes on with an account on another plan. What a smaller plan can not take,
-// because it has been used, is owed to the next larger one: whoever goes to and fro
-// gains nothing. What was bought is not touched.
+// because it has been used or is reserved, is owed: whoever goes to and fro gains
+// nothing. What was bought or given is not touched.
 func (db *DB) prorate(ctx context.Context, c PlanChange, account *CreditAccount, was, plan *Plan, at time.Time) error {
 	change, owed := share(plan.Credits-was.Credits, at, account.Period, account.EndsAt), account.Owed
 	switch {
+	case account.Withheld: // nothing was granted yet
+		change = 0
 	case change > 0:
 		change, owed = payOff(change, owed)
 	case !account.Metered:
-		taken := min(int64(-change), max(0, account.Available()-account.Bought))
+		taken := min(int64(-change), max(0, account.spare()-owed))
 		owed += int64(-change) - taken
 		change = -int(taken)
 	}

@@ -7,7 +7,7 @@ const (
 	RefusedKey     = "key"     // its key has a monthly limit
 	RefusedCredits = "credits" // its organization has too few credits
 	RefusedBudget  = "budget"  // its organization wants to spend no more
-	refusedPeriod  = "period"  // its organization's period has no account yet
+	RefusedPeriod  = "period"  // its organization's period has no account yet: OpenPeriod makes one
 )
 
 // A Refusal says why a generation was not recorded, and what its organization has.
@@ -31,12 +31,14 @@ const takenSQL = `
 				SELECT generation_id FROM idempotency_key AS k
 				WHERE (k.project_id, k.test, k.route, k.key) = (mine.project_id, mine.test, mine.route, mine.key))`
 
+// availableSQL is what is available on account a, as CreditAccount.Available has it.
+const availableSQL = `greatest(a.granted - a.reserved - a.used - a.owed, least(a.granted - a.reserved - a.used, a.bought + a.given))`
+
 // reserveCredits are the CTEs that take what generations cost from their
 // organizations' accounts, as far as these reach. Those that are not let in are in
 // "denied", with their idempotency keys free again; what the others cost, and from
 // which account, is in "bill" and "reserved". A batch is let in whole or not at all.
-// While any of them has no account yet, all are denied, so that their statement can be
-// repeated whole.
+// What has no account yet is denied, to be submitted again when it has one.
 //
 // Submissions that share a statement come in the order of their cost, so that no dear
 // one keeps out a cheap one: whoever is behind one that is refused costs as much at
@@ -60,7 +62,7 @@ func reserveCredits(refused string) string {
 			SELECT org_id, period, ends_at, subject, credits, row_number() OVER w AS place, sum(credits) OVER w AS total
 			FROM (
 				SELECT org_id, period, ends_at, subject, sum(credits) AS credits FROM bill
-				WHERE NOT EXISTS (SELECT FROM bill WHERE period IS NULL)
+				WHERE subject NOT IN (SELECT subject FROM bill WHERE period IS NULL)
 				GROUP BY org_id, period, ends_at, subject
 			) AS s
 			WINDOW w AS (PARTITION BY org_id, period ORDER BY credits, subject ROWS UNBOUNDED PRECEDING)
@@ -74,11 +76,11 @@ func reserveCredits(refused string) string {
 				SELECT a.reserved + coalesce(sum(c.credits), 0), count(*)
 				FROM claim AS c
 				WHERE (c.org_id, c.period) = (a.org_id, a.period)
-					AND (a.metered AND NOT a.held OR c.total <= a.granted - a.reserved - a.used)
-					AND (a.spend_limit IS NULL OR c.total <= a.spend_limit - a.reserved - a.used)
+					AND (a.metered AND NOT a.held OR c.total <= ` + availableSQL + `)
+					AND (a.spend_limit IS NULL OR c.total <= a.spend_limit - a.spent_before - a.reserved - a.used)
 			)
 			RETURNING org_id, period, ends_at, plan, let_in, credit_micros, metered AND NOT held AS unbounded, spend_limit,
-				granted - a.reserved - used AS available, a.reserved + used AS spent
+				` + availableSQL + ` AS available
 		), reservation AS (
 			INSERT INTO credit_entry (org_id, period, kind, subject, reserved)
 			SELECT org_id, period, 'reserve', subject, claim.credits
@@ -91,10 +93,8 @@ func reserveCredits(refused string) string {
 			FROM json_to_recordset(@rows) AS r (id text, batch_id text)
 			WHERE EXISTS (SELECT FROM refused_before AS f WHERE f.id = r.id OR f.batch_id = r.batch_id)
 			UNION ALL
-			SELECT r.id, '` + refusedPeriod + `', 0, 0, NULL, NULL, NULL
-			FROM json_to_recordset(@rows) AS r (id text, batch_id text)
-			WHERE EXISTS (SELECT FROM bill WHERE period IS NULL) AND r.id NOT IN (SELECT generation_id FROM taken)
-				AND NOT EXISTS (SELECT FROM refused_before AS f WHERE f.id = r.id OR f.batch_id = r.batch_id)
+			SELECT id, '` + RefusedPeriod + `', 0, 0, NULL, NULL, NULL FROM bill
+			WHERE subject IN (SELECT subject FROM bill WHERE period IS NULL)
 			UNION ALL
 			SELECT b.id,
 				CASE WHEN NOT r.unbounded AND c.credits > r.available THEN '` + RefusedCredits + `' ELSE '` + RefusedBudget + `' END,

@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +49,9 @@ func TestSubmitGenerations_KeyLimitAndCredits(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	org := b.org(t, "free")
+	if _, err := b.OpenPeriod(t.Context(), org, time.Now()); err != nil {
+		t.Fatal(err)
+	}
 	rows := []*store.NewGeneration{
 		b.keyed(org, "key_a", 1, 60), b.keyed(org, "key_b", 1, 70), b.keyed(org, "key_a", 1, 51), b.keyed(org, "key_a", 1, 1),
 		b.keyed(org, "key_b", 1, 2), b.keyed(org, "key_a", 1, 1),
@@ -135,29 +140,38 @@ func TestSubmitGenerations_SpendLimit(t *testing.T) {
 	}
 }
 
-// Where one of a shared commit has no account and can get none, none is recorded: each
-// can be submitted again by itself.
-func TestSubmitGenerations_NoAccountNoneRecorded(t *testing.T) {
+// Where one of a shared commit has no account, it alone is not recorded, nor is its key
+// taken or its key's limit used: it can be submitted again by itself.
+func TestSubmitGenerations_NoAccount(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	org := b.org(t, "free")
 	if _, err := b.OpenPeriod(t.Context(), org, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	rows := []*store.NewGeneration{b.keyed(org, "key_a", 1, 1), b.unqueued(nil), b.priced("org_unknown", 1)}
-	keys := []*store.IdempotencyKey{b.idempotencyKey("k", rows[0].ID)}
-	if _, err := b.SubmitGenerations(t.Context(), keys, rows); err == nil {
-		t.Fatal("credits of an unknown organization were found")
-	}
-	if left := b.lines(t, `
-		SELECT id FROM generation UNION ALL SELECT key FROM idempotency_key UNION ALL SELECT usage_id FROM api_key_usage WHERE used > 0
-		UNION ALL SELECT kind FROM credit_entry WHERE kind = 'reserve'`); len(left) > 0 {
-		t.Errorf("left: %q", left)
-	}
-	if held, err := b.SubmitGenerations(t.Context(), keys, rows[:2]); err != nil || len(held) > 0 {
+	rows := []*store.NewGeneration{b.priced(org, 1), b.unqueued(nil), b.keyed("org_late", "key_a", 2, 1), b.priced("org_late", 1), b.priced("org_late", 1)}
+	rows[3].BatchID, rows[4].BatchID = "batch_1", "batch_1"
+	keys := []*store.IdempotencyKey{b.idempotencyKey("k", rows[0].ID), b.idempotencyKey("l", rows[2].ID)}
+	if held, err := b.SubmitGenerations(t.Context(), keys, rows); err != nil || len(held) > 0 {
 		t.Fatal(held, err)
 	}
-	if diff := cmp.Diff([]string{"", ""}, b.whys(t, rows[:2]...)); diff != "" {
+	if diff := cmp.Diff([]string{"", "", store.RefusedPeriod, store.RefusedPeriod, store.RefusedPeriod}, b.whys(t, rows...)); diff != "" {
+		t.Error(diff)
+	}
+	left := b.lines(t, `
+		SELECT 'generation ' || id FROM generation UNION ALL SELECT key FROM idempotency_key UNION ALL SELECT usage_id FROM api_key_usage WHERE used > 0
+		UNION ALL SELECT subject FROM credit_entry WHERE kind = 'reserve' ORDER BY 1`)
+	if diff := cmp.Diff(slices.Sorted(slices.Values([]string{"generation " + rows[0].ID, "generation " + rows[1].ID, "k", rows[0].ID})), left); diff != "" {
+		t.Errorf("recorded (-want +got):\n%s", diff)
+	}
+	if err := b.InsertGenerations(t.Context(), []*store.NewGeneration{b.priced(org, 1), rows[2]}); err != nil || rows[2].Refusal == nil || !errors.Is(rows[2].Refusal.Err, store.ErrNotFound) {
+		t.Errorf("of an unknown organization: %v, %+v", err, rows[2].Refusal)
+	}
+	b.exec(t, `INSERT INTO org (id, name, plan) VALUES ('org_late', 'o', 'free')`)
+	if err := b.InsertGenerations(t.Context(), rows[2:]); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"", "", ""}, b.whys(t, rows[2:]...)); diff != "" {
 		t.Error(diff)
 	}
 	b.wantNoFaults(t)

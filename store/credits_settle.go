@@ -163,11 +163,18 @@ func latencyArrayOf(kind string, element func(i int) string) string {
 // of processes may call it at once.
 func (db *DB) SettleUnsettled(ctx context.Context, limit int) (int, error) {
 	n, err := db.number(ctx, `
-		WITH late AS (
-			SELECT id FROM generation
-			WHERE credits IS NOT NULL AND charged IS NULL AND finished_at IS NOT NULL
+		WITH noted AS MATERIALIZED (
+			SELECT generation_id AS id FROM unsettled
 			LIMIT @limit
 			FOR UPDATE SKIP LOCKED
+		), forgotten AS (
+			DELETE FROM unsettled
+			WHERE generation_id = ANY(ARRAY(SELECT id FROM noted))
+		), late AS MATERIALIZED (
+			SELECT id FROM generation
+			WHERE id = ANY(ARRAY(SELECT id FROM noted)) AND credits IS NOT NULL AND charged IS NULL AND finished_at IS NOT NULL
+			ORDER BY id
+			FOR UPDATE
 		), ended AS (
 			UPDATE generation AS g
 			SET charged = `+chargedSQL("g", "g.status", "g.image_errors", imagesChargeSQL("g"))+`

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,4 +67,16 @@ func TestCredits_ReserveSettleRelease(t *testing.T) {
 	if faults, err := b.CreditFaults(t.Context()); err != nil || len(faults) > 0 {
 		t.Errorf("%v, %q", err, faults)
 	}
+}
+
+// What was written stays: it can be neither changed nor taken away.
+func TestCredits_EntriesStay(t *testing.T) {
+	t.Parallel()
+	l := setup(t).ledgerOf(t, "free")
+	for _, sql := range []string{`UPDATE credit_entry SET granted = 60`, `DELETE FROM credit_entry`, `TRUNCATE credit_entry`} {
+		if _, err := l.Pool().Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "never changed or deleted") {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	l.want(t, "free 50/0/0 (0)")
 }

@@ -82,25 +82,63 @@ func (n *NewGeneration) Row() *Generation {
 // earlier ones have ended. An organization that has held ones gets the new ones
 // held too: who comes first runs first. Those beyond the monthly limit of their key, or
 // beyond what their organization has, are not recorded. It sets what NewGeneration says.
+// Accounts of periods that have none yet are opened, and what waited for them is
+// submitted by itself: where that fails and others are recorded, Refusal.Err says so.
 func (db *DB) InsertGenerations(ctx context.Context, rows []*NewGeneration) error {
-	_, err := db.SubmitGenerations(ctx, nil, rows)
-	return err
+	const most = 3 // a change of plans may come in between
+	pending := rows
+	for range most {
+		_, err := db.SubmitGenerations(ctx, nil, pending)
+		if err == nil {
+			if pending = awaitPeriods(pending); len(pending) == 0 {
+				return nil
+			}
+			err = db.openPeriodsOf(ctx, pending)
+		}
+		if err != nil {
+			return refuseAll(pending, rows, err)
+		}
+	}
+	return refuseAll(pending, rows, errors.New("submit generations: the periods of their organizations keep changing"))
+}
+
+// awaitPeriods are those whose periods have no account yet.
+func awaitPeriods(rows []*NewGeneration) (some []*NewGeneration) {
+	for _, n := range rows {
+		if n.refused(RefusedPeriod) {
+			some = append(some, n)
+		}
+	}
+	return some
+}
+
+// refuseAll tells some of the generations why they could not be submitted. Where they
+// are all, it returns that.
+func refuseAll(some, all []*NewGeneration, err error) error {
+	if len(some) == len(all) {
+		return err
+	}
+	for _, n := range some {
+		n.Refusal = &Refusal{Err: err}
+	}
+	return nil
 }
 
 // SubmitGenerations takes the keys as ClaimIdempotencyKeys does and inserts the
 // generations as InsertGenerations does, but for those whose key someone holds
 // already: it returns these keys, as they are held. All of it happens or none. The
-// key of a generation that is refused is not taken. Accounts of periods that have none
-// yet are opened, and then all is submitted anew. Those that are refused for the limit
-// of a key which did not need all of it in the end are submitted once more, by
-// themselves: where that fails, Refusal.Err says so, and the others are recorded. In a
-// transaction there must be no such keys, as accounts are locked before admission.
+// key of a generation that is refused is not taken. It opens no period: what needs one
+// is refused with RefusedPeriod, so that nobody waits for another's organization. Those
+// that are refused for the limit of a key which did not need all of it in the end are
+// submitted once more, by themselves: where that fails, Refusal.Err says so, and the
+// others are recorded. In a transaction there must be no such keys, as accounts are
+// locked before admission.
 //
 // It takes one round trip with no BEGIN before and no COMMIT after it. Submissions
 // of one organization wait for each other at its row of admission, and a process
 // that is frozen between two round trips would hold up all of them.
 func (db *DB) SubmitGenerations(ctx context.Context, keys []*IdempotencyKey, rows []*NewGeneration) ([]*IdempotencyKey, error) {
-	others, err := db.submitOpen(ctx, keys, rows)
+	others, err := db.submitGenerations(ctx, keys, rows)
 	if err != nil {
 		return nil, fmt.Errorf("submit generations: %w", err)
 	}
@@ -109,7 +147,7 @@ func (db *DB) SubmitGenerations(ctx context.Context, keys []*IdempotencyKey, row
 		if again = makeRoom(again); len(again) == 0 {
 			return others, nil
 		}
-		more, err := db.submitOpen(ctx, keysOf(keys, again), again)
+		more, err := db.submitGenerations(ctx, keysOf(keys, again), again)
 		if err != nil {
 			// The others are recorded.
 			for _, row := range again {
@@ -121,27 +159,12 @@ func (db *DB) SubmitGenerations(ctx context.Context, keys []*IdempotencyKey, row
 	}
 }
 
-// submitOpen submits, a second time where accounts had to be opened.
-func (db *DB) submitOpen(ctx context.Context, keys []*IdempotencyKey, rows []*NewGeneration) ([]*IdempotencyKey, error) {
-	const most = 3 // a change of plans may come in between
-	for range most {
-		others, err := db.submitGenerations(ctx, keys, rows)
-		if err != nil || !slices.ContainsFunc(rows, func(n *NewGeneration) bool { return n.refused(refusedPeriod) }) {
-			return others, err
-		}
-		if err := db.openPeriodsOf(ctx, rows); err != nil {
-			return nil, err
-		}
-	}
-	return nil, errors.New("the periods of its organizations keep changing")
-}
-
 // makeRoom are the generations refused for their key's limit, if others that it let in
-// were refused for credits.
+// were refused for credits, or for now.
 func makeRoom(rows []*NewGeneration) (again []*NewGeneration) {
 	room := false
 	for _, n := range rows {
-		room = room || n.KeyMonthly != nil && (n.refused(RefusedCredits) || n.refused(RefusedBudget))
+		room = room || n.KeyMonthly != nil && (n.refused(RefusedCredits) || n.refused(RefusedBudget) || n.refused(RefusedPeriod))
 		if n.refused(RefusedKey) {
 			again = append(again, n)
 		}

@@ -51,7 +51,8 @@ func (db *DB) insertOrg(ctx context.Context, o Org) (*Org, error) {
 }
 
 // CreateOwnedOrg records an organization from its ID, Name, Plan and RetentionDays,
-// and an account as its owner. It fails with ErrTooManyOrgs, exactly even when asked
+// and an account as its owner and founder, for whom one organization has the credits of
+// the first plan in a period. It fails with ErrTooManyOrgs, exactly even when asked
 // twice at once. It must run in a transaction.
 func (db *DB) CreateOwnedOrg(ctx context.Context, o Org, accountID string) (*Org, error) {
 	// Two at the same time would both find room for one.
@@ -72,6 +73,9 @@ func (db *DB) CreateOwnedOrg(ctx context.Context, o Org, accountID string) (*Org
 	org, err := db.insertOrg(ctx, o)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := db.q.Exec(ctx, `UPDATE org SET founder = @account WHERE id = @id`, pgx.NamedArgs{"id": org.ID, "account": accountID}); err != nil {
+		return nil, fmt.Errorf("create organization %s: %w", o.Name, err)
 	}
 	return org, db.InsertMembership(ctx, org.ID, accountID, RoleOwner)
 }

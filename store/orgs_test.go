@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,6 +91,65 @@ func TestCreateOwnedOrg_TheLimitIsExact(t *testing.T) {
 	if got := race(3, create); got[nil] != gone {
 		t.Errorf("after %d were deleted, %v", gone, got)
 	}
+}
+
+// However many organizations one account founds, deletes and leaves, one of them has the
+// credits of the first plan in a period.
+func TestCreateOwnedOrg_FreeCreditsOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ada, eve := b.person(t, "ada@example.com"), b.person(t, "eve@example.com")
+	found := func(account string) (id string) {
+		id = store.NewOrgID()
+		if err := b.Transact(t.Context(), func(tx *store.DB) error {
+			_, err := tx.CreateOwnedOrg(t.Context(), store.Org{ID: id, Name: "org", Plan: "free"}, account)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	granted := func(id string, at time.Time) int64 {
+		a, err := b.OpenPeriod(t.Context(), id, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Granted
+	}
+	now := time.Date(2023, 6, 16, 0, 0, 0, 0, time.UTC)
+	var total atomic.Int64
+	var all sync.WaitGroup
+	var last string
+	for range 3 {
+		for range 3 {
+			last = found(ada)
+			total.Add(granted(last, now))
+		}
+		if err := b.Transact(t.Context(), func(tx *store.DB) error { return tx.DeleteOrg(t.Context(), last) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, right := found(ada), found(ada)
+	for _, id := range []string{left, right} {
+		all.Go(func() { total.Add(granted(id, now)) })
+	}
+	all.Wait()
+	if total.Load() != 50 {
+		t.Errorf("%d credits were granted, want 50", total.Load())
+	}
+	if got := granted(found(eve), now); got != 50 {
+		t.Errorf("another account's has %d credits", got)
+	}
+	july := now.AddDate(0, 1, 0)
+	total.Store(0)
+	for _, id := range []string{left, right} {
+		all.Go(func() { total.Add(granted(id, july)) })
+	}
+	all.Wait()
+	if total.Load() != 50 {
+		t.Errorf("in the next period %d credits were granted, want 50", total.Load())
+	}
+	b.wantNoFaults(t)
 }
 
 func TestOrgsOfAccount_Pages(t *testing.T) {

@@ -36,7 +36,7 @@ const thresholdsSQL = `
 			FROM unnest(ARRAY[80, 100]) AS percent
 			WHERE a.granted > 0 AND NOT a.metered
 			UNION ALL
-			SELECT '` + SpendBudget + `', s.percent, b.credits, ` + budgetShareSQL + `
+			SELECT '` + SpendBudget + `', s.percent, b.credits, ` + budgetShareSQL + ` - a.spent_before
 			FROM budget AS b, unnest(b.alerts) AS s (percent)
 			WHERE b.org_id = a.org_id`
 
@@ -79,7 +79,7 @@ var setWarningSQL = `
 			WHERE a.org_id = @org_id AND a.period = @period AND (s.org_id, s.period) = (a.org_id, a.period)
 				AND a.used < CASE s.what
 					WHEN '` + SpendQuota + `' THEN ceil(a.granted * s.percent / 100.0)
-					WHEN '` + SpendBudget + `' THEN coalesce((SELECT ` + budgetShareSQL + ` FROM budget AS b WHERE b.org_id = a.org_id), a.used + 1)
+					WHEN '` + SpendBudget + `' THEN coalesce((SELECT ` + budgetShareSQL + ` - a.spent_before FROM budget AS b WHERE b.org_id = a.org_id), a.used + 1)
 				END
 		), changed AS (
 			UPDATE credit_account AS a
@@ -139,7 +139,8 @@ func (db *DB) TellSpending(ctx context.Context, orgID string, period time.Time) 
 			return err
 		}
 		due, err := many[dueAlert](ctx, tx, `
-			SELECT a.org_id, o.name AS org_name, a.plan, t.what, t.percent, a.used, t.whole, a.period, a.ends_at,
+			SELECT a.org_id, o.name AS org_name, a.plan, t.what, t.percent,
+				a.used + CASE t.what WHEN '`+SpendBudget+`' THEN a.spent_before ELSE 0 END AS used, t.whole, a.period, a.ends_at,
 				ARRAY(SELECT id FROM project AS p WHERE p.org_id = a.org_id AND p.archived_at IS NULL ORDER BY id) AS projects
 			FROM credit_account AS a JOIN org AS o ON o.id = a.org_id, LATERAL (`+thresholdsSQL+`
 			) AS t

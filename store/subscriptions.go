@@ -226,10 +226,20 @@ func (db *DB) hasAllowance(ctx context.Context, orgID string, period time.Time) 
 	return n > 0, err
 }
 
-// grantWithheld gives the period that a time is in what was withheld when it was opened.
-func (db *DB) grantWithheld(ctx context.Context, org *Org, at time.Time) error {
+func (db *DB) setWithheld(ctx context.Context, orgID string, period time.Time, withheld bool) error {
+	_, err := db.q.Exec(ctx, `
+		UPDATE credit_account
+		SET withheld = @withheld
+		WHERE org_id = @org_id AND period = @period`,
+		pgx.NamedArgs{"org_id": orgID, "period": period, "withheld": withheld})
+	return err
+}
+
+// grantWithheld gives the period that a time is in what was withheld when it was opened,
+// by the plan that it is on now. paid is the plan that was paid for.
+func (db *DB) grantWithheld(ctx context.Context, org *Org, paid string, at time.Time) error {
 	account, err := db.openPeriod(ctx, org, at)
-	if err != nil {
+	if err != nil || org.Plan != paid && !account.Withheld {
 		return err
 	}
 	plan, err := db.Plan(ctx, account.Plan)
@@ -245,15 +255,17 @@ func (db *DB) grantWithheld(ctx context.Context, org *Org, at time.Time) error {
 			return err
 		}
 	}
-	granted, err := db.hasAllowance(ctx, org.ID, account.Period)
-	if err != nil || granted || plan.Credits == 0 {
+	if !account.Withheld {
+		return nil
+	}
+	if err := db.setWithheld(ctx, org.ID, account.Period, false); err != nil || plan.Credits == 0 {
 		return err
 	}
-	if err := db.setOwed(ctx, org.ID, account.Period, 0); err != nil { // it is paid whole
-		return err
-	}
-	return db.enter(ctx, CreditEntry{
+	if err := db.enter(ctx, CreditEntry{
 		OrgID: org.ID, Period: account.Period, Kind: CreditAllowance, Granted: plan.Credits,
 		Subject: new("allowance:" + org.ID + ":" + account.Period.UTC().Format(time.RFC3339)), Reason: new("plan " + plan.Name + ", paid"),
-	})
+	}); err != nil {
+		return err
+	}
+	return db.carryCredits(ctx, org.ID) // what is owed of it
 }

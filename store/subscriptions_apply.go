@@ -176,10 +176,8 @@ func (db *DB) payPlan(ctx context.Context, org *Org, before *string, f *FetchedS
 		_, err := db.ChangePlan(ctx, c, at)
 		return err
 	}
-	if org.Plan == *before {
-		if err := db.grantWithheld(ctx, org, at); err != nil {
-			return err
-		}
+	if err := db.grantWithheld(ctx, org, *before, at); err != nil {
+		return err
 	}
 	if !beginsPeriod(org.PeriodAnchor, f.PeriodStart) {
 		c.Anchor = &f.PeriodStart

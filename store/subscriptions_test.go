@@ -343,7 +343,7 @@ func TestRefundCredits(t *testing.T) {
 // paid whole.
 func TestOpenPeriod_Owed(t *testing.T) {
 	t.Parallel()
-	for plan, want := range map[string]int64{"free": 20, "hobby": 500} {
+	for plan, want := range map[string]int64{"free": 20, "hobby": 470} {
 		p := newPayer(t)
 		_, err := p.db.ChangePlan(t.Context(), store.PlanChange{OrgID: p.org, Plan: plan}, p.now)
 		p.must(err)
@@ -352,5 +352,67 @@ func TestOpenPeriod_Owed(t *testing.T) {
 		_, err = p.db.Pool().Exec(t.Context(), `UPDATE credit_account SET owed = 30 WHERE org_id = $1 AND period = $2`, p.org, a.Period)
 		p.must(err)
 		p.is("the next period", plan, want, a.EndsAt.Add(time.Hour))
+	}
+}
+
+// What nothing is withheld of grants nothing when it is fetched again, as after an
+// operator's choice of another plan for a while.
+func TestApplySubscription_GrantsOnce(t *testing.T) {
+	t.Parallel()
+	l := setup(t).ledgerOf(t, "free")
+	apply := l.applies(t)
+	start := l.at
+	apply("hobby", "active", start)
+	l.at = l.at.Add(time.Minute)
+	l.use(t, 500)
+	for _, plan := range []string{"unlimited", "hobby"} {
+		l.at = l.at.Add(time.Minute)
+		l.plan(t, plan, nil)
+	}
+	apply("hobby", "active", start)
+	l.want(t, "free 50/0/0 (0)", "hobby 500/0/500 (0)", "unlimited 0/0/0 (0)", "hobby 0/0/0 (0)")
+}
+
+// Nothing is owed of what was never granted: an operator's choice on an unpaid period is
+// what the payment grants.
+func TestApplySubscription_WithheldByThePlanOfThePeriod(t *testing.T) {
+	t.Parallel()
+	l := setup(t).ledgerOf(t, "free")
+	apply := l.applies(t)
+	apply("pro", "active", l.at)
+	l.at = l.at.AddDate(0, 1, 0)
+	start := l.at
+	apply("pro", "past_due", start)
+	if _, err := l.OpenPeriod(t.Context(), l.org, l.at); err != nil {
+		t.Fatal(err)
+	}
+	l.at = l.at.Add(time.Hour)
+	l.plan(t, "hobby", nil)
+	l.want(t, "free 50/0/0 (0)", "pro 2000/0/0 (0)", "hobby 0/0/0 (0)")
+	l.wantOwed(t, "0", "0", "0")
+	l.at = l.at.Add(time.Hour)
+	for range 2 {
+		apply("pro", "active", start)
+		l.want(t, "free 50/0/0 (0)", "pro 2000/0/0 (0)", "hobby 500/0/0 (0)")
+	}
+}
+
+// applies returns what applies a subscription of the ledger's, each as fetched later.
+func (l *ledger) applies(t *testing.T) func(plan, status string, start time.Time) {
+	t.Helper()
+	if _, err := l.SaveCustomer(t.Context(), l.org, "cus_1"); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	return func(plan, status string, start time.Time) {
+		t.Helper()
+		n++
+		note, err := l.ApplySubscription(t.Context(), store.FetchedSubscription{
+			ID: "sub_1", Customer: "cus_1", Plan: plan, Status: status, PeriodStart: start, PeriodEnd: start.AddDate(0, 1, 0),
+			FetchedAt: start.Add(time.Duration(n) * time.Second),
+		}, l.at)
+		if err != nil || note != "" {
+			t.Fatal(note, err)
+		}
 	}
 }

@@ -38,6 +38,7 @@ func (w *chaosWorld) pay(t *testing.T) {
 func (w *chaosWorld) enter(t *testing.T, id, kind, values string) {
 	t.Helper()
 	w.exec(t, `
+		SET LOCAL session_replication_role = replica;
 		DELETE FROM credit_entry WHERE subject = '`+id+`' AND kind <> 'reserve';
 		INSERT INTO credit_entry (org_id, period, kind, subject, reserved, used, micros) VALUES ('org_1', '2026-01-01', '`+kind+`', '`+id+`', `+values+`)`)
 }
@@ -51,7 +52,7 @@ func (w *chaosWorld) twice(t *testing.T, sql string) {
 	}
 	w.exec(t, `DROP INDEX credit_entry_subject`)
 	t.Cleanup(func() {
-		if _, err := w.db.Pool().Exec(context.Background(), `TRUNCATE credit_entry; `+index, pgx.QueryExecModeSimpleProtocol); err != nil {
+		if _, err := w.db.Pool().Exec(context.Background(), `SET LOCAL session_replication_role = replica; TRUNCATE credit_entry; `+index, pgx.QueryExecModeSimpleProtocol); err != nil {
 			t.Error(err)
 		}
 	})
@@ -105,6 +106,7 @@ var chaosMoneyPlants = []chaosPlant{
 	}, map[string][]string{"grants_once": {"the grant chaos-grant-0 of 10 credits to org_1 has 2 entries"}}},
 	{"never released", func(t *testing.T, w *chaosWorld) {
 		w.exec(t, `
+			SET LOCAL session_replication_role = replica;
 			DELETE FROM credit_entry WHERE subject = 'gen_gone' AND kind = 'release';
 			UPDATE credit_account SET reserved = 1;
 			UPDATE usage_hour SET canceled = 0; UPDATE usage_day SET canceled = 0`)
@@ -135,6 +137,7 @@ var chaosMoneyPlants = []chaosPlant{
 	}, map[string][]string{"all_answered": {"chaos-1-3 was refused with 402"}}},
 	{"accepted for nothing", func(t *testing.T, w *chaosWorld) {
 		w.exec(t, `
+			SET LOCAL session_replication_role = replica;
 			DELETE FROM credit_entry WHERE subject = 'gen_bad';
 			UPDATE generation SET credits = NULL, charged = NULL, credit_micros = NULL, credit_period = NULL WHERE id = 'gen_bad';
 			UPDATE usage_hour SET failed = 0; UPDATE usage_day SET failed = 0`)
@@ -209,6 +212,7 @@ func TestChaosWatch_FindsAWrongAccount(t *testing.T) {
 		{"right", `SELECT`, nil},
 		{"under way", `
 			UPDATE generation SET status = 'queued', finished_at = NULL, charged = NULL WHERE id = 'gen_late';
+			SET LOCAL session_replication_role = replica;
 			DELETE FROM credit_entry WHERE subject = 'gen_late' AND kind = 'release';
 			UPDATE credit_account SET reserved = 1`, nil},
 		{"not what is under way", `UPDATE generation SET credits = 2 WHERE id = 'gen_late'`, []string{

@@ -64,6 +64,9 @@ func accountText(a *store.CreditAccount) string {
 	if a.Metered {
 		more = "; more is let in, and metered"
 	}
+	if a.Owed > 0 {
+		more += fmt.Sprintf("; %d are owed", a.Owed)
+	}
 	return fmt.Sprintf("plan %s: %d of %d credits available (%d used, %d reserved, %d bought) until %s%s",
 		a.Plan, a.Available(), a.Granted, a.Used, a.Reserved, a.Bought, a.EndsAt.UTC().Format(time.DateTime), more)
 }
