@@ -108,6 +108,13 @@ func wholeBuckets(start, end, now time.Time, width time.Duration, usual, most in
 	if end.IsZero() {
 		end = now
 	}
+	// What is widened can be told in RFC 3339 still, whose years have four digits.
+	for i, at := range []time.Time{start, end} {
+		if year := at.UTC().Year(); !at.IsZero() && (year < 1970 || year > 9998) {
+			param := []string{"start", "end"}[i]
+			return from, to, refuseParam(param, "out_of_range", param+" must be a time from 1970 to 9998")
+		}
+	}
 	if to = end.UTC().Truncate(width); to.Before(end) {
 		to = to.Add(width)
 	}
