@@ -31,3 +31,6 @@ const ByIndex = byIndex
 
 // UsageSQL is what Usage asks.
 func UsageSQL(f UsageFilter) (sql string, args pgx.NamedArgs) { return usageSQL(f) }
+
+// RequestsSQL is what LoggedRequests asks.
+func RequestsSQL(f RequestFilter) (sql string, args pgx.NamedArgs) { return requestsSQL(f) }
