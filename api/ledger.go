@@ -73,7 +73,7 @@ type CreditEntry struct {
 	Kind         string    `json:"kind" enum:"allowance,grant,purchase,adjust,carry,refund,reserve,settle,release" doc:"allowance: of the plan; grant: a gift; purchase, refund: bought, and given back; adjust: set, or another plan; carry: bought, into the next period; reserve: work was accepted; settle: images were delivered; release: none were"`
 	Credits      int       `json:"credits" doc:"What it adds to what is available"`
 	Charged      int       `json:"charged" doc:"What was paid for delivered images"`
-	Cost         string    `json:"cost" doc:"The same in US dollars, by the price that the organization had" example:"0.0200"`
+	Cost         string    `json:"cost" doc:"What these are worth in US dollars, at the price that a credit had on the plan; not what is invoiced" example:"0.0200"`
 	Period       time.Time `json:"period" doc:"When the period began whose credits they are"`
 	GenerationID *string   `json:"generation_id"`
 	BatchID      *string   `json:"batch_id" doc:"What several generations were reserved with"`

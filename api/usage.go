@@ -156,7 +156,7 @@ type UsageCounts struct {
 	Expired     int64       `json:"expired"`
 	Images      int64       `json:"images" doc:"Delivered"`
 	Credits     int64       `json:"credits"`
-	Cost        spentAmount `json:"cost" doc:"Of the credits, at the price of one when each generation was accepted"`
+	Cost        spentAmount `json:"cost" doc:"What the credits are worth, at the price of one when each generation was accepted; not what is invoiced"`
 }
 
 func countsOf(s *store.UsageSums) UsageCounts {
