@@ -150,11 +150,15 @@ type createPortalBody struct {
 
 type createPortalInput struct {
 	IdempotencyKey string `header:"Idempotency-Key" doc:"1 to 255 visible ASCII characters. A second request with the same key gets the first one's page, for a day."`
-	Body           createPortalBody
+	Body           *createPortalBody
 }
 
 func (s *server) createPortal(ctx context.Context, in *createPortalInput) (*created[portalPage], error) {
-	if err := s.pageAddresses(ctx, map[string]*string{"return_url": &in.Body.ReturnURL}); err != nil {
+	var asked createPortalBody
+	if in.Body != nil {
+		asked = *in.Body
+	}
+	if err := s.pageAddresses(ctx, map[string]*string{"return_url": &asked.ReturnURL}); err != nil {
 		return nil, err
 	}
 	if err := s.checkBilling(); err != nil {
@@ -168,7 +172,7 @@ func (s *server) createPortal(ctx context.Context, in *createPortalInput) (*crea
 	defer cancel()
 	var address string
 	err = s.asCustomer(ctx, func(sub *store.Subscription) (err error) {
-		address, err = s.opts.Billing.Portal(ctx, sub.Customer, in.Body.ReturnURL, sub.OrgID+":"+key)
+		address, err = s.opts.Billing.Portal(ctx, sub.Customer, asked.ReturnURL, sub.OrgID+":"+key)
 		return err
 	})
 	if err != nil {

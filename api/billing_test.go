@@ -82,6 +82,7 @@ func TestBilling_Idempotency(t *testing.T) {
 func TestBilling_Loopback(t *testing.T) {
 	t.Parallel()
 	p := setupPeople(t, func(o *api.Options) { o.Billing, o.DevMail = newStripe(t), true })
+	p.does(p.master, "POST", "/v1/billing/portal", "", 201) // nothing has to be said
 	p.does(p.master, "POST", "/v1/billing/portal", `{"return_url":"http://127.0.0.1:3000/back"}`, 201)
 	p.refuses("another's", p.master, "POST", "/v1/billing/portal", `{"return_url":"http://example.com/"}`, 422, "validation_failed")
 }

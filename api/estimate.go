@@ -26,7 +26,7 @@ type estimate struct {
 	PerImage        int              `json:"per_image" doc:"Credits"`
 	Credits         int              `json:"credits" doc:"That would be reserved: no more is charged, and only for what is delivered"`
 	UnitPrice       string           `json:"unit_price" example:"0.0200" doc:"Of a credit, in the organization's plan; US dollars"`
-	Cost            view.Money       `json:"cost"`
+	Cost            view.Money       `json:"cost" doc:"What the credits are worth at unit_price; not what is invoiced"`
 	Test            bool             `json:"test" doc:"It would be of test mode, which is free"`
 	WouldBeAccepted bool             `json:"would_be_accepted" doc:"As things are now"`
 	Reasons         []estimateReason `json:"reasons" nullable:"false" doc:"Why not"`

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/validation"
@@ -121,6 +122,7 @@ const mustBe = " must be "
 var humaMessages = []struct{ prefix, code, says string }{
 	{validation.MsgUnexpectedProperty, "unknown_parameter", " is not a parameter of this request"},
 	{validation.MsgExpectedRFC3339DateTime, "invalid_type", " must be a time as in 2026-01-31T12:00:00Z"},
+	{fmt.Sprintf(validation.MsgExpectedBePattern, "a "), "invalid", " must be a "},
 	{validation.MsgExpectedString, "invalid_type", " must be a string"},
 	{validation.MsgExpectedInteger, "invalid_type", " must be a whole number"},
 	{"invalid integer", "invalid_type", " must be a whole number"},
@@ -132,7 +134,9 @@ var humaMessages = []struct{ prefix, code, says string }{
 	{validation.MsgExpectedArray, "invalid_type", " must be a list"},
 	{validation.MsgExpectedObject, "invalid_type", " must be a JSON object"},
 	{"expected length <=", "too_long", " may have at most this many characters:"},
-	{"invalid date/time", "invalid_type", " must be a time as in 2026-01-31T12:00:00Z; "},
+	{"invalid date/time for format " + time.RFC3339Nano, "invalid_type", " must be a time as in 2026-01-31T12:00:00Z"},
+	{"required query parameter is missing", "required", " is required"},
+	{"required header parameter is missing", "required", " is required"},
 }
 
 // plainNumber writes a limit of Huma's without an exponent.

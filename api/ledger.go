@@ -64,12 +64,12 @@ func (s *server) getCredits(ctx context.Context, _ *struct{}) (*balanceOutput, e
 // CreditEntry is an entry of the ledger as its organization sees it: it does not say
 // who of those who run the service has written it. Its capital is for Huma.
 type CreditEntry struct {
-	ID           string    `json:"id" example:"cre_1024"`
+	ID           string    `json:"id" doc:"In no order: entries come in that of lists" example:"cre_5q3lk0r2v1m8d7f4h6j9t0b2ec"`
 	Object       string    `json:"object" enum:"credit_entry"`
 	Kind         string    `json:"kind" enum:"allowance,grant,purchase,adjust,carry,refund,reserve,settle,release" doc:"allowance: of the plan; grant: a gift; purchase, refund: bought, and given back; adjust: set, or another plan; carry: bought, into the next period; reserve: work was accepted; settle: images were delivered; release: none were"`
 	Credits      int       `json:"credits" doc:"What it adds to what is available"`
 	Charged      int       `json:"charged" doc:"What was paid for delivered images"`
-	Cost         string    `json:"cost" doc:"The same in US dollars, by the price that the organization had" example:"0.0200"`
+	Cost         string    `json:"cost" doc:"What these are worth in US dollars, at the price that a credit had on the plan; not what is invoiced" example:"0.0200"`
 	Period       time.Time `json:"period" doc:"When the period began whose credits they are"`
 	GenerationID *string   `json:"generation_id"`
 	BatchID      *string   `json:"batch_id" doc:"What several generations were reserved with"`
@@ -77,9 +77,28 @@ type CreditEntry struct {
 	CreatedAt    time.Time `json:"created_at"`
 }
 
-func viewCreditEntry(e *store.CreditEntry) CreditEntry {
+// prefixEntry begins the ids of entries.
+const prefixEntry = "cre_"
+
+// entryID is how an entry is named to its organization. The number of the entry tells
+// how many all organizations have.
+func (s *server) entryID(e *store.CreditEntry) string {
+	return prefixEntry + s.opts.Signer.HideNumber(e.OrgID, e.ID)
+}
+
+// entryOf is the store's name of an organization's entry, or empty if it is none's.
+func (s *server) entryOf(orgID, id string) string {
+	text, named := strings.CutPrefix(id, prefixEntry)
+	n, ok := s.opts.Signer.ShowNumber(orgID, text)
+	if !named || !ok {
+		return ""
+	}
+	return store.CreditEntryID(n)
+}
+
+func (s *server) viewCreditEntry(e *store.CreditEntry) CreditEntry {
 	shown := CreditEntry{
-		ID: store.CreditEntryID(e.ID), Object: "credit_entry", Kind: e.Kind, Credits: e.Change(), Charged: e.Used, Cost: billing.Amount(e.Micros),
+		ID: s.entryID(e), Object: "credit_entry", Kind: e.Kind, Credits: e.Change(), Charged: e.Used, Cost: billing.Amount(e.Micros),
 		Period: e.Period.UTC(), Reason: e.Reason, CreatedAt: e.CreatedAt.UTC(),
 	}
 	switch {
@@ -115,14 +134,16 @@ type listLedgerInput struct {
 func (s *server) listLedger(ctx context.Context, in *listLedgerInput) (*pageOutput[CreditEntry], error) {
 	f := in.filter(ctx)
 	var err error
-	if f.Page, err = in.page("an entry of the ledger", store.ValidCreditEntryID); err != nil {
+	isEntry := func(id string) bool { return s.entryOf(f.OrgID, id) != "" }
+	if f.Page, err = in.page("an entry of the ledger", isEntry); err != nil {
 		return nil, err
 	}
+	f.After, f.Before = s.entryOf(f.OrgID, f.After), s.entryOf(f.OrgID, f.Before)
 	rows, err := s.readLedger(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	return pageOf(&in.PageInput, rows, func(e *store.CreditEntry) string { return store.CreditEntryID(e.ID) }, viewCreditEntry), nil
+	return pageOf(&in.PageInput, rows, s.entryID, s.viewCreditEntry), nil
 }
 
 func (s *server) readLedger(ctx context.Context, f store.CreditEntryFilter) (rows []*store.CreditEntry, err error) {

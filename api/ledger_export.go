@@ -56,7 +56,7 @@ func (s *server) writeLedger(ctx context.Context, hctx huma.Context, f store.Cre
 	for {
 		_ = control.SetWriteDeadline(time.Now().Add(s.opts.StreamPatience))
 		for _, row := range rows {
-			_ = table.Write(ledgerCells(viewCreditEntry(row)))
+			_ = table.Write(ledgerCells(s.viewCreditEntry(row)))
 		}
 		table.Flush()
 		if err := table.Error(); err != nil || len(rows) < ledgerExportPage {
@@ -73,7 +73,7 @@ func (s *server) writeLedger(ctx context.Context, hctx huma.Context, f store.Cre
 // below 0 is no formula.
 func ledgerCells(e CreditEntry) []string {
 	return []string{
-		e.ID, e.CreatedAt.Format(time.RFC3339Nano), e.Period.Format(time.RFC3339), e.Kind, strconv.Itoa(e.Credits), strconv.Itoa(e.Charged),
+		e.ID, e.CreatedAt.Format(time.RFC3339Nano), e.Period.Format(time.RFC3339Nano), e.Kind, strconv.Itoa(e.Credits), strconv.Itoa(e.Charged),
 		e.Cost, said(e.GenerationID), said(e.BatchID), harmless(said(e.Reason)),
 	}
 }

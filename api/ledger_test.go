@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/csv"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,54 @@ func TestCredits(t *testing.T) {
 	}
 	p.refuses("no entry", p.master, "GET", "/v1/billing/ledger?after=gen_x", "", 400, "invalid_cursor")
 	p.refuses("no kind", p.master, "GET", "/v1/billing/ledger?kind=x", "", 422, "validation_failed")
+}
+
+// Ids of entries lead to their places in the list of whose they are, and tell nothing
+// of how many there are.
+func TestLedger_IDs(t *testing.T) {
+	t.Parallel()
+	p := setupPeople(t)
+	foreign := setupPeople(t) // of a service with the same secret
+	ids := func(p *people, query string) (list []string) {
+		for _, e := range p.does(p.master, "GET", "/v1/billing/ledger"+query, "", 200).json["data"].([]any) {
+			list = append(list, e.(map[string]any)["id"].(string))
+		}
+		return list
+	}
+	for _, of := range []*people{p, foreign} {
+		of.exec(`INSERT INTO credit_entry (org_id, period, kind) SELECT $1, now(), 'adjust' FROM generate_series(1, 5)`, of.org)
+	}
+	all, others := ids(p, ""), ids(foreign, "")
+	for _, id := range all {
+		if !strings.HasPrefix(id, "cre_") || len(id) != len("cre_")+26 || slices.Contains(others, id) {
+			t.Errorf("id %q", id)
+		}
+	}
+	if slices.Sort(others); len(slices.Compact(others)) != 5 {
+		t.Errorf("%q", others)
+	}
+	for query, want := range map[string][]string{
+		"?after=" + all[1]: all[2:], "?before=" + all[1]: all[:1], "?limit=2&before=" + all[3]: all[1:3], "?order=asc&limit=1&after=" + all[3]: all[2:3],
+	} {
+		if diff := cmp.Diff(want, ids(p, query)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", query, diff)
+		}
+	}
+	for _, id := range []string{"cre_1", "cre_", others[0], strings.ToUpper(all[0]), all[0][4:]} {
+		p.refuses(id, p.master, "GET", "/v1/billing/ledger?after="+id, "", 400, "invalid_cursor")
+	}
+}
+
+// The table's periods are those that the list takes, to the microsecond.
+func TestLedger_PeriodOfExport(t *testing.T) {
+	t.Parallel()
+	p := setupPeople(t)
+	p.exec(`INSERT INTO credit_entry (org_id, period, kind) VALUES ($1, '2026-11-05T06:07:08.123456Z', 'adjust')`, p.org)
+	rows, err := csv.NewReader(strings.NewReader(p.does(p.master, "GET", "/v1/billing/ledger.csv", "", 200).body)).ReadAll()
+	p.must(err)
+	if a := p.does(p.master, "GET", "/v1/billing/ledger?period="+rows[1][2], "", 200); len(a.json["data"].([]any)) != 1 {
+		t.Errorf("of period %s: %s", rows[1][2], a.body)
+	}
 }
 
 // The export has every entry, also of several pages, and nothing that a spreadsheet

@@ -55,7 +55,7 @@ func (s *server) adminGetCredits(ctx context.Context, in *adminCreditsInput) (*a
 	}
 	shown := adminCredits{CreditBalance: viewBalance(account), SpendLimit: account.SpendLimit, Entries: []adminCreditEntry{}}
 	for _, e := range entries {
-		shown.Entries = append(shown.Entries, adminCreditEntry{CreditEntry: viewCreditEntry(e), Subject: e.Subject, Actor: e.Actor})
+		shown.Entries = append(shown.Entries, adminCreditEntry{CreditEntry: s.viewCreditEntry(e), Subject: e.Subject, Actor: e.Actor})
 	}
 	return &adminCreditsOutput{CacheControl: notKept, Body: shown}, nil
 }

@@ -16,6 +16,7 @@ type creditRefusal struct {
 
 	left   int64  // credits, of what there is or of the budget
 	unpaid string // the state of the subscription, if it is for that that nothing is there
+	more   string // how there is more, or it is paid, and who may see to that
 }
 
 // Unwrap returns the error that it explains.
@@ -34,36 +35,61 @@ func (s *server) explainRefusal(ctx context.Context, orgID string, err error) er
 	if accountErr != nil {
 		return err
 	}
+	sub, subErr := s.db.Subscription(ctx, orgID)
+	if errors.Is(subErr, store.ErrNotFound) {
+		sub, subErr = &store.Subscription{}, nil
+	}
+	plan, planErr := s.plans.Plan(ctx, account.Plan)
+	if subErr != nil || planErr != nil {
+		return err
+	}
 	r := &creditRefusal{CreditsError: e, left: e.Available}
 	switch {
 	case e.Budget != nil:
 		r.left = max(0, *e.Budget-account.SpentBefore-account.Reserved-account.Used)
-	case account.Granted <= account.Bought: // nothing by its plan
-		sub, subErr := s.db.Subscription(ctx, orgID)
-		switch {
-		case subErr == nil && sub.Unpaid():
-			r.unpaid = *sub.Status
-		case subErr != nil && !errors.Is(subErr, store.ErrNotFound):
-			return err
-		}
+	case account.Granted <= account.Bought && sub.Unpaid(): // nothing by its plan
+		r.unpaid = *sub.Status
 	}
+	r.more = s.moreCredits(r, sub, plan)
 	return r
 }
 
+// moreCredits says by which of the routes there is more, and for whom.
+func (s *server) moreCredits(r *creditRefusal, sub *store.Subscription, plan *store.Plan) string {
+	const buy = "GET /v1/plans lists larger plans, which POST /v1/billing/%s, and POST /v1/billing/credits gets more credits. " + whoPays
+	switch {
+	case r.Budget != nil:
+		return "PUT /v1/billing/limits raises it. " + whoPays
+	case !s.opts.Billing.On():
+		return "Payments are not set up here: whoever runs the service gives more credits, or a larger plan."
+	case r.unpaid != "":
+		return "POST /v1/billing/portal opens where that is done. " + whoPays
+	case plan.Metered: // whose use is let in, unless an operator has set its credits
+		return "Whoever runs the service has set them, and gives more."
+	case sub.Live():
+		return fmt.Sprintf(buy, "subscription changes to")
+	}
+	return fmt.Sprintf(buy, "checkout gets")
+}
+
+// whoPays says who has the scope billing:write.
+const whoPays = "An owner, a member with the role billing or a master key may do so."
+
 // creditsProblem says what is left, until when, and how there is more.
-func creditsProblem(e *jobs.CreditsError, left int64, unpaid string) *problem {
+func creditsProblem(r *creditRefusal) *problem {
+	e, left := r.CreditsError, r.left
 	resets := e.ResetsAt.UTC().Format(time.RFC3339)
 	var p *problem
 	switch {
 	case e.Budget != nil:
-		p = newProblem("spend_limit_reached", fmt.Sprintf("Your organization's budget is %s until %s, and this needs %d: more than is left of it. PUT /v1/billing/limits raises it.",
-			creditText(*e.Budget), resets, e.Needed), nil)
-	case unpaid != "":
-		p = newProblem("payment_required", fmt.Sprintf("This needs %s, and %d are left: your organization's subscription is %s, and grants nothing until its invoice is paid. POST /v1/billing/portal opens where that is done.",
-			creditText(e.Needed), max(0, left), unpaid), nil)
+		p = newProblem("spend_limit_reached", fmt.Sprintf("Your organization's budget is %s until %s, and this needs %d: more than is left of it. %s",
+			creditText(*e.Budget), resets, e.Needed, r.more), nil)
+	case r.unpaid != "":
+		p = newProblem("payment_required", fmt.Sprintf("This needs %s, and %d are left: your organization's subscription is %s, and grants nothing until its invoice is paid. %s",
+			creditText(e.Needed), max(0, left), r.unpaid, r.more), nil)
 	default:
-		p = newProblem("quota_exceeded", fmt.Sprintf("This needs %d of your organization's credits, and %d are left of its plan %s until %s. GET /v1/plans lists larger plans, which POST /v1/billing/checkout gets, and POST /v1/billing/credits gets more credits.",
-			e.Needed, left, e.Plan, resets), nil)
+		p = newProblem("quota_exceeded", fmt.Sprintf("This needs %d of your organization's credits, and %d are left of its plan %s until %s. %s",
+			e.Needed, left, e.Plan, resets, r.more), nil)
 	}
 	p.Available, p.Needed, p.ResetsAt = &left, &e.Needed, new(e.ResetsAt.UTC())
 	return p

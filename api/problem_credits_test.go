@@ -3,11 +3,13 @@ package api_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nanobanana/nanobanana/api"
 	"github.com/nanobanana/nanobanana/store"
 )
 
@@ -38,11 +40,11 @@ func TestCredits_Refusals(t *testing.T) {
 				return b.live
 			},
 			body: `{"prompt":"x","n":2}`, code: "quota_exceeded", available: 1, needed: 2, resets: day,
-			detail: "This needs 2 of your organization's credits, and 1 are left of its plan free_daily until %s. GET /v1/plans lists larger plans, which POST /v1/billing/checkout gets, and POST /v1/billing/credits gets more credits.",
+			detail: "This needs 2 of your organization's credits, and 1 are left of its plan free_daily until %s. Payments are not set up here: whoever runs the service gives more credits, or a larger plan.",
 		},
 		"Budget": {
 			prepare: budget, body: `{"prompt":"x","model":"banana-pro"}`, code: "spend_limit_reached", available: 3, needed: 4, resets: month,
-			detail: "Your organization's budget is 4 credits until %s, and this needs 4: more than is left of it. PUT /v1/billing/limits raises it.",
+			detail: "Your organization's budget is 4 credits until %s, and this needs 4: more than is left of it. PUT /v1/billing/limits raises it. An owner, a member with the role billing or a master key may do so.",
 		},
 		"Key": {
 			prepare: func(b *bundle) string {
@@ -88,6 +90,48 @@ func TestCredits_Unpaid(t *testing.T) {
 			b.must(err)
 			if a := b.do(b.live, "POST", "/v1/generations", banana); a.status != http.StatusAccepted {
 				t.Errorf("with a bought credit: %s", a.body)
+			}
+		})
+	}
+}
+
+// How there is more is what works for the organization as it is, and for whom.
+func TestCredits_HowThereIsMore(t *testing.T) {
+	t.Parallel()
+	const who = " An owner, a member with the role billing or a master key may do so."
+	const buy = "%s, and POST /v1/billing/credits gets more credits." + who
+	client := newStripe(t)
+	for name, c := range map[string]struct {
+		plan, status string // of a subscription, if there is one
+		off          bool
+		want         string
+	}{
+		"Free":         {plan: "free", want: fmt.Sprintf(buy, "GET /v1/plans lists larger plans, which POST /v1/billing/checkout gets")},
+		"Canceled":     {plan: "free", status: "canceled", want: fmt.Sprintf(buy, "GET /v1/plans lists larger plans, which POST /v1/billing/checkout gets")},
+		"Subscribed":   {plan: "hobby", status: "active", want: fmt.Sprintf(buy, "GET /v1/plans lists larger plans, which POST /v1/billing/subscription changes to")},
+		"Unpaid":       {plan: "hobby", status: "past_due", want: "until its invoice is paid. POST /v1/billing/portal opens where that is done." + who},
+		"NoPayments":   {plan: "hobby", status: "active", off: true, want: "Payments are not set up here: whoever runs the service gives more credits, or a larger plan."},
+		"SetUnlimited": {plan: "unlimited", want: "Whoever runs the service has set them, and gives more."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, func(o *api.Options) {
+				if !c.off {
+					o.Billing = client
+				}
+			})
+			b.onPlan(c.plan)
+			now := time.Now()
+			_, err := b.db.OpenPeriod(t.Context(), b.project.OrgID, now)
+			b.must(err)
+			_, err = b.db.SetCredits(t.Context(), b.project.OrgID, 0, "to see it", "root@host", now)
+			b.must(err)
+			if c.status != "" {
+				b.change(`INSERT INTO subscription (org_id, customer, plan, status) VALUES ($1, 'cus_1', $2, $3)`, b.project.OrgID, c.plan, c.status)
+			}
+			a := b.do(b.live, "POST", "/v1/generations", banana)
+			if a.status != http.StatusPaymentRequired || !strings.HasSuffix(a.text("detail"), c.want) {
+				t.Errorf("%d %s\nwant ... %s", a.status, a.body, c.want)
 			}
 		})
 	}

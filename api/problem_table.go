@@ -160,9 +160,9 @@ func problemFor(r *http.Request, err error) *problem {
 	case errors.As(err, &quota):
 		return quotaProblem(quota)
 	case errors.As(err, &explained):
-		return creditsProblem(explained.CreditsError, explained.left, explained.unpaid)
+		return creditsProblem(explained)
 	case errors.As(err, &credits):
-		return creditsProblem(credits, credits.Available, "")
+		return creditsProblem(&creditRefusal{CreditsError: credits, left: credits.Available, more: "More of them, or a larger plan, let it in sooner."})
 	case errors.As(err, &tooLarge):
 		return newProblem("payload_too_large", fmt.Sprintf("The body is larger than the %d bytes that are accepted.", tooLarge.Limit), nil)
 	case errors.Is(err, auth.ErrMalformed), errors.Is(err, auth.ErrUnknown):

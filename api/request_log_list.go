@@ -56,7 +56,7 @@ func isOwn(r *store.LoggedRequest, caller *auth.Caller) bool {
 }
 
 type listRequestsInput struct {
-	Status        string    `query:"status" pattern:"^([1-5]xx|[1-5][0-9][0-9])$" patternDescription:"status such as 404 or 4xx" doc:"Such as 404, or 4xx for all of them"`
+	Status        string    `query:"status" pattern:"^([1-5]xx|[1-5][0-9][0-9])$" patternDescription:"a status such as 404 or 4xx" doc:"Such as 404, or 4xx for all of them"`
 	Method        string    `query:"method" enum:"GET,HEAD,POST,PUT,PATCH,DELETE"`
 	APIKeyID      string    `query:"api_key_id" maxLength:"100"`
 	Operation     string    `query:"operation" maxLength:"100" doc:"A name in this document" example:"createGeneration"`

@@ -108,6 +108,13 @@ func wholeBuckets(start, end, now time.Time, width time.Duration, usual, most in
 	if end.IsZero() {
 		end = now
 	}
+	// What is widened can be told in RFC 3339 still, whose years have four digits.
+	for i, at := range []time.Time{start, end} {
+		if year := at.UTC().Year(); !at.IsZero() && (year < 1970 || year > 9998) {
+			param := []string{"start", "end"}[i]
+			return from, to, refuseParam(param, "out_of_range", param+" must be a time from 1970 to 9998")
+		}
+	}
 	if to = end.UTC().Truncate(width); to.Before(end) {
 		to = to.Add(width)
 	}
@@ -149,7 +156,7 @@ type UsageCounts struct {
 	Expired     int64       `json:"expired"`
 	Images      int64       `json:"images" doc:"Delivered"`
 	Credits     int64       `json:"credits"`
-	Cost        spentAmount `json:"cost" doc:"Of the credits, at the price of one when each generation was accepted"`
+	Cost        spentAmount `json:"cost" doc:"What the credits are worth, at the price of one when each generation was accepted; not what is invoiced"`
 }
 
 func countsOf(s *store.UsageSums) UsageCounts {

@@ -19,7 +19,7 @@ type AdminUsage struct {
 	Generations    int64    `json:"generations"`
 	Images         int64    `json:"images"`
 	Credits        int64    `json:"credits"`
-	RevenueMicros  int64    `json:"revenue_micros" doc:"What the used credits are worth at their plans' prices, in millionths of a US dollar"`
+	RevenueMicros  int64    `json:"revenue_micros" doc:"What the used credits are worth at their plans' prices, in millionths of a US dollar; not what was invoiced"`
 	ProviderMicros int64    `json:"provider_micros" doc:"What the providers' answers cost, also of those in vain"`
 	MarginMicros   int64    `json:"margin_micros"`
 	Margin         *float64 `json:"margin" doc:"Of the revenue, 1 is all of it; null: there is none"`

@@ -105,7 +105,12 @@ func cursorRow(cursor string, f *store.UsageFilter) *store.UsageRow {
 	if err != nil || json.Unmarshal(text, &c) != nil {
 		return nil
 	}
-	if c.Daily != f.Daily || !slices.Equal(c.GroupBy, f.GroupBy) || len(c.Group) != len(f.GroupBy) || c.Start.Before(f.Start) || !c.Start.Before(f.End) {
+	width := time.Hour
+	if f.Daily {
+		width = day
+	}
+	if !c.Start.Equal(c.Start.Truncate(width)) || c.Daily != f.Daily || !slices.Equal(c.GroupBy, f.GroupBy) || len(c.Group) != len(f.GroupBy) ||
+		c.Start.Before(f.Start) || !c.Start.Before(f.End) {
 		return nil
 	}
 	row := &store.UsageRow{Start: c.Start}

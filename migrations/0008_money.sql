@@ -308,5 +308,8 @@ CREATE TABLE request_log (
     created_at    timestamptz NOT NULL
 );
 CREATE INDEX request_log_org ON request_log (org_id, id);
+-- Among many, what went wrong here is rare, as is what one generation was asked for.
+CREATE INDEX request_log_broken ON request_log (org_id, id) WHERE status >= 500;
+CREATE INDEX request_log_generation ON request_log (org_id, generation_id, id) WHERE generation_id IS NOT NULL;
 -- What people asked for goes with them.
 CREATE INDEX request_log_account ON request_log (account_id) WHERE account_id IS NOT NULL;

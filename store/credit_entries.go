@@ -14,7 +14,8 @@ import (
 
 const prefixCreditEntry = "cre_"
 
-// CreditEntryID is how an entry is named to those who read it.
+// CreditEntryID is how an entry is named in filters. It tells how many entries there
+// are, of all organizations together: those who read it see another name.
 func CreditEntryID(id int64) string { return prefixCreditEntry + strconv.FormatInt(id, 10) }
 
 // ValidCreditEntryID reports whether id could be an entry's.

@@ -38,3 +38,6 @@ func (b *PlanBook) Forget() {
 	defer b.asking.Unlock()
 	b.askedAt = b.askedAt.Add(-2 * planTTL)
 }
+
+// RequestsSQL is what LoggedRequests asks.
+func RequestsSQL(f RequestFilter) (sql string, args pgx.NamedArgs) { return requestsSQL(f) }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/storetest"
@@ -151,6 +152,51 @@ func TestRequests_Plans(t *testing.T) {
 		}
 		if !strings.Contains(plan.String(), c.index) || strings.Contains(plan.String(), "Seq Scan") {
 			t.Errorf("%s:\n%s", what, plan.String())
+		}
+	}
+}
+
+// What is rare among many is found without reading these.
+func TestRequests_PlansOfRare(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, sql := range []string{
+		`INSERT INTO request_log (id, org_id, method, path, status, ms, ip, user_agent, generation_id, test, created_at)
+			SELECT 'req_' || lpad(n::text, 26, '0'), 'org_1', 'POST', '/', CASE WHEN n % 10000 = 0 THEN 503 ELSE 404 END, 1, '', '', 'gen_' || n / 2, false, now()
+			FROM generate_series(1, 50000) AS n`,
+		`ANALYZE request_log`,
+	} {
+		if _, err := b.Pool().Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		filter store.RequestFilter
+		index  string
+		want   int
+	}{
+		{store.RequestFilter{Status: 5}, "request_log_broken", 5},
+		{store.RequestFilter{Status: 503}, "request_log_broken", 5},
+		{store.RequestFilter{Status: 500}, "request_log_broken", 0},
+		{store.RequestFilter{GenerationID: "gen_7"}, "request_log_generation", 2},
+		{store.RequestFilter{Status: 4}, "request_log_", 21},
+	} {
+		c.filter.OrgID, c.filter.Limit = "org_1", 21
+		sql, args := store.RequestsSQL(c.filter)
+		rows, err := b.Pool().Query(t.Context(), `EXPLAIN `+sql, pgx.QueryExecModeCacheDescribe, args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := strings.Join(plan, "\n"); !strings.Contains(text, c.index) || strings.Contains(text, "Seq Scan") {
+			t.Errorf("%+v:\n%s", c.filter, text)
+		}
+		found, err := b.LoggedRequests(t.Context(), c.filter)
+		if err != nil || len(found) != c.want {
+			t.Errorf("%+v: %d, %v; want %d", c.filter, len(found), err, c.want)
 		}
 	}
 }

@@ -49,7 +49,7 @@ const wasToldSQL = `EXISTS (
 				SELECT FROM spend_alert AS s
 				WHERE (s.org_id, s.period, s.what, s.percent) = (a.org_id, a.period, t.what, t.percent))`
 
-// utcSQL writes a time as RFC 3339 does.
+// utcSQL writes a time as RFC 3339 does, to the second.
 func utcSQL(t string) string {
 	return `to_char(` + t + ` AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`
 }
@@ -58,6 +58,11 @@ func utcSQL(t string) string {
 // of one that is, so that a ticket would find the same use again and again.
 func isLiveSQL(account string) string {
 	return `EXISTS (SELECT FROM org WHERE org.id = ` + account + `.org_id AND org.deleted_at IS NULL)`
+}
+
+// exactUTCSQL does so to the microsecond, as JSON has times elsewhere.
+func exactUTCSQL(t string) string {
+	return `((to_json(` + t + ` AT TIME ZONE 'UTC') #>> '{}') || 'Z')`
 }
 
 // setWarning notes the use of a period that someone wants to hear of next, and queues
@@ -224,7 +229,7 @@ var recordAlertsSQL = `
 					ELSE '`+EventQuotaExceeded+`'
 				END AS type, false AS test,
 				jsonb_build_object('object', 'spend_alert', 'organization_id', a.org_id, 'what', a.what, 'percent', a.percent,
-					'used', a.used, 'limit', a.whole, 'period', `+utcSQL("a.period")+`, 'resets_at', `+utcSQL("a.ends_at")+`) AS data,
+					'used', a.used, 'limit', a.whole, 'period', `+exactUTCSQL("a.period")+`, 'resets_at', `+exactUTCSQL("a.ends_at")+`) AS data,
 				NULL::text AS webhook_url, NULL::text[] AS webhook_events
 			FROM alert AS a JOIN json_to_recordset(@events) AS e (event_id text, project_id text, what text, percent int) USING (what, percent)`, "") + `
 		SELECT FROM errands_announced, mail_announced`

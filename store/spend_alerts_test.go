@@ -62,6 +62,29 @@ func (b *bundle) warnings(t *testing.T) string {
 		SELECT count(*)::text FROM gone`, store.WarnKind)[0]
 }
 
+// An event's period is the one by which the ledger is asked, to the microsecond.
+func TestTellSpending_ExactPeriod(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	org := b.org(t, "free")
+	if _, err := b.CreateProject(t.Context(), org, "shop"); err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, `UPDATE org SET period_anchor = '2026-01-05T06:07:08.12345Z' WHERE id = $1`, org)
+	b.spend(t, org, 41)
+	b.tell(t, org)
+	var period time.Time
+	var told string
+	if err := b.Pool().QueryRow(t.Context(), `
+		SELECT a.period, e.data ->> 'period' FROM credit_account AS a JOIN event AS e USING (org_id)
+		WHERE a.org_id = $1 AND e.type = 'quota.warning_80'`, org).Scan(&period, &told); err != nil {
+		t.Fatal(err)
+	}
+	if want := period.UTC().Format(time.RFC3339Nano); told != want || !strings.HasSuffix(told, "08.12345Z") {
+		t.Errorf("the event is of %s, want %s", told, want)
+	}
+}
+
 func TestTellSpending(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

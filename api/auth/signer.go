@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/cipher"
 	"crypto/subtle"
 	"encoding/base64"
 )
@@ -16,13 +17,14 @@ const eventsPrefix = "events:"
 // it grants bounds it.
 type Signer struct {
 	peppers []*pepper // the first signs
+	numbers cipher.Block
 }
 
 // NewSigner returns a Signer. secret is the operator's, or empty to sign with
 // the database's. Signatures made before it was set stay valid.
 func NewSigner(secret, databaseSecret string) *Signer {
 	const label = "nanobanana image url"
-	s := &Signer{}
+	s := &Signer{numbers: newNumbers(databaseSecret)}
 	if secret != "" {
 		s.peppers = append(s.peppers, newPepper(secret, label, pepperOfOperator))
 	}

@@ -222,12 +222,15 @@ func TestOrgs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	mine := c.org("Mine", "unlimited")
 	c.run(0, "credits", "show", "ANN")
+	c.run(0, "credits", "show", "Mine")
 	const header = "ID  NAME  PLAN  AVAILABLE  USED  RESERVED  RESETS AT  STATE\n"
 	annLine := ann.ID + "  Ann  free  50  0  0  T  active\n"
 	bobLine := bob.ID + "  Bob  hobby  -  -  -  -  suspended\n"
+	mineLine := mine.ID + "  Mine  unlimited  any  0  0  T  active\n"
 	for args, want := range map[string]string{
-		"": header + annLine + bobLine, "list": header + annLine + bobLine, "list --plan=hobby": header + bobLine,
+		"": header + annLine + bobLine + mineLine, "list": header + annLine + bobLine + mineLine, "list --plan=hobby": header + bobLine,
 		"list --name=an": header + annLine, "list --name=x": header,
 	} {
 		if diff := cmp.Diff(want, c.run(0, strings.Fields("orgs "+args)...)); diff != "" {
@@ -262,16 +265,40 @@ func TestOrgs(t *testing.T) {
 	}
 }
 
+// Whoever moves a subscriber to another plan is told that the subscription goes on.
+func TestOrgs_SetPlanOfSubscriber(t *testing.T) {
+	t.Parallel()
+	c := &commands{t, storetest.New(t)}
+	org := c.org("Ann", "hobby")
+	if _, err := c.db.Pool().Exec(t.Context(), `
+		INSERT INTO subscription (org_id, customer, subscription, plan, status) VALUES ($1, 'cus_1', 'sub_1', 'hobby', 'active')`, org.ID); err != nil {
+		t.Fatal(err)
+	}
+	const warning = "its subscription sub_1 goes on: Stripe charges for the plan hobby"
+	if got := c.run(0, "orgs", "set-plan", "Ann", "pro"); !strings.Contains(got, warning) {
+		t.Errorf("%s", got)
+	}
+	if got := c.run(0, "orgs", "set-plan", "Ann", "hobby"); strings.Contains(got, "subscription") {
+		t.Errorf("back on what is paid for: %s", got)
+	}
+	if _, err := c.db.Pool().Exec(t.Context(), `UPDATE subscription SET status = 'canceled'`); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.run(0, "orgs", "set-plan", "Ann", "pro"); strings.Contains(got, "subscription") {
+		t.Errorf("without one: %s", got)
+	}
+}
+
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	c := &commands{t, storetest.New(t)}
-	want := "NAME  TITLE  OFFERED  PRICE A MONTH  CREDITS  ONE COSTS  METERED  AN HOUR  AT ONCE  KEPT\n" +
-		"free  Free  yes  $0.0000  50 a month  $0.0000  no  10  5  30 days\n" +
-		"free_daily  Free, daily  no  $0.0000  3 a day  $0.0000  no  10  5  30 days\n" +
-		"hobby  Hobby  yes  $9.0000  500 a month  $0.0180  no  100  10  for good\n" +
-		"pro  Pro  yes  $29.0000  2000 a month  $0.0145  no  500  25  for good\n" +
-		"pay_as_you_go  Pay as you go  yes  $0.0000  0 a month  $0.0200  yes  1000  50  for good\n" +
-		"unlimited  Unlimited  no  $0.0000  0 a month  $0.0000  yes  any  any  30 days\n"
+	want := "NAME  TITLE  OFFERED  PRICE A MONTH  CREDITS  ONE COSTS  METERED  AN HOUR  AT ONCE  KEPT  PRIORITY\n" +
+		"free  Free  yes  $0.0000  50 a month  $0.0000  no  10  5  30 days  3\n" +
+		"free_daily  Free, daily  no  $0.0000  3 a day  $0.0000  no  10  5  30 days  3\n" +
+		"hobby  Hobby  yes  $9.0000  500 a month  $0.0180  no  100  10  for good  2\n" +
+		"pro  Pro  yes  $29.0000  2000 a month  $0.0145  no  500  25  for good  1\n" +
+		"pay_as_you_go  Pay as you go  yes  $0.0000  0 a month  $0.0200  yes  1000  50  for good  1\n" +
+		"unlimited  Unlimited  no  $0.0000  0 a month  $0.0000  yes  any  any  30 days  1\n"
 	for _, args := range [][]string{{"plans"}, {"plans", "list"}} {
 		if diff := cmp.Diff(want, c.run(0, args...)); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", args, diff)

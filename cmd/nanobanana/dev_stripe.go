@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -13,8 +15,12 @@ import (
 	"github.com/nanobanana/nanobanana/store"
 )
 
-// devStripeFile keeps the customers of the Stripe simulator between runs.
-const devStripeFile = "stripe.json"
+// devStripeFile keeps the customers of the Stripe simulator between runs,
+// devStripeAddress where it listens: links to its pages are kept with invoices.
+const (
+	devStripeFile    = "stripe.json"
+	devStripeAddress = "stripe.address"
+)
 
 // startStripe runs a Stripe of its own, and sells all plans there, unless another is
 // configured. It tells the front door at an address what happens.
@@ -22,7 +28,7 @@ func (d *devRun) startStripe(ctx context.Context, db *store.DB, front net.Addr) 
 	if d.cfg.StripeAPIKey != "" || d.cfg.StripeURL != "" {
 		return nil
 	}
-	ln, err := listen(ctx, "127.0.0.1:0")
+	ln, err := d.listenStripe(ctx)
 	if err != nil {
 		return err
 	}
@@ -50,6 +56,25 @@ func (d *devRun) startStripe(ctx context.Context, db *store.DB, front net.Addr) 
 	d.state.StripeURL, d.state.StripeAPIKey = d.cfg.StripeURL, d.cfg.StripeAPIKey
 	_, err = setupBilling(ctx, db, d.cfg.billing())
 	return err
+}
+
+// listenStripe listens where the run before did, or else where there is room.
+func (d *devRun) listenStripe(ctx context.Context) (net.Listener, error) {
+	path := filepath.Join(d.cfg.Data, devStripeAddress)
+	kept, _ := os.ReadFile(path) // without it there was none, or it is of no use
+	if host, _, err := net.SplitHostPort(string(kept)); err == nil && host == "127.0.0.1" {
+		if ln, err := listen(ctx, string(kept)); err == nil {
+			return ln, nil
+		}
+	}
+	ln, err := listen(ctx, "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(path, []byte(ln.Addr().String()), 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("keep the address of the simulated Stripe: %w", err), ln.Close())
+	}
+	return ln, nil
 }
 
 // payments says who takes them.

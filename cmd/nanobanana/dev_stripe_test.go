@@ -85,11 +85,15 @@ func TestDev_TakesPayments(t *testing.T) {
 		t.Errorf("dev ended with status %d:\n%s", status, p.errs)
 	}
 
+	before := state.StripeURL
 	_, state = devProcess(t, data, nil, nil)
+	if state.StripeURL != before {
+		t.Errorf("after a restart the links to %s are dead: Stripe is at %s", before, state.StripeURL)
+	}
 	if !subscribed() {
 		t.Error("after a restart the subscription is another")
 	}
-	if url, _ := state.ask(t, key, http.MethodPost, "/v1/billing/portal", `{}`, 201)["url"].(string); !strings.HasPrefix(url, state.StripeURL+"/portal/") {
+	if url, _ := state.ask(t, key, http.MethodPost, "/v1/billing/portal", "", 201)["url"].(string); !strings.HasPrefix(url, state.StripeURL+"/portal/") {
 		t.Errorf("after a restart the portal is at %q", url)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -53,7 +54,7 @@ func (c *orgsListCmd) Run(ctx context.Context, cfg *config, con *console) error 
 	}
 }
 
-// printOrgs prints organizations. One that has asked for nothing in its period has no
+// printOrgs prints organizations. "any" is available where all is let in. One that has asked for nothing in its period has no
 // account yet, and "-" for what is in it.
 func printOrgs(ctx context.Context, db *store.DB, table *tabwriter.Writer, orgs []*store.Org) error {
 	ids := make([]string, len(orgs))
@@ -67,7 +68,11 @@ func printOrgs(ctx context.Context, db *store.DB, table *tabwriter.Writer, orgs 
 	for _, o := range orgs {
 		credits := "-\t-\t-\t-"
 		if a := accounts[o.ID]; a != nil {
-			credits = fmt.Sprintf("%d\t%d\t%d\t%s", a.Available(), a.Used, a.Reserved, a.EndsAt.UTC().Format(time.DateTime))
+			available := strconv.FormatInt(a.Available(), 10)
+			if a.Metered {
+				available = "any" // below 0 is what was used beyond the granted
+			}
+			credits = fmt.Sprintf("%s\t%d\t%d\t%s", available, a.Used, a.Reserved, a.EndsAt.UTC().Format(time.DateTime))
 		}
 		state := store.StateActive
 		switch {
@@ -117,6 +122,15 @@ func (c *orgsSetPlanCmd) Run(ctx context.Context, cfg *config, con *console) err
 		return err
 	}
 	_, _ = fmt.Fprintf(con.out, "%s (%s)\nbefore: %s\nnow:    %s\n", org.ID, printable([]byte(org.Name), maxCell), accountText(was), accountText(is))
+	sub, err := db.Subscription(ctx, org.ID)
+	switch {
+	case errors.Is(err, store.ErrNotFound) || err == nil && (!sub.Live() || sub.Plan == nil || *sub.Plan == plan.Name):
+		return nil
+	case err != nil:
+		return err
+	}
+	_, _ = fmt.Fprintf(con.out, "its subscription %s goes on: Stripe charges for the plan %s, which is the organization's again when the subscription changes; end it in Stripe if that is not meant\n",
+		*sub.Subscription, *sub.Plan)
 	return nil
 }
 

@@ -19,7 +19,8 @@ type plansCmd struct {
 
 type plansListCmd struct{}
 
-// Run prints a line per plan, in their order.
+// Run prints a line per plan, in their order. What is of priority 1 has the longest head
+// start in the queue.
 func (c *plansListCmd) Run(ctx context.Context, cfg *config, con *console) error {
 	db, err := openStoreOrDev(ctx, cfg, "plans")
 	if err != nil {
@@ -31,14 +32,14 @@ func (c *plansListCmd) Run(ctx context.Context, cfg *config, con *console) error
 		return err
 	}
 	table := tabwriter.NewWriter(con.out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "NAME\tTITLE\tOFFERED\tPRICE A MONTH\tCREDITS\tONE COSTS\tMETERED\tAN HOUR\tAT ONCE\tKEPT")
+	_, _ = fmt.Fprintln(table, "NAME\tTITLE\tOFFERED\tPRICE A MONTH\tCREDITS\tONE COSTS\tMETERED\tAN HOUR\tAT ONCE\tKEPT\tPRIORITY")
 	for _, p := range plans {
 		kept := "for good"
 		if p.RetentionDays != nil {
 			kept = fmt.Sprintf("%d days", *p.RetentionDays)
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t$%s\t%d a %s\t$%s\t%s\t%s\t%s\t%s\n", p.Name, p.Title, yesNo(p.Offered), billing.Amount(p.PriceMicros),
-			p.Credits, p.Period, billing.Amount(int64(p.CreditMicros)), yesNo(p.Metered), limitText(p.RateLimit), limitText(p.Concurrency), kept)
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t$%s\t%d a %s\t$%s\t%s\t%s\t%s\t%s\t%d\n", p.Name, p.Title, yesNo(p.Offered), billing.Amount(p.PriceMicros),
+			p.Credits, p.Period, billing.Amount(int64(p.CreditMicros)), yesNo(p.Metered), limitText(p.RateLimit), limitText(p.Concurrency), kept, p.Priority)
 	}
 	return table.Flush()
 }

@@ -15,7 +15,7 @@ type Usage struct {
 	TextTokens     int  `json:"text_tokens"`
 	TotalTokens    int  `json:"total_tokens"`
 	BillableImages int  `json:"billable_images" doc:"That are charged: delivered ones alone, and none of a test key"`
-	Cost           Cost `json:"cost"`
+	Cost           Cost `json:"cost" doc:"What the charged credits are worth at unit_price; not what is invoiced"`
 }
 
 // A Cost is what an organization is charged for a generation.
