@@ -339,22 +339,6 @@ func TestRefundCredits(t *testing.T) {
 	p.is("told late", "free", 90, p.now)
 }
 
-// What is owed is not forgotten by a period that nobody pays for, and is by one that is
-// paid whole.
-func TestOpenPeriod_Owed(t *testing.T) {
-	t.Parallel()
-	for plan, want := range map[string]int64{"free": 20, "hobby": 470} {
-		p := newPayer(t)
-		_, err := p.db.ChangePlan(t.Context(), store.PlanChange{OrgID: p.org, Plan: plan}, p.now)
-		p.must(err)
-		a, err := p.db.OpenPeriod(t.Context(), p.org, p.now)
-		p.must(err)
-		_, err = p.db.Pool().Exec(t.Context(), `UPDATE credit_account SET owed = 30 WHERE org_id = $1 AND period = $2`, p.org, a.Period)
-		p.must(err)
-		p.is("the next period", plan, want, a.EndsAt.Add(time.Hour))
-	}
-}
-
 // What nothing is withheld of grants nothing when it is fetched again, as after an
 // operator's choice of another plan for a while.
 func TestApplySubscription_GrantsOnce(t *testing.T) {
