@@ -20,7 +20,7 @@ func TestBilling_MeteredOverTurn(t *testing.T) {
 	for name, away := range map[string]func(*shop){
 		"Down": func(s *shop) { s.sim.SetDown(true) },
 		// Taken for the first period, and told again in the next.
-		"Lost": func(s *shop) { s.nextPeriod(-time.Minute); s.sim.LoseAnswers(2) },
+		"Lost": func(s *shop) { s.nextPeriod(-time.Minute); s.sim.LoseAnswers(100) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -35,6 +35,7 @@ func TestBilling_MeteredOverTurn(t *testing.T) {
 				t.Fatalf("reports %v wait", unsent)
 			}
 			s.sim.SetDown(false)
+			s.sim.LoseAnswers(0)
 			s.nextPeriod(2 * time.Hour)
 			s.run(jobs.ReportUsageArgs{})
 			s.run(jobs.ReportUsageArgs{})

@@ -94,7 +94,7 @@ func kindOf(e *stripe.Error) error {
 // asked.
 func CustomerGone(err error) bool {
 	var said *Error
-	return errors.As(err, &said) && said.Kind == ErrNotFound && said.Param == "customer"
+	return errors.As(err, &said) && errors.Is(said.Kind, ErrNotFound) && said.Param == "customer"
 }
 
 // off is the error of a Client that is.

@@ -42,5 +42,5 @@ func (c *Client) MeterEvent(ctx context.Context, e MeterEvent) error {
 // identifier. It has no code for that.
 func isCounted(err error) bool {
 	var refused *Error
-	return errors.As(err, &refused) && refused.Kind == ErrRefused && strings.Contains(refused.Message, "already exists with identifier")
+	return errors.As(err, &refused) && errors.Is(refused.Kind, ErrRefused) && strings.Contains(refused.Message, "already exists with identifier")
 }
