@@ -17,7 +17,7 @@ import (
 // untilDerived waits until no thumbnail is due.
 func (b *bundle) untilDerived(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		var due int
 		if err := b.db.Pool().QueryRow(t.Context(), `SELECT count(*) FROM image WHERE derive_at IS NOT NULL`).Scan(&due); err != nil {

@@ -43,7 +43,7 @@ func TestFaults_ConnectionsCutDuringARun(t *testing.T) {
 	b.until(t, id, func(*store.Generation) bool { return b.calls(prompt) == 1 })
 	b.cut(t)
 	var g *store.Generation
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for g == nil || !g.Status.Terminal() {
 		if time.Now().After(deadline) {
 			t.Fatalf("the generation is still %+v", g)
@@ -135,7 +135,7 @@ func TestSchedule_DeletesWhatHasExpiredAndWhatWasLeftBehind(t *testing.T) {
 	}
 	b.start(t, nil)
 	expiredKey := b.images(t, expired)[0].BlobKey
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for b.stored(t, expiredKey) || b.stored(t, orphanKey) {
 		if time.Now().After(deadline) {
 			t.Fatalf("expired blob there: %v, orphan there: %v", b.stored(t, expiredKey), b.stored(t, orphanKey))

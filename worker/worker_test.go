@@ -133,7 +133,7 @@ func (b *bundle) submit(t *testing.T, request jobs.GenerationRequest) *store.Gen
 // until waits for a state of a generation that satisfies the condition.
 func (b *bundle) until(t *testing.T, id string, condition func(*store.Generation) bool) *store.Generation {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	news, done := b.live.Generation(id)
 	defer done()
