@@ -159,7 +159,7 @@ func receiptLines(g *store.Generation, shown *view.Generation, images []*store.I
 		switch {
 		case g.Credits == nil:
 			continue
-		case g.Status != store.StatusSucceeded:
+		case line.Credits == 0:
 			line.Reason = new(string(g.Status))
 		case line.Credits < *g.Credits/g.N:
 			line.Reason = new(view.ReasonSubstituted)

@@ -108,6 +108,37 @@ func TestReceipt(t *testing.T) {
 	}
 }
 
+// What a run has delivered before the cancel came is charged as it would be at the end.
+func TestReceipt_CanceledAfterAnImage(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	b.onPlan("hobby")
+	id := b.submit(b.live, `{"prompt":"x","model":"banana","size":"2048x2048","n":2}`)
+	c := b.claim(id)
+	b.end(c, &store.Outcome{GenerationID: c.ID, Fence: c.Fence, Status: store.StatusQueued, Images: []*store.NewImage{{
+		ID: store.ImageID(c.ID, 1), GenerationID: c.ID, Index: 1, BlobKey: c.ID, MediaType: "image/png",
+		Bytes: 1, Width: 2048, Height: 2048, SHA256: []byte{1}, Credits: new(2),
+	}}})
+	a := b.do(b.live, "POST", "/v1/generations/"+id+"/cancel", "")
+	usage, _ := a.json["usage"].(map[string]any)
+	if a.json["status"] != "canceled" || a.header.Get("X-NB-Cost-Micros") != "36000" || usage["billable_images"] != 1.0 {
+		t.Errorf("canceled, it costs %q: %s", a.header.Get("X-NB-Cost-Micros"), a.body)
+	}
+	a = b.do(b.live, "GET", "/v1/generations/"+id+"/receipt", "")
+	got := []any{a.json["credits"], a.json["release_reason"]}
+	for _, l := range a.json["lines"].([]any) {
+		got = append(got, without(l, "index", "model"))
+	}
+	want := []any{
+		map[string]any{"reserved": 4.0, "charged": 2.0, "released": 2.0, "per_image": 2.0}, "canceled",
+		map[string]any{"image_id": nil, "delivered": false, "reason": "canceled", "credits": 0.0, "cost": usd("0.0000")},
+		map[string]any{"image_id": store.ImageID(id, 1), "delivered": true, "reason": nil, "credits": 2.0, "cost": usd("0.0360")},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("receipt (-want +got):\n%s", diff)
+	}
+}
+
 func TestReceipt_OfATestKeyIsFree(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)

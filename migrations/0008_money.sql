@@ -129,6 +129,14 @@ $$;
 -- is never below 0, which a CHECK would read all images for.
 ALTER TABLE image ADD COLUMN credits int;
 
+-- The images that a generation has, and what they cost: each its share of the reserved
+-- at most. It is volatile as paid_micros is. Their ids begin with the generation's.
+CREATE FUNCTION stored_images(generation text, share int, OUT images int, OUT credits int) LANGUAGE sql VOLATILE AS $$
+    SELECT count(*)::int, coalesce(sum(least(i.credits, share)), 0)::int FROM image AS i
+    WHERE i.id >= 'img_' || substr(generation, 5, 24) AND i.id < 'img_' || substr(generation, 5, 24) || '~'
+        AND i.generation_id = generation
+$$;
+
 -- What ended in an hour (UTC), of live keys. It is written with the entries, and can be
 -- counted anew from them.
 CREATE TABLE usage_hour (

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -104,4 +105,48 @@ func TestSettleUnsettled_ChargesEachImageItsOwn(t *testing.T) {
 		}
 	}
 	b.wantCharged(t, org, claim.ID, 5)
+}
+
+// What earlier runs have stored stays with who cancels, and is charged: also what a run
+// stores while the cancel waits for it.
+func TestCancelGeneration_ChargesWhatIsStored(t *testing.T) {
+	t.Parallel()
+	for name, waits := range map[string]bool{"Before": false, "WhileItWaits": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			org := b.org(t, "free")
+			claim := b.begun(t, org)
+			ended := make(chan error, 1)
+			cancels := func() {
+				g, own, err := b.CancelGeneration(t.Context(), b.project.ID, claim.ID)
+				if err == nil && (!own || g.Charged == nil || *g.Charged != 3) {
+					err = fmt.Errorf("canceled: %v, %+v", own, g)
+				}
+				ended <- err
+			}
+			if err := b.Transact(t.Context(), func(tx *store.DB) error {
+				_, err := tx.FinishGenerations(t.Context(), store.Sender{}, []*store.Outcome{two(claim, store.StatusQueued, nil, new(3))})
+				if err != nil || !waits {
+					return err
+				}
+				go cancels()
+				return b.awaitLockWait(t)
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if !waits {
+				cancels()
+			}
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+			b.wantCharged(t, org, claim.ID, 3)
+			var images int
+			if err := b.Pool().QueryRow(t.Context(), `
+				SELECT sum(images) FROM usage_hour WHERE org_id = $1 AND canceled = 1 AND credits = 3`, org).Scan(&images); err != nil || images != 1 {
+				t.Errorf("%d images are counted, %v", images, err)
+			}
+		})
+	}
 }

@@ -56,8 +56,8 @@ var creditChecks = map[string]string{
 			SELECT coalesce(sum(least(credits, g.credits / g.n)), 0) AS charge FROM image WHERE image.generation_id = g.id
 		) AS i
 		WHERE (e.used, -e.reserved) IS DISTINCT FROM (g.charged, g.credits)
-			OR g.status = 'succeeded' AND g.charged <> i.charge
-			OR (g.status = 'succeeded') <> (g.charged > 0)
+			OR g.charged <> CASE WHEN g.status IN ('succeeded', 'canceled') THEN i.charge ELSE 0 END
+			OR g.status = 'succeeded' AND g.charged = 0
 			OR e.micros <> e.used::bigint * g.credit_micros`,
 	"use is what the entries say": `
 		SELECT format('%s %s %s %s: counted %s, entries %s', org_id, hour, project_id, model, u.sums, e.sums)
@@ -100,7 +100,7 @@ const usageOfEntries = `
 				ROW(
 					count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'),
 					count(*) FILTER (WHERE status = 'canceled'), count(*) FILTER (WHERE status = 'expired'),
-					sum(CASE WHEN status = 'succeeded' THEN (SELECT count(*) FROM image WHERE generation_id = g.id) ELSE 0 END),
+					sum(CASE WHEN status IN ('succeeded', 'canceled') THEN (SELECT count(*) FROM image WHERE generation_id = g.id) ELSE 0 END),
 					sum(e.used), sum(e.micros),
 					sum(coalesce((SELECT sum(cost_micros) FROM attempt WHERE generation_id = g.id), 0))
 				)::text AS sums

@@ -30,22 +30,21 @@ func deliveredSQL(n, imageErrors string) string {
 
 // chargedSQL is what an ended generation is charged of the credits that are reserved
 // for it: its delivered images alone, each at its share of the reserved, or charge where
-// that is less, which may be NULL. It is NULL for a free one.
+// that is less, which may be NULL. One that was canceled has delivered what its earlier
+// runs have stored. It is NULL for a free one.
 func chargedSQL(g, status, imageErrors, charge string) string {
-	return `CASE WHEN ` + status + ` = 'succeeded' AND ` + g + `.credits IS NOT NULL THEN least(` +
-		g + `.credits, ` + deliveredSQL(g+".n", imageErrors) + ` * (` + g + `.credits / ` + g + `.n), ` + charge + `)
-			ELSE ` + g + `.credits * 0 END`
+	return `CASE
+				WHEN ` + g + `.credits IS NULL THEN NULL
+				WHEN ` + status + ` = 'succeeded' THEN least(` + g + `.credits, ` +
+		deliveredSQL(g+".n", imageErrors) + ` * (` + g + `.credits / ` + g + `.n), ` + charge + `)
+				WHEN ` + status + ` = 'canceled' THEN ` + storedChargeSQL(g) + `
+				ELSE 0
+			END`
 }
 
-// imagesChargeSQL is the sum of what a generation's stored images cost, each its share of
-// the reserved at most. Their ids are found by what they begin with, which is the
-// generation's.
-func imagesChargeSQL(g string) string {
-	stem := `'img_' || substr(` + g + `.id, 5, 24)`
-	share := g + `.credits / ` + g + `.n`
-	return `(
-				SELECT sum(least(i.credits, ` + share + `)) FROM image AS i
-				WHERE i.id >= ` + stem + ` AND i.id < ` + stem + ` || '~' AND i.generation_id = ` + g + `.id)`
+// storedChargeSQL is what a generation's stored images cost.
+func storedChargeSQL(g string) string {
+	return `(stored_images(` + g + `.id, ` + g + `.credits / ` + g + `.n)).credits`
 }
 
 // settleCredits are the CTEs that take what ended generations cost out of what was
@@ -68,7 +67,11 @@ func settleCredits(ended string, attempts bool) string {
 	}
 	return billed + `due AS MATERIALIZED (
 			SELECT e.*, coalesce(params ->> 'resolution', '') AS size, ` + paid + ` AS provider_micros,
-				CASE WHEN status = 'succeeded' THEN ` + deliveredSQL("n", "image_errors") + ` ELSE 0 END AS images
+				CASE status
+					WHEN 'succeeded' THEN ` + deliveredSQL("n", "image_errors") + `
+					WHEN 'canceled' THEN (stored_images(e.id, 0)).images
+					ELSE 0
+				END AS images
 			FROM (` + ended + `) AS e
 			WHERE credits IS NOT NULL
 		), settled AS (
@@ -177,7 +180,7 @@ func (db *DB) SettleUnsettled(ctx context.Context, limit int) (int, error) {
 			FOR UPDATE
 		), ended AS (
 			UPDATE generation AS g
-			SET charged = `+chargedSQL("g", "g.status", "g.image_errors", imagesChargeSQL("g"))+`
+			SET charged = `+chargedSQL("g", "g.status", "g.image_errors", "nullif("+storedChargeSQL("g")+", 0)")+`
 			FROM late
 			WHERE g.id = late.id
 			RETURNING `+endedColumns+`

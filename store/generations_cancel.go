@@ -14,9 +14,9 @@ import (
 func (db *DB) CancelGeneration(ctx context.Context, projectID, id string) (g *Generation, ended bool, err error) {
 	canceled, err := many[Generation](ctx, db, `
 		WITH canceled AS (
-			UPDATE generation
+			UPDATE generation AS g
 			SET status = 'canceled', fence = fence + 1, finished_at = now(),
-				purge_at = CASE WHEN fence > 0 THEN now() + @purge_after END, charged = credits * 0
+				purge_at = CASE WHEN fence > 0 THEN now() + @purge_after END, charged = `+chargedSQL("g", "'canceled'", "g.image_errors", "NULL")+`
 			WHERE project_id = @project_id AND id = @id AND status IN ('queued', 'processing')
 			RETURNING `+generationColumns+`
 		), `+settleCredits("SELECT * FROM canceled", false)+`, freed AS (`+leaveSQL("canceled WHERE "+accountsLocked)+`

@@ -99,7 +99,7 @@ func (db *DB) SaveCustomer(ctx context.Context, orgID, customer string) (*Subscr
 	if _, err := db.q.Exec(ctx, `
 		INSERT INTO subscription (org_id, customer)
 		VALUES (@org_id, @customer)
-		ON CONFLICT (org_id) DO NOTHING`, pgx.NamedArgs{"org_id": orgID, "customer": customer}); err != nil {
+		ON CONFLICT DO NOTHING`, pgx.NamedArgs{"org_id": orgID, "customer": customer}); err != nil {
 		return nil, fmt.Errorf("save customer of %s: %w", orgID, err)
 	}
 	return db.Subscription(ctx, orgID)

@@ -358,3 +358,25 @@ func (l *ledger) applies(t *testing.T) func(plan, status string, start time.Time
 		}
 	}
 }
+
+// However many learn of a customer at once, nobody fails.
+func TestSaveCustomer_AtOnce(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	for round := range 20 {
+		org, err := db.CreateOrg(t.Context(), "payer", "free", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		customer := fmt.Sprint("cus_", round)
+		var clients sync.WaitGroup
+		for range 8 {
+			clients.Go(func() {
+				if sub, err := db.SaveCustomer(t.Context(), org.ID, customer); err != nil || sub.Customer != customer {
+					t.Errorf("%+v, %v", sub, err)
+				}
+			})
+		}
+		clients.Wait()
+	}
+}

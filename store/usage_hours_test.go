@@ -126,6 +126,15 @@ var lives = map[string]life{
 		b.cancels(t, g)
 		return store.UsageSums{Canceled: 1, ProviderMicros: 40}
 	},
+	"is canceled after a run has stored an image": func(t *testing.T, b *bundle, g *store.NewGeneration) store.UsageSums {
+		c := b.claim(t, g.ID)
+		o := outcomeOf(c, g, 1, 1)
+		o.Status, o.ImageErrors, o.Charge = store.StatusQueued, nil, nil
+		b.finish(t, o)
+		b.cancels(t, g)
+		share := int64(g.Credits / g.N)
+		return store.UsageSums{Canceled: 1, Images: 1, Credits: share, Micros: share * creditPrice, ProviderMicros: 1000}
+	},
 	"expires": func(t *testing.T, b *bundle, g *store.NewGeneration) store.UsageSums {
 		b.exec(t, `UPDATE generation SET deadline_at = now() - interval '1 minute' WHERE id = $1`, g.ID)
 		if n, err := b.ExpireOverdue(t.Context(), 10); err != nil || n != 1 {

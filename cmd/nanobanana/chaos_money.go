@@ -127,7 +127,7 @@ func (b *chaosBill) delivered() int {
 	switch {
 	case j.status != "" && slices.Equal(j.ids, []string{b.ID}):
 		return j.images
-	case b.Status == "succeeded":
+	case b.Status == "succeeded", b.Status == "canceled":
 		return b.Images
 	}
 	return 0

@@ -78,10 +78,11 @@ func CostOf(g *store.Generation, images []*store.Image) Cost {
 	return c
 }
 
-// ImageCredits is what an image of an ended generation is charged: nothing if that has
-// not succeeded or is free. The sum over its images is Generation.Charged.
+// ImageCredits is what an image of an ended generation is charged: nothing if that is
+// free. One that was canceled has images if an earlier run made some. The sum over its
+// images is Generation.Charged.
 func ImageCredits(g *store.Generation, image *store.Image) int {
-	if g.Credits == nil || g.Status != store.StatusSucceeded {
+	if g.Credits == nil || g.Status != store.StatusSucceeded && g.Status != store.StatusCanceled {
 		return 0
 	}
 	share := *g.Credits / g.N
