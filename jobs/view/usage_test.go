@@ -48,7 +48,10 @@ func TestViewer_Cost(t *testing.T) {
 			want: "0.0580 usd, 4 x 0.0145 for 1 images, 0 released: all"},
 		"Failed": {change: func(g *store.Generation) { failed(g); g.Error = &store.GenerationError{Code: "provider_error"} },
 			want: "0.0000 usd, 0 x 0.0145 for 0 images, 12 released: provider_error"},
-		"CanceledWithAnImage": {images: 1, change: func(g *store.Generation) { failed(g); g.Status, g.ImageErrors, g.Charged = store.StatusCanceled, nil, ptr(4) },
+		"CanceledWithAnImage": {images: 1, change: func(g *store.Generation) {
+			failed(g)
+			g.Status, g.ImageErrors, g.Charged = store.StatusCanceled, nil, ptr(4)
+		},
 			want: "0.0580 usd, 4 x 0.0145 for 1 images, 8 released: canceled"},
 		// A program that knows no credits has ended it, and it is settled within a minute.
 		"Unsettled": {images: 2, change: func(g *store.Generation) { g.Charged = nil },
