@@ -3,10 +3,8 @@ package providers
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"os"
@@ -136,7 +134,7 @@ type imageFile struct {
 	file   *os.File
 	left   int64 // bytes still allowed
 	size   int64
-	sum    hash.Hash
+	sum    *digest
 	head   []byte // first 12 bytes
 	padded bool   // the last chunk of base64 ended it
 	back   writeBack
@@ -148,7 +146,7 @@ func (f *Files) create(maxBytes int64) (*imageFile, error) {
 		return nil, fmt.Errorf("create image file: %w", err)
 	}
 	return &imageFile{
-		file: file, left: maxBytes, sum: sha256.New(), head: make([]byte, 0, 12), back: writeBack{begin: f.begin},
+		file: file, left: maxBytes, sum: newDigest(), head: make([]byte, 0, 12), back: writeBack{begin: f.begin},
 	}, nil
 }
 
@@ -176,7 +174,7 @@ func (f *imageFile) write(p []byte) error {
 	}
 	f.size += int64(len(p))
 	f.head = append(f.head, p[:min(len(p), cap(f.head)-len(f.head))]...)
-	f.sum.Write(p)
+	f.sum.add(p)
 	if _, err := f.file.Write(p); err != nil {
 		return fmt.Errorf("write image file: %w", err)
 	}
@@ -188,7 +186,7 @@ func (f *imageFile) write(p []byte) error {
 func (f *imageFile) finish() (Image, error) {
 	f.back.end(f.file, f.size)
 	img := Image{Path: f.file.Name(), MediaType: mediaType(f.head), Bytes: f.size}
-	f.sum.Sum(img.SHA256[:0])
+	f.sum.end(img.SHA256[:0])
 	if err := f.file.Close(); err != nil {
 		_ = os.Remove(img.Path)
 		return Image{}, fmt.Errorf("close image file: %w", err)
@@ -197,6 +195,7 @@ func (f *imageFile) finish() (Image, error) {
 }
 
 func (f *imageFile) abandon() {
+	f.sum.wait()
 	_ = f.file.Close()
 	_ = os.Remove(f.file.Name())
 }

@@ -27,7 +27,7 @@ var (
 // instructions to write past the end, the bytes it stands for.
 type imageBuffers struct {
 	text    [largeBuffer]byte
-	decoded [largeBuffer/4*3 + 64]byte
+	decoded [2][largeBuffer/4*3 + 64]byte // in turn: one is hashed while the other is filled
 }
 
 // scanner copies a JSON text to out and moves long string values of some keys
@@ -253,13 +253,13 @@ func (s *scanner) enlarge() (err error) {
 
 // decode streams the base64 up to the closing quote into file.
 func (s *scanner) decode(file *imageFile) error {
-	for {
+	for turn := 0; ; turn ^= 1 {
 		part, end := s.plain()
 		n := len(part)
 		if end != '"' {
 			n &^= 3
 		}
-		if err := file.decode(part[:n], s.large.decoded[:]); err != nil {
+		if err := file.decode(part[:n], s.large.decoded[turn][:]); err != nil {
 			return err
 		}
 		s.r += n
