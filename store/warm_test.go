@@ -93,7 +93,9 @@ func TestOpen_WarmConnectionsPlanNoJob(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.DB = openWarm(t, storetest.URL(b.DB))
-	const plans = `SELECT custom_plans || ' ' || statement FROM pg_prepared_statements WHERE statement LIKE '%LATERAL%' ORDER BY statement`
+	const plans = `
+		SELECT custom_plans || ' ' || statement FROM pg_prepared_statements
+		WHERE statement ~ 'LATERAL|FROM (generation|attempt)\s+WHERE (id|generation_id) = ANY' ORDER BY statement`
 	before := b.lines(t, plans)
 	b.job(t)
 	if diff := cmp.Diff(before, b.lines(t, plans)); diff != "" {

@@ -150,11 +150,11 @@ type sendingRows struct {
 func (r *sendingRows) queue(batch *pgx.Batch, errands string, args pgx.NamedArgs) {
 	queueMany(batch, sendingsSQL(errands), args, &r.rows)
 	queueMany(batch, sendingSecretsSQL(errands), args, &r.secrets)
-	queueMany(batch, `SELECT `+generationColumns+` FROM generation WHERE id = ANY(@generations)`, args, &r.generations)
+	queueMany(batch, `SELECT `+generationColumns+` FROM generation WHERE id = ANY((SELECT @generations::text[])::text[])`, args, &r.generations)
 	queueMany(batch, sendingImagesSQL, args, &r.images)
 	queueMany(batch, `
 		SELECT `+columns[Attempt]("")+` FROM attempt
-		WHERE generation_id = ANY(@generations)
+		WHERE generation_id = ANY((SELECT @generations::text[])::text[])
 		ORDER BY generation_id, n`, args, &r.calls)
 	queueMany(batch, toldSQL, args, &r.told)
 }
