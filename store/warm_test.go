@@ -93,13 +93,33 @@ func TestOpen_WarmConnectionsPlanNoJob(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.DB = openWarm(t, storetest.URL(b.DB))
-	const plans = `
-		SELECT custom_plans || ' ' || statement FROM pg_prepared_statements
-		WHERE statement ~ 'LATERAL|FROM (generation|attempt)\s+WHERE (id|generation_id) = ANY' ORDER BY statement`
+	const plans = `SELECT custom_plans || ' ' || statement FROM pg_prepared_statements WHERE statement LIKE '%LATERAL%' ORDER BY statement`
 	before := b.lines(t, plans)
 	b.job(t)
 	if diff := cmp.Diff(before, b.lines(t, plans)); diff != "" {
 		t.Errorf("a job was planned (-before +after):\n%s", diff)
+	}
+}
+
+// What was planned while the tables were empty is looked up all the same once they are
+// not.
+func TestSendings_ReadLittleOfYoungTables(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.DB = openWarm(t, storetest.URL(b.DB))
+	for range 100 {
+		b.job(t)
+	}
+	var event string
+	if err := b.Pool().QueryRow(t.Context(), `SELECT max(event_id) FROM webhook_delivery`).Scan(&event); err != nil {
+		t.Fatal(err)
+	}
+	errands := []store.Errand{{EndpointID: store.EndpointRequest, EventID: event, Ticket: 1}}
+	if n := b.rowsRead(t, func(tx *store.DB) error {
+		_, err := tx.Sendings(t.Context(), errands)
+		return err
+	}); n > 30 {
+		t.Errorf("%d rows are read", n)
 	}
 }
 

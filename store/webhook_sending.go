@@ -136,6 +136,19 @@ var sendingImagesSQL = `
 		) AS i
 		ORDER BY i.id`
 
+var sendingGenerationsSQL = `
+		SELECT g.*
+		FROM unnest((SELECT @generations::text[])) AS t (id), LATERAL (
+			SELECT ` + generationColumns + ` FROM generation WHERE generation.id = t.id OFFSET 0
+		) AS g`
+
+var sendingCallsSQL = `
+		SELECT a.*
+		FROM unnest((SELECT @generations::text[])) AS t (id), LATERAL (
+			SELECT ` + columns[Attempt]("") + ` FROM attempt WHERE attempt.generation_id = t.id OFFSET 0
+		) AS a
+		ORDER BY a.generation_id, a.n`
+
 // sendingRows are what Sendings are put together from.
 type sendingRows struct {
 	rows        []*sendingRow
@@ -150,12 +163,9 @@ type sendingRows struct {
 func (r *sendingRows) queue(batch *pgx.Batch, errands string, args pgx.NamedArgs) {
 	queueMany(batch, sendingsSQL(errands), args, &r.rows)
 	queueMany(batch, sendingSecretsSQL(errands), args, &r.secrets)
-	queueMany(batch, `SELECT `+generationColumns+` FROM generation WHERE id = ANY((SELECT @generations::text[])::text[])`, args, &r.generations)
+	queueMany(batch, sendingGenerationsSQL, args, &r.generations)
 	queueMany(batch, sendingImagesSQL, args, &r.images)
-	queueMany(batch, `
-		SELECT `+columns[Attempt]("")+` FROM attempt
-		WHERE generation_id = ANY((SELECT @generations::text[])::text[])
-		ORDER BY generation_id, n`, args, &r.calls)
+	queueMany(batch, sendingCallsSQL, args, &r.calls)
 	queueMany(batch, toldSQL, args, &r.told)
 }
 
@@ -178,10 +188,15 @@ type toldRow struct {
 	N            int
 }
 
+// The endpoint is an argument, so that the primary key is read and not the index of a
+// project's deliveries to it, of which an event's place is not known.
 const toldSQL = `
-		SELECT '` + prefixGeneration + `' || substr(event_id, 5, 25) || '0' AS generation_id, sum(attempts)::int AS n
-		FROM webhook_delivery
-		WHERE endpoint_id = '` + EndpointRequest + `' AND event_id = ANY(@generation_events)
+		SELECT '` + prefixGeneration + `' || substr(d.event_id, 5, 25) || '0' AS generation_id, sum(d.attempts)::int AS n
+		FROM unnest((SELECT @generation_events::text[])) AS t (event_id), LATERAL (
+			SELECT event_id, attempts FROM webhook_delivery AS w
+			WHERE w.endpoint_id = @request AND w.event_id = t.event_id
+			OFFSET 0
+		) AS d
 		GROUP BY 1`
 
 func addTold(sendings []*Sending, told []*toldRow) {
@@ -226,7 +241,7 @@ func errandArgs(errands []Errand) pgx.NamedArgs {
 	}
 	return pgx.NamedArgs{
 		"endpoints": endpoints, "events": events, "tickets": tickets,
-		"generations": generations, "generation_events": of, "first_images": first, "last_images": last,
+		"generations": generations, "generation_events": of, "first_images": first, "last_images": last, "request": EndpointRequest,
 	}
 }
 
