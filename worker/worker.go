@@ -170,6 +170,49 @@ func New(opts Options) (*Worker, error) {
 	if err := w.makeChains(); err != nil {
 		return nil, fmt.Errorf("make worker: %w", err)
 	}
+	client, err := river.NewClient(riverpgxv5.New(opts.QueueDB.Pool()), w.riverConfig())
+	if err != nil {
+		return nil, fmt.Errorf("make worker: %w", err)
+	}
+	w.river = client
+	w.courier = newCourier(w)
+	w.claims = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.claimBatch)
+	w.finishes = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.finishBatch)
+	return w, nil
+}
+
+// riverConfig is how the queue's client runs.
+func (w *Worker) riverConfig() *river.Config {
+	return &river.Config{
+		ID:                          w.opts.ID,
+		Logger:                      slog.New(quiet{w.opts.Logger.Handler()}),
+		Schema:                      store.RiverSchema,
+		Workers:                     w.kinds(),
+		ErrorHandler:                failures{w},
+		PeriodicJobs:                schedule(),
+		FetchCooldown:               jobs.FetchCooldown,
+		FetchPollInterval:           500 * time.Millisecond,
+		JobTimeout:                  jobTimeout,
+		RescueStuckJobsAfter:        rescueAfter,
+		SoftStopTimeout:             w.opts.DrainTimeout,
+		CompletedJobRetentionPeriod: time.Hour,
+		CancelledJobRetentionPeriod: 24 * time.Hour,
+		DiscardedJobRetentionPeriod: 30 * 24 * time.Hour,
+		ReindexerIndexNames:         []string{"river_job_prioritized_fetching_index", "river_job_state_and_finalized_at_index"},
+		Queues: map[string]river.QueueConfig{
+			jobs.QueueGenerate:    {MaxWorkers: w.opts.Concurrency},
+			jobs.QueueBatch:       {MaxWorkers: w.opts.BatchConcurrency},
+			jobs.QueueWebhook:     {MaxWorkers: deliverSlots},
+			jobs.QueueMaintenance: {MaxWorkers: 2},
+			jobs.QueueMedia:       {MaxWorkers: 1},
+			jobs.QueueMail:        {MaxWorkers: mailSlots},
+			jobs.QueueBilling:     {MaxWorkers: 2},
+		},
+	}
+}
+
+// kinds are the kinds of jobs, each with what works it.
+func (w *Worker) kinds() *river.Workers {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &generate{w: w})
 	river.AddWorker(workers, &deliver{w: w})
@@ -191,40 +234,7 @@ func New(opts Options) (*Worker, error) {
 	river.AddWorker(workers, &warnKeys{w: w})
 	river.AddWorker(workers, &warnSpending{w: w})
 	river.AddWorker(workers, &checkSpending{w: w})
-	client, err := river.NewClient(riverpgxv5.New(opts.QueueDB.Pool()), &river.Config{
-		ID:                          opts.ID,
-		Logger:                      slog.New(quiet{opts.Logger.Handler()}),
-		Schema:                      store.RiverSchema,
-		Workers:                     workers,
-		ErrorHandler:                failures{w},
-		PeriodicJobs:                schedule(),
-		FetchCooldown:               jobs.FetchCooldown,
-		FetchPollInterval:           500 * time.Millisecond,
-		JobTimeout:                  jobTimeout,
-		RescueStuckJobsAfter:        rescueAfter,
-		SoftStopTimeout:             opts.DrainTimeout,
-		CompletedJobRetentionPeriod: time.Hour,
-		CancelledJobRetentionPeriod: 24 * time.Hour,
-		DiscardedJobRetentionPeriod: 30 * 24 * time.Hour,
-		ReindexerIndexNames:         []string{"river_job_prioritized_fetching_index", "river_job_state_and_finalized_at_index"},
-		Queues: map[string]river.QueueConfig{
-			jobs.QueueGenerate:    {MaxWorkers: opts.Concurrency},
-			jobs.QueueBatch:       {MaxWorkers: opts.BatchConcurrency},
-			jobs.QueueWebhook:     {MaxWorkers: deliverSlots},
-			jobs.QueueMaintenance: {MaxWorkers: 2},
-			jobs.QueueMedia:       {MaxWorkers: 1},
-			jobs.QueueMail:        {MaxWorkers: mailSlots},
-			jobs.QueueBilling:     {MaxWorkers: 2},
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make worker: %w", err)
-	}
-	w.river = client
-	w.courier = newCourier(w)
-	w.claims = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.claimBatch)
-	w.finishes = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.finishBatch)
-	return w, nil
+	return workers
 }
 
 // claimed is a claim and the call that was announced with it.

@@ -104,19 +104,7 @@ func newParser(c *cli, stdout, stderr io.Writer) (*kong.Kong, error) {
 func (c *config) check() error {
 	var errs []error
 	bad := func(name, problem string) { errs = append(errs, fmt.Errorf("%s: %s", name, problem)) }
-	if _, err := pgxpool.ParseConfig(c.DatabaseURL); c.DatabaseURL != "" && err != nil {
-		bad("DATABASE_URL", "it is not a valid postgres:// URL or key=value list")
-	}
-	for _, u := range []struct{ name, value string }{
-		{"NANOBANANA_BASE_URL", c.BaseURL}, {"NANOBANANA_GEMINI_URL", c.GeminiURL}, {"NANOBANANA_OPENAI_URL", c.OpenAIURL},
-		{"NANOBANANA_SIMULATOR_URL", c.SimulatorURL}, {"AWS_ENDPOINT_URL_S3", c.S3Endpoint},
-		{"STRIPE_API_URL", c.StripeURL},
-	} {
-		parsed, err := url.Parse(u.value)
-		if u.value != "" && (err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "") {
-			bad(u.name, fmt.Sprintf("%q is not an http:// or https:// address", bare(u.value)))
-		}
-	}
+	c.checkAddresses(bad)
 	if err := limit.CheckRedisURL(c.RedisURL); c.RedisURL != "" && err != nil {
 		bad("REDIS_URL", err.Error())
 	}
@@ -153,6 +141,29 @@ func (c *config) check() error {
 	if _, err := c.spendAlert(); err != nil {
 		bad("NANOBANANA_SPEND_ALERT", err.Error())
 	}
+	c.checkFigures(bad)
+	return errors.Join(errs...)
+}
+
+// checkAddresses tells bad of each address that is none.
+func (c *config) checkAddresses(bad func(name, problem string)) {
+	if _, err := pgxpool.ParseConfig(c.DatabaseURL); c.DatabaseURL != "" && err != nil {
+		bad("DATABASE_URL", "it is not a valid postgres:// URL or key=value list")
+	}
+	for _, u := range []struct{ name, value string }{
+		{"NANOBANANA_BASE_URL", c.BaseURL}, {"NANOBANANA_GEMINI_URL", c.GeminiURL}, {"NANOBANANA_OPENAI_URL", c.OpenAIURL},
+		{"NANOBANANA_SIMULATOR_URL", c.SimulatorURL}, {"AWS_ENDPOINT_URL_S3", c.S3Endpoint},
+		{"STRIPE_API_URL", c.StripeURL},
+	} {
+		parsed, err := url.Parse(u.value)
+		if u.value != "" && (err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "") {
+			bad(u.name, fmt.Sprintf("%q is not an http:// or https:// address", bare(u.value)))
+		}
+	}
+}
+
+// checkFigures tells bad of words and numbers that are not among those there are.
+func (c *config) checkFigures(bad func(name, problem string)) {
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		bad("NANOBANANA_LOG_FORMAT", fmt.Sprintf("%q is neither text nor json", c.LogFormat))
 	}
@@ -171,7 +182,6 @@ func (c *config) check() error {
 	if x, err := c.SimulatorSpeed.value(); err != nil || !(x >= 0) || math.IsInf(x, 1) {
 		bad("NANOBANANA_SIMULATOR_SPEED", fmt.Sprintf("%q is not a number of 0 or more", c.SimulatorSpeed))
 	}
-	return errors.Join(errs...)
 }
 
 // number, duration and fraction keep a value as it was written, so that check

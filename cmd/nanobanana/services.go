@@ -203,13 +203,21 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 		f.log.Close()
 		return nil, errors.Join(err, closeLimiter())
 	}
-	ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	go func() {
-		defer close(f.live)
+	f.run(context.WithoutCancel(ctx), handler, ln, func(ctx context.Context) {
 		var running sync.WaitGroup
 		running.Go(func() { keys.Run(ctx, logger) })
 		live.Run(ctx)
 		running.Wait()
+	}, logger)
+	return f, nil
+}
+
+// run serves the handler, and listens for news meanwhile.
+func (f *front) run(ctx context.Context, handler http.Handler, ln net.Listener, listen func(context.Context), logger *slog.Logger) {
+	ctx, f.cancel = context.WithCancel(ctx)
+	go func() {
+		defer close(f.live)
+		listen(ctx)
 	}()
 	f.server = &http.Server{
 		Handler:           handler,
@@ -223,7 +231,6 @@ func startFront(ctx context.Context, cfg *config, db *store.DB, images blobs.Sto
 			f.failed <- fmt.Errorf("serve: %w", err)
 		}
 	}()
-	return f, nil
 }
 
 // stop ends long-polls, lets requests under way finish until ctx ends, and
