@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -100,15 +101,20 @@ func (pl *pool) encode(sc scene, best int) (jpg []byte, used int) {
 	room := pl.bytes - (poolHeadBytes - 2)
 	im := pl.painter.paint(sc)
 	defer pl.painter.release(im)
-	for _, used = range []int{98, 95, 90, 82, 70, 50, 20} {
-		if used > best {
-			continue
-		}
-		if jpg = encodeJPEG(im, used); len(jpg) <= room {
-			break
+	qualities := slices.DeleteFunc([]int{98, 95, 90, 82, 70, 50, 20}, func(q int) bool { return q > best })
+	if jpg = encodeJPEG(im, qualities[0]); len(jpg) <= room || len(qualities) == 1 {
+		return pad(jpg, room), qualities[0]
+	}
+	lowest := qualities[len(qualities)-1]
+	least := encodeJPEG(im, lowest)
+	if len(least) < room { // else nothing between can fit
+		for _, used = range qualities[1 : len(qualities)-1] {
+			if jpg = encodeJPEG(im, used); len(jpg) <= room {
+				return pad(jpg, room), used
+			}
 		}
 	}
-	return pad(jpg, room), used
+	return pad(least, room), lowest
 }
 
 // pad inserts comments of noise after the SOI marker until the file has size

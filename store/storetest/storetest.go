@@ -44,13 +44,17 @@ func New(t testing.TB) *store.DB {
 // TestMain:
 //
 //	func TestMain(m *testing.M) { storetest.Main(m) }
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for packages that have more to take down: it returns the exit
+// status.
+func Run(m *testing.M) int {
 	code := m.Run()
 	if err := servers.stop(); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "storetest:", err)
 		code = max(code, 1)
 	}
-	os.Exit(code)
+	return code
 }
 
 // URL returns the address of a database from New, for processes and listeners
