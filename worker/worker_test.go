@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,10 @@ type bundle struct {
 	simURL  string
 }
 
+// pictures are what every simulator here sends: to draw and to compress them takes
+// the race detector longer than all that a worker does.
+var pictures = sync.OnceValue(func() *simulator.Pool { return simulator.NewPool(60_000) })
+
 // setup starts a worker. change may alter its options.
 func setup(t *testing.T, change func(*worker.Options)) *bundle {
 	t.Helper()
@@ -46,7 +51,7 @@ func setup(t *testing.T, change func(*worker.Options)) *bundle {
 // setupIdle makes everything but the worker.
 func setupIdle(t *testing.T) *bundle {
 	t.Helper()
-	b := &bundle{db: storetest.New(t), sim: simulator.New(simulator.Options{})}
+	b := &bundle{db: storetest.New(t), sim: simulator.New(simulator.Options{Pool: pictures(), NoGzip: true})}
 	server := httptest.NewServer(b.sim)
 	t.Cleanup(func() { _ = b.sim.Close(); server.Close() })
 	b.simURL = server.URL

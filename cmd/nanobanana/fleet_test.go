@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os/exec"
 	"sync"
 	"syscall"
 	"testing"
@@ -40,7 +41,8 @@ func startFleet(t *testing.T) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sim := startProcess(t, nil, nil, "simulator", "--listen=127.0.0.1:0", "--speed=0", "--pool-bytes=20000")
+	program := buildProgram(t) // what is tested here is the fleet, not its upstream
+	sim := startProcess(t, nil, func(cmd *exec.Cmd) { cmd.Path = program }, "simulator", "--listen=127.0.0.1:0", "--speed=0", "--pool-bytes=20000")
 	f.env = []string{
 		"DATABASE_URL=" + storetest.URL(f.db), "NANOBANANA_DATA=" + f.data, "NANOBANANA_CONCURRENCY=20", "NANOBANANA_DRAIN=5s",
 		"NANOBANANA_SIMULATOR_URL=" + sim.line(t, "simulator listening on "),

@@ -15,10 +15,11 @@ import (
 // poolPictures is how many different pictures a pool holds of each size.
 const poolPictures = 4
 
-// A pool holds encoded JPEG pictures per pixel size. What it hands out differs
+// A Pool holds encoded JPEG pictures per pixel size. What it hands out differs
 // in a comment segment after the JPEG's first two bytes, so that of a megabyte
-// only the comment's base64 is computed per request.
-type pool struct {
+// only the comment's base64 is computed per request. It is safe for concurrent
+// use, also by several servers.
+type Pool struct {
 	painter *painter
 	bytes   int
 	next    atomic.Uint64
@@ -34,17 +35,21 @@ type poolSize struct {
 	tails [][]byte
 }
 
+// NewPool makes a pool of pictures as Options.PoolBytes does, which Options.Pool
+// gives to any number of servers.
+func NewPool(bytes int) *Pool { return newPool(newShippedPainter(), bytes) }
+
 // newPool makes a pool whose square pictures are ready; those of other sizes
 // are made when they are first asked for.
-func newPool(p *painter, bytes int) *pool {
-	pl := &pool{painter: p, bytes: bytes, sizes: make(map[[2]int]*poolSize)}
+func newPool(p *painter, bytes int) *Pool {
+	pl := &Pool{painter: p, bytes: bytes, sizes: make(map[[2]int]*poolSize)}
 	pl.take(1024, 1024)
 	return pl
 }
 
 // take returns a picture that shares its pixels with others and its bytes with
 // none.
-func (pl *pool) take(w, h int) *picture {
+func (pl *Pool) take(w, h int) *picture {
 	pl.mu.Lock()
 	size := pl.sizes[[2]int{w, h}]
 	if size == nil {
@@ -71,7 +76,7 @@ func poolHead(n uint64) []byte {
 }
 
 // fill makes the pictures of one size.
-func (pl *pool) fill(w, h int) [][]byte {
+func (pl *Pool) fill(w, h int) [][]byte {
 	tails := make([][]byte, poolPictures)
 	quality := 100
 	for i := range tails {
@@ -97,7 +102,7 @@ func poolSum(i, w, h int) (sum [32]byte) {
 // encode draws a picture and encodes it to the pool's size: at the best quality
 // that fits, up to best, and the rest in comments. A picture that does not fit
 // at the lowest quality stays larger.
-func (pl *pool) encode(sc scene, best int) (jpg []byte, used int) {
+func (pl *Pool) encode(sc scene, best int) (jpg []byte, used int) {
 	room := pl.bytes - (poolHeadBytes - 2)
 	im := pl.painter.paint(sc)
 	defer pl.painter.release(im)
