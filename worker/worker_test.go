@@ -63,7 +63,7 @@ func setupIdle(t *testing.T) *bundle {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.queue.Close)
-	if b.blobs, err = blobs.OpenDir(t.TempDir()); err != nil {
+	if b.blobs, err = blobs.OpenDir(storetest.Dir(t)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.blobs.Close() })
@@ -115,7 +115,7 @@ func (b *bundle) start(t *testing.T, change func(*worker.Options)) *worker.Worke
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		if err := w.Stop(ctx); err != nil {
 			t.Errorf("stop worker: %v", err)
@@ -223,7 +223,7 @@ func (b *bundle) decode(t *testing.T, i *store.Image) (format string, width, hei
 // background.
 func (b *bundle) wantNoSpool(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		left, err := filepath.Glob(filepath.Join(b.blobs.TempDir(), "*"))
 		if err == nil && len(left) == 0 {

@@ -28,7 +28,7 @@ type fleet struct {
 
 func startFleet(t *testing.T) *fleet {
 	t.Helper()
-	f := &fleet{db: storetest.New(t), data: t.TempDir()}
+	f := &fleet{db: storetest.New(t), data: storetest.Dir(t)}
 	var err error
 	if f.project, err = f.db.CreateFirstProject(t.Context(), "unlimited", nil); err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func (f *fleet) count(t *testing.T, sql string) int {
 // until waits for a query to count to a number.
 func (f *fleet) until(t *testing.T, want int, sql string) {
 	t.Helper()
-	deadline := time.Now().Add(90 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute)
 	for got := f.count(t, sql); got != want; got = f.count(t, sql) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s is %d, want %d", sql, got, want)

@@ -130,7 +130,7 @@ func (p *process) read(out io.Reader) {
 // rest of it.
 func (p *process) line(t *testing.T, prefix string) string {
 	t.Helper()
-	timeout := time.After(60 * time.Second)
+	timeout := time.After(2 * time.Minute)
 	for {
 		select {
 		case line, ok := <-p.lines:
@@ -141,7 +141,7 @@ func (p *process) line(t *testing.T, prefix string) string {
 				return rest
 			}
 		case <-timeout:
-			t.Fatalf("no line %q after a minute:\n%s", prefix, p.errs)
+			t.Fatalf("no line %q after two minutes:\n%s", prefix, p.errs)
 		}
 	}
 }
