@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -28,11 +29,14 @@ type Pool struct {
 	sizes map[[2]int]*poolSize
 }
 
-// A poolSize holds the pictures of one pixel size: the base64 of what follows
-// the comment.
+// A poolSize holds the pictures of one pixel size, each made when it is first asked
+// for.
 type poolSize struct {
-	once  sync.Once
-	tails [][]byte
+	pictures [poolPictures]struct {
+		once sync.Once
+		tail []byte // the base64 of what follows the comment
+	}
+	quality atomic.Int64 // that the latest one fitted at; 0 before the first
 }
 
 // NewPool makes a pool of pictures as Options.PoolBytes does, which Options.Pool
@@ -43,7 +47,9 @@ func NewPool(bytes int) *Pool { return newPool(newShippedPainter(), bytes) }
 // are made when they are first asked for.
 func newPool(p *painter, bytes int) *Pool {
 	pl := &Pool{painter: p, bytes: bytes, sizes: make(map[[2]int]*poolSize)}
-	pl.take(1024, 1024)
+	for range poolPictures {
+		pl.take(1024, 1024)
+	}
 	return pl
 }
 
@@ -57,10 +63,11 @@ func (pl *Pool) take(w, h int) *picture {
 		pl.sizes[[2]int{w, h}] = size
 	}
 	pl.mu.Unlock()
-	size.once.Do(func() { size.tails = pl.fill(w, h) })
-
 	n := pl.next.Add(1)
-	return &picture{mime: mimeJPEG, raw: poolHead(n), tail: size.tails[n%uint64(len(size.tails))]}
+	i := n % poolPictures
+	pic := &size.pictures[i]
+	pic.once.Do(func() { pic.tail = pl.make(int(i), w, h, &size.quality) })
+	return &picture{mime: mimeJPEG, raw: poolHead(n), tail: pic.tail}
 }
 
 // poolHeadBytes is the length of poolHead: a multiple of three, so that what
@@ -75,22 +82,18 @@ func poolHead(n uint64) []byte {
 	return fmt.Appendf(head, "simulated picture %0*d", poolHeadBytes-6-18, n)
 }
 
-// fill makes the pictures of one size.
-func (pl *Pool) fill(w, h int) [][]byte {
-	tails := make([][]byte, poolPictures)
-	quality := 100
-	for i := range tails {
-		sc := scene{
-			sum: poolSum(i, w, h), width: w, height: h, grain: true,
-			caption: fmt.Sprintf("Load picture %d of %d", i+1, poolPictures),
-			footer:  fmt.Sprintf("%d × %d · simulated", w, h),
-		}
-		var jpg []byte
-		jpg, quality = pl.encode(sc, quality)
-		tails[i] = make([]byte, base64.StdEncoding.EncodedLen(len(jpg)-2))
-		base64.StdEncoding.Encode(tails[i], jpg[2:])
+// make makes picture i of a size and remembers the quality it fitted at.
+func (pl *Pool) make(i, w, h int, quality *atomic.Int64) []byte {
+	sc := scene{
+		sum: poolSum(i, w, h), width: w, height: h, grain: true,
+		caption: fmt.Sprintf("Load picture %d of %d", i+1, poolPictures),
+		footer:  fmt.Sprintf("%d × %d · simulated", w, h),
 	}
-	return tails
+	jpg, used := pl.encode(sc, cmp.Or(int(quality.Load()), 100))
+	quality.Store(int64(used))
+	tail := make([]byte, base64.StdEncoding.EncodedLen(len(jpg)-2))
+	base64.StdEncoding.Encode(tail, jpg[2:])
+	return tail
 }
 
 func poolSum(i, w, h int) (sum [32]byte) {
