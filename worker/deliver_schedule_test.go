@@ -42,7 +42,7 @@ func (c *clock) set(to time.Time) {
 // is due again seconds later.
 func (b *bundle) settle(t *testing.T, c *clock) {
 	t.Helper()
-	for end, hurry := time.Now().Add(20*time.Second), time.Now().Add(2*time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end, hurry := time.Now().Add(2*time.Minute), time.Now().Add(2*time.Second); ; time.Sleep(5 * time.Millisecond) {
 		left := b.text(t, `
 			SELECT count(*)::text FROM webhook_delivery WHERE state = 'pending' AND (tries = 0 OR next_attempt_at <= $1)`, c.Now())
 		switch {

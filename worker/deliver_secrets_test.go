@@ -93,7 +93,7 @@ func TestDeliver_DefaultSecretOfEachMode(t *testing.T) {
 			select {
 			case l := <-letters:
 				check(l)
-			case <-time.After(20 * time.Second):
+			case <-time.After(2 * time.Minute):
 				t.Fatal("not delivered")
 			}
 		}

@@ -27,7 +27,7 @@ func (b *bundle) number(t *testing.T, sql string, args ...any) (n int) {
 // eventually waits until a query yields a number.
 func (b *bundle) eventually(t *testing.T, want int, sql string, args ...any) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for b.number(t, sql, args...) != want {
 		if time.Now().After(deadline) {
 			t.Fatalf("it is %d, want %d: %s", b.number(t, sql, args...), want, sql)

@@ -32,7 +32,7 @@ func TestJobErrors_AreLogged(t *testing.T) {
 			log := &record{}
 			b.start(t, func(o *worker.Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })
 			defer b.exec(t, c.mends) // the database is used again
-			log.wait(t, c.want, 20*time.Second)
+			log.wait(t, c.want, 2*time.Minute)
 		})
 	}
 }

@@ -190,7 +190,7 @@ func TestRoutes_TheModelsOwnFirst(t *testing.T) {
 func TestRoutes_TheFleetKnows(t *testing.T) {
 	t.Parallel()
 	b := setupLive(t, nil)
-	b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: "[[sim:429 retry=50s route=key-a]] first"}).ID)
+	b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: "[[sim:429 retry=30m route=key-a]] first"}).ID)
 	b.until(t, b.submit(t, jobs.GenerationRequest{Prompt: "x"}).ID, func(*store.Generation) bool {
 		known, err := b.db.ProviderRoutes(t.Context())
 		return err == nil && len(known) == 1 && known[0].CooldownUntil != nil

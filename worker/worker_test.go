@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,10 @@ type bundle struct {
 	simURL  string
 }
 
+// pictures are what every simulator here sends: to draw and to compress them takes
+// the race detector longer than all that a worker does.
+var pictures = sync.OnceValue(func() *simulator.Pool { return simulator.NewPool(60_000) })
+
 // setup starts a worker. change may alter its options.
 func setup(t *testing.T, change func(*worker.Options)) *bundle {
 	t.Helper()
@@ -46,7 +51,7 @@ func setup(t *testing.T, change func(*worker.Options)) *bundle {
 // setupIdle makes everything but the worker.
 func setupIdle(t *testing.T) *bundle {
 	t.Helper()
-	b := &bundle{db: storetest.New(t), sim: simulator.New(simulator.Options{})}
+	b := &bundle{db: storetest.New(t), sim: simulator.New(simulator.Options{Pool: pictures(), NoGzip: true})}
 	server := httptest.NewServer(b.sim)
 	t.Cleanup(func() { _ = b.sim.Close(); server.Close() })
 	b.simURL = server.URL
@@ -58,7 +63,7 @@ func setupIdle(t *testing.T) *bundle {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.queue.Close)
-	if b.blobs, err = blobs.OpenDir(t.TempDir()); err != nil {
+	if b.blobs, err = blobs.OpenDir(storetest.Dir(t)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.blobs.Close() })
@@ -110,7 +115,7 @@ func (b *bundle) start(t *testing.T, change func(*worker.Options)) *worker.Worke
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		if err := w.Stop(ctx); err != nil {
 			t.Errorf("stop worker: %v", err)
@@ -218,7 +223,7 @@ func (b *bundle) decode(t *testing.T, i *store.Image) (format string, width, hei
 // background.
 func (b *bundle) wantNoSpool(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		left, err := filepath.Glob(filepath.Join(b.blobs.TempDir(), "*"))
 		if err == nil && len(left) == 0 {

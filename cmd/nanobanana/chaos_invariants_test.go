@@ -54,7 +54,7 @@ const chaosRows = `
 
 func newChaosWorld(t *testing.T) *chaosWorld {
 	t.Helper()
-	w := &chaosWorld{blobs: filepath.Join(t.TempDir(), "images")}
+	w := &chaosWorld{blobs: filepath.Join(storetest.Dir(t), "images")}
 	images, err := blobs.OpenDir(w.blobs)
 	if err != nil {
 		t.Fatal(err)

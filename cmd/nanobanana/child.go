@@ -18,7 +18,7 @@ import (
 
 // How long a process may take to begin and to end.
 const (
-	childStart = 30 * time.Second
+	childStart = time.Minute
 	childStop  = 15 * time.Second
 )
 

@@ -76,7 +76,7 @@ func TestDev_TakesPayments(t *testing.T) {
 		sub := state.ask(t, key, http.MethodGet, "/v1/billing/subscription", "", 200)
 		return sub["plan"] == "pro" && sub["status"] == "active"
 	}
-	for deadline := time.Now().Add(20 * time.Second); !subscribed(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !subscribed(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the subscription is %v", state.ask(t, key, http.MethodGet, "/v1/billing/subscription", "", 200))
 		}

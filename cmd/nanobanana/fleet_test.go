@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os/exec"
 	"sync"
 	"syscall"
 	"testing"
@@ -27,7 +28,7 @@ type fleet struct {
 
 func startFleet(t *testing.T) *fleet {
 	t.Helper()
-	f := &fleet{db: storetest.New(t), data: t.TempDir()}
+	f := &fleet{db: storetest.New(t), data: storetest.Dir(t)}
 	var err error
 	if f.project, err = f.db.CreateFirstProject(t.Context(), "unlimited", nil); err != nil {
 		t.Fatal(err)
@@ -40,7 +41,8 @@ func startFleet(t *testing.T) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sim := startProcess(t, nil, nil, "simulator", "--listen=127.0.0.1:0", "--speed=0", "--pool-bytes=20000")
+	program := buildProgram(t) // what is tested here is the fleet, not its upstream
+	sim := startProcess(t, nil, func(cmd *exec.Cmd) { cmd.Path = program }, "simulator", "--listen=127.0.0.1:0", "--speed=0", "--pool-bytes=20000")
 	f.env = []string{
 		"DATABASE_URL=" + storetest.URL(f.db), "NANOBANANA_DATA=" + f.data, "NANOBANANA_CONCURRENCY=20", "NANOBANANA_DRAIN=5s",
 		"NANOBANANA_SIMULATOR_URL=" + sim.line(t, "simulator listening on "),
@@ -95,7 +97,7 @@ func (f *fleet) count(t *testing.T, sql string) int {
 // until waits for a query to count to a number.
 func (f *fleet) until(t *testing.T, want int, sql string) {
 	t.Helper()
-	deadline := time.Now().Add(90 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute)
 	for got := f.count(t, sql); got != want; got = f.count(t, sql) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s is %d, want %d", sql, got, want)

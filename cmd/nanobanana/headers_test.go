@@ -12,7 +12,7 @@ import (
 func TestServe_RefusesLongHeaders(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
-	p := startProcess(t, []string{"DATABASE_URL=" + storetest.URL(db), "NANOBANANA_DATA=" + t.TempDir()}, nil, "api", "--listen=127.0.0.1:0")
+	p := startProcess(t, []string{"DATABASE_URL=" + storetest.URL(db), "NANOBANANA_DATA=" + storetest.Dir(t)}, nil, "api", "--listen=127.0.0.1:0")
 	url := p.line(t, "api listening on ")
 	for length, want := range map[int]int{8 << 10: http.StatusUnauthorized, 80 << 10: http.StatusRequestHeaderFieldsTooLarge} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/v1/me", http.NoBody)

@@ -22,7 +22,7 @@ func TestKeysCommands(t *testing.T) {
 	keys := func(status int, args ...string) (out, errs string) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
-		args = append([]string{"keys"}, append(args, "--database-url="+storetest.URL(db), "--data="+t.TempDir())...)
+		args = append([]string{"keys"}, append(args, "--database-url="+storetest.URL(db), "--data="+storetest.Dir(t))...)
 		if got := run(t.Context(), args, &stdout, &stderr); got != status {
 			t.Fatalf("%v: status %d, want %d:\n%s", args, got, status, stderr.String())
 		}

@@ -55,7 +55,7 @@ func postJSON(t *testing.T, from, url string, body any) (status int, wait time.D
 func TestLogins_AThousandCostLittle(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
-	p := startProcess(t, []string{"DATABASE_URL=" + storetest.URL(db), "NANOBANANA_DATA=" + t.TempDir(), "NANOBANANA_TRUSTED_PROXIES=127.0.0.0/8"}, nil, "api", "--listen=127.0.0.1:0")
+	p := startProcess(t, []string{"DATABASE_URL=" + storetest.URL(db), "NANOBANANA_DATA=" + storetest.Dir(t), "NANOBANANA_TRUSTED_PROXIES=127.0.0.0/8"}, nil, "api", "--listen=127.0.0.1:0")
 	url := p.line(t, "api listening on ")
 	person := func(n int) (who map[string]string, address string) {
 		return map[string]string{"email": fmt.Sprintf("ada%d@example.com", n), "password": "a few plain words"},

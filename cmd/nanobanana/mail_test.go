@@ -69,7 +69,7 @@ func TestDev_Mail(t *testing.T) {
 		t.Fatal(status, text, err)
 	}
 	shown := regexp.MustCompile(`<a href="([^"]+)">`)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		_, text, err := fetch(t.Context(), "GET", page, "", "")
 		if err != nil {
 			t.Fatal(err)

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,7 +27,38 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	storetest.Main(m)
+	code := storetest.Run(m)
+	if err := os.RemoveAll(built.dir); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "remove the program:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// built is the program, once for all tests: to link it takes seconds.
+var built struct {
+	once sync.Once
+	dir  string // "" if no test has asked for it
+	err  error
+}
+
+// buildProgram builds the program, without the race detector: the processes that
+// it starts are the program itself, not this test.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "nanobanana-program-"); built.err != nil {
+			return
+		}
+		out, err := exec.Command("go", "build", "-o", filepath.Join(built.dir, "nanobanana"), ".").CombinedOutput()
+		if err != nil {
+			built.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "nanobanana")
 }
 
 // A process is the program, running.
@@ -97,7 +130,7 @@ func (p *process) read(out io.Reader) {
 // rest of it.
 func (p *process) line(t *testing.T, prefix string) string {
 	t.Helper()
-	timeout := time.After(60 * time.Second)
+	timeout := time.After(2 * time.Minute)
 	for {
 		select {
 		case line, ok := <-p.lines:
@@ -108,7 +141,7 @@ func (p *process) line(t *testing.T, prefix string) string {
 				return rest
 			}
 		case <-timeout:
-			t.Fatalf("no line %q after a minute:\n%s", prefix, p.errs)
+			t.Fatalf("no line %q after two minutes:\n%s", prefix, p.errs)
 		}
 	}
 }

@@ -31,7 +31,7 @@ const (
 // startAPI is a fleet of one api process, with keys of its own.
 func startAPI(t *testing.T, keys int) (f *fleet, p *process, secrets []string) {
 	t.Helper()
-	f = &fleet{db: storetest.New(t), data: t.TempDir()}
+	f = &fleet{db: storetest.New(t), data: storetest.Dir(t)}
 	var err error
 	if f.project, err = f.db.CreateFirstProject(t.Context(), "unlimited", nil); err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func openStream(t *testing.T, f *fleet, key, id string) (net.Conn, *bufio.Reader
 		return nil, nil
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	_, err = fmt.Fprintf(conn, "GET /v1/generations/%s/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", id, key)
 	if err != nil {
 		t.Error(err)

@@ -102,7 +102,7 @@ func otherRatio(asked geminiRatio) geminiRatio {
 
 // draw makes the picture of a job. note is a word for the footer.
 func (c *geminiCall) draw(job *imageJob, prompt string, sum [32]byte, seed *int32, note string) (*picture, *wireError) {
-	size := job.ratio.size.Mul(job.tier.scale)
+	size := job.size()
 	if c.srv.pool != nil && job.mime == mimeJPEG {
 		return c.srv.pool.take(size.X, size.Y), nil
 	}

@@ -199,6 +199,9 @@ type imageJob struct {
 	quality int
 }
 
+// size is what the picture measures, in pixels.
+func (j *imageJob) size() image.Point { return j.ratio.size.Mul(j.tier.scale) }
+
 // imageJob checks what the model can do.
 func (r *geminiRequest) imageJob(m geminiModel) (*imageJob, *wireError) {
 	cfg := &r.GenerationConfig

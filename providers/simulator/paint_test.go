@@ -8,11 +8,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/image/font/gofont/gobold"
-	"golang.org/x/image/font/gofont/goregular"
 )
 
-func testPainter() *painter { return newPainter(mustFont(goregular.TTF), mustFont(gobold.TTF)) }
+func testPainter() *painter { return newShippedPainter() }
 
 func testScene(caption string) scene {
 	return scene{sum: sha256.Sum256([]byte("scene")), width: 1024, height: 1024, caption: caption, footer: "footer"}

@@ -1,10 +1,12 @@
 package simulator
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -14,10 +16,11 @@ import (
 // poolPictures is how many different pictures a pool holds of each size.
 const poolPictures = 4
 
-// A pool holds encoded JPEG pictures per pixel size. What it hands out differs
+// A Pool holds encoded JPEG pictures per pixel size. What it hands out differs
 // in a comment segment after the JPEG's first two bytes, so that of a megabyte
-// only the comment's base64 is computed per request.
-type pool struct {
+// only the comment's base64 is computed per request. It is safe for concurrent
+// use, also by several servers.
+type Pool struct {
 	painter *painter
 	bytes   int
 	next    atomic.Uint64
@@ -26,24 +29,33 @@ type pool struct {
 	sizes map[[2]int]*poolSize
 }
 
-// A poolSize holds the pictures of one pixel size: the base64 of what follows
-// the comment.
+// A poolSize holds the pictures of one pixel size, each made when it is first asked
+// for.
 type poolSize struct {
-	once  sync.Once
-	tails [][]byte
+	pictures [poolPictures]struct {
+		once sync.Once
+		tail []byte // the base64 of what follows the comment
+	}
+	quality atomic.Int64 // that the latest one fitted at; 0 before the first
 }
+
+// NewPool makes a pool of pictures as Options.PoolBytes does, which Options.Pool
+// gives to any number of servers.
+func NewPool(bytes int) *Pool { return newPool(newShippedPainter(), bytes) }
 
 // newPool makes a pool whose square pictures are ready; those of other sizes
 // are made when they are first asked for.
-func newPool(p *painter, bytes int) *pool {
-	pl := &pool{painter: p, bytes: bytes, sizes: make(map[[2]int]*poolSize)}
-	pl.take(1024, 1024)
+func newPool(p *painter, bytes int) *Pool {
+	pl := &Pool{painter: p, bytes: bytes, sizes: make(map[[2]int]*poolSize)}
+	for range poolPictures {
+		pl.take(1024, 1024)
+	}
 	return pl
 }
 
 // take returns a picture that shares its pixels with others and its bytes with
 // none.
-func (pl *pool) take(w, h int) *picture {
+func (pl *Pool) take(w, h int) *picture {
 	pl.mu.Lock()
 	size := pl.sizes[[2]int{w, h}]
 	if size == nil {
@@ -51,10 +63,11 @@ func (pl *pool) take(w, h int) *picture {
 		pl.sizes[[2]int{w, h}] = size
 	}
 	pl.mu.Unlock()
-	size.once.Do(func() { size.tails = pl.fill(w, h) })
-
 	n := pl.next.Add(1)
-	return &picture{mime: mimeJPEG, raw: poolHead(n), tail: size.tails[n%uint64(len(size.tails))]}
+	i := n % poolPictures
+	pic := &size.pictures[i]
+	pic.once.Do(func() { pic.tail = pl.make(int(i), w, h, &size.quality) })
+	return &picture{mime: mimeJPEG, raw: poolHead(n), tail: pic.tail}
 }
 
 // poolHeadBytes is the length of poolHead: a multiple of three, so that what
@@ -69,22 +82,18 @@ func poolHead(n uint64) []byte {
 	return fmt.Appendf(head, "simulated picture %0*d", poolHeadBytes-6-18, n)
 }
 
-// fill makes the pictures of one size.
-func (pl *pool) fill(w, h int) [][]byte {
-	tails := make([][]byte, poolPictures)
-	quality := 100
-	for i := range tails {
-		sc := scene{
-			sum: poolSum(i, w, h), width: w, height: h, grain: true,
-			caption: fmt.Sprintf("Load picture %d of %d", i+1, poolPictures),
-			footer:  fmt.Sprintf("%d × %d · simulated", w, h),
-		}
-		var jpg []byte
-		jpg, quality = pl.encode(sc, quality)
-		tails[i] = make([]byte, base64.StdEncoding.EncodedLen(len(jpg)-2))
-		base64.StdEncoding.Encode(tails[i], jpg[2:])
+// make makes picture i of a size and remembers the quality it fitted at.
+func (pl *Pool) make(i, w, h int, quality *atomic.Int64) []byte {
+	sc := scene{
+		sum: poolSum(i, w, h), width: w, height: h, grain: true,
+		caption: fmt.Sprintf("Load picture %d of %d", i+1, poolPictures),
+		footer:  fmt.Sprintf("%d × %d · simulated", w, h),
 	}
-	return tails
+	jpg, used := pl.encode(sc, cmp.Or(int(quality.Load()), 100))
+	quality.Store(int64(used))
+	tail := make([]byte, base64.StdEncoding.EncodedLen(len(jpg)-2))
+	base64.StdEncoding.Encode(tail, jpg[2:])
+	return tail
 }
 
 func poolSum(i, w, h int) (sum [32]byte) {
@@ -96,19 +105,24 @@ func poolSum(i, w, h int) (sum [32]byte) {
 // encode draws a picture and encodes it to the pool's size: at the best quality
 // that fits, up to best, and the rest in comments. A picture that does not fit
 // at the lowest quality stays larger.
-func (pl *pool) encode(sc scene, best int) (jpg []byte, used int) {
+func (pl *Pool) encode(sc scene, best int) (jpg []byte, used int) {
 	room := pl.bytes - (poolHeadBytes - 2)
 	im := pl.painter.paint(sc)
 	defer pl.painter.release(im)
-	for _, used = range []int{98, 95, 90, 82, 70, 50, 20} {
-		if used > best {
-			continue
-		}
-		if jpg = encodeJPEG(im, used); len(jpg) <= room {
-			break
+	qualities := slices.DeleteFunc([]int{98, 95, 90, 82, 70, 50, 20}, func(q int) bool { return q > best })
+	if jpg = encodeJPEG(im, qualities[0]); len(jpg) <= room || len(qualities) == 1 {
+		return pad(jpg, room), qualities[0]
+	}
+	lowest := qualities[len(qualities)-1]
+	least := encodeJPEG(im, lowest)
+	if len(least) < room { // else nothing between can fit
+		for _, used = range qualities[1 : len(qualities)-1] {
+			if jpg = encodeJPEG(im, used); len(jpg) <= room {
+				return pad(jpg, room), used
+			}
 		}
 	}
-	return pad(jpg, room), used
+	return pad(least, room), lowest
 }
 
 // pad inserts comments of noise after the SOI marker until the file has size

@@ -47,6 +47,8 @@ type Options struct {
 	// bytes in place of drawing, for load; a picture that cannot be made so small
 	// is larger. Each answer's bytes are unique, and none depends on the prompt.
 	PoolBytes int
+	// Pool, if set, is a pool that is there already, in place of one of PoolBytes.
+	Pool *Pool
 	// NoGzip answers without compression even where the client accepts it.
 	NoGzip bool
 	// Faults are there from the start, as if set by SetFaults.
@@ -69,7 +71,7 @@ type Server struct {
 	journal journal
 	quota   quota
 	painter *painter
-	pool    *pool // nil unless Options.PoolBytes is set
+	pool    *Pool // nil unless the options ask for one
 	writers writers
 
 	requests atomic.Uint64 // of the OpenAI API, for their ids
@@ -101,15 +103,21 @@ func New(opts Options) *Server {
 		log:     opts.Logger,
 		journal: journal{size: opts.JournalSize},
 		quota:   quota{rpm: opts.RPM},
-		painter: newPainter(mustFont(goregular.TTF), mustFont(gobold.TTF)),
+		painter: newShippedPainter(),
+		pool:    opts.Pool,
 		rng:     rand.New(rand.NewPCG(opts.Seed, 0x62616e616e61)),
 		closed:  make(chan struct{}),
 	}
 	s.SetFaults(opts.Faults)
-	if opts.PoolBytes > 0 {
+	if s.pool == nil && opts.PoolBytes > 0 {
 		s.pool = newPool(s.painter, opts.PoolBytes)
 	}
 	return s
+}
+
+// newShippedPainter letters in the fonts inside the binary.
+func newShippedPainter() *painter {
+	return newPainter(mustFont(goregular.TTF), mustFont(gobold.TTF))
 }
 
 func mustFont(ttf []byte) *opentype.Font {

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -44,13 +45,30 @@ func New(t testing.TB) *store.DB {
 // TestMain:
 //
 //	func TestMain(m *testing.M) { storetest.Main(m) }
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for packages that have more to take down: it returns the exit
+// status.
+func Run(m *testing.M) int {
 	code := m.Run()
 	if err := servers.stop(); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "storetest:", err)
 		code = max(code, 1)
 	}
-	os.Exit(code)
+	return code
+}
+
+// Dir returns an empty directory beside the test server's data, which is in memory
+// where the machine has room: to make and remove the directories of a blob store
+// takes the disk longer than most tests do. It is removed when the test ends.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := servers.dir()
+	if err != nil {
+		t.Fatalf("storetest: %v", err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // what stays goes with the server
+	return dir
 }
 
 // URL returns the address of a database from New, for processes and listeners
@@ -105,6 +123,15 @@ func (p *pool) blank() (string, error) {
 		return "", err
 	}
 	return p.create("")
+}
+
+func (p *pool) dir() (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.start(); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(filepath.Dir(p.server.DataDir()), "test-")
 }
 
 func (p *pool) stop() error {
