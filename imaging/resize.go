@@ -149,10 +149,7 @@ func newScaler(fromWidth, fromHeight, width, height int) *scaler {
 	return s
 }
 
-// run reads each row once, in order, and writes each row of the result. Its own
-// rows are nobody else's, which the race detector needs not be told pixel by pixel.
-//
-//go:norace
+// run reads each row once, in order, and writes each row of the result.
 func (s *scaler) run(read func(y int) []pixel, write func(y int, row []pixel)) {
 	next := 0
 	for y, t := range s.down {
@@ -174,9 +171,6 @@ func (s *scaler) run(read func(y int) []pixel, write func(y int, row []pixel)) {
 	}
 }
 
-// scaleAcross scales a row to the new width. See run for the race detector.
-//
-//go:norace
 func (s *scaler) scaleAcross(dst, src []pixel) {
 	for x, t := range s.across {
 		var sum pixel
