@@ -76,10 +76,15 @@ func (s *shelf) stop() (err error) {
 
 // empty removes the files below path.
 func empty(path string) error {
-	return filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return err
+	}
+	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		return os.Remove(name)
+		return root.Remove(name)
 	})
+	return errors.Join(err, root.Close())
 }
