@@ -61,7 +61,7 @@ func (b *bundle) waiting(n int, requests ...*pending) {
 // newHash is what is kept of another password.
 func (b *bundle) newHash(password string) string {
 	b.Helper()
-	hash, err := auth.NewPasswords(auth.PasswordOptions{}).Hash(b.Context(), password)
+	hash, err := cheapPasswords().Hash(b.Context(), password)
 	b.must(err)
 	return hash
 }

@@ -139,7 +139,7 @@ func TestRegister_TwiceOneAddress(t *testing.T) {
 
 func TestLogin(t *testing.T) {
 	t.Parallel()
-	b := setup(t, nil)
+	b := setup(t, func(o *api.Options) { o.Passwords = nil }) // as the service keeps them
 	w := b.verified("ada@example.com")
 	for name, body := range map[string]string{
 		"Password": credentials("ada@example.com", "a few plain word"),

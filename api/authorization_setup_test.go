@@ -124,7 +124,7 @@ func (m *matrix) peopleCallers() {
 	sign("strangeOwner", strange.token)
 	sign("loose", m.person("loose@example.com", "").token)
 	operator := m.person("operator@example.com", "")
-	password, err := auth.NewPasswords(auth.PasswordOptions{}).Hash(m.Context(), "what nobody sends")
+	password, err := cheapPasswords().Hash(m.Context(), "what nobody sends")
 	m.must(err)
 	m.exec(`UPDATE account SET password = $1`, password) // so that nobody erases themself
 	m.exec(`UPDATE account SET operator = true WHERE id = $1`, operator.id)

@@ -132,7 +132,7 @@ func withMember(value any, at []string, text string) any {
 // send asks without a network, which would refuse some headers by itself.
 func (m *matrix) send(op operation, why, caller, path, body string, headers ...string) {
 	m.Helper()
-	ctx, cancel := context.WithTimeout(m.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(m.Context(), time.Minute)
 	defer cancel()
 	r := httptest.NewRequestWithContext(ctx, op.method, path, strings.NewReader(body))
 	if body != "" {

@@ -13,7 +13,7 @@ import (
 // farewell reads a stream to its end and returns its last comment or event.
 func (b *bundle) farewell(f *follower) (last string) {
 	b.Helper()
-	timer := time.AfterFunc(10*time.Second, func() { _ = f.body.Close() })
+	timer := time.AfterFunc(time.Minute, func() { _ = f.body.Close() })
 	defer timer.Stop()
 	list, err := f.rest()
 	b.must(err)

@@ -34,6 +34,9 @@ func setupSignOn(t *testing.T, adjust func(*auth.Provider)) *signOnBundle {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := provider.Keypair.KeyID(); err != nil { // the first call keeps it, without a lock
+		t.Fatal(err)
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -184,7 +184,7 @@ func TestPanicIsA500(t *testing.T) {
 
 func TestBodyTimeout(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(o *api.Options) { o.BodyTimeout = 200 * time.Millisecond })
+	b := setup(t, func(o *api.Options) { o.BodyTimeout = 700 * time.Millisecond })
 	// The deadline of the body must not reach the wait that follows it.
 	start := time.Now()
 	a := b.do(b.live, "POST", "/v1/generations", `{"prompt":"x"}`, "Prefer: wait=1")

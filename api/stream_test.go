@@ -190,7 +190,7 @@ func TestStream_EndsWhenNobodyReads(t *testing.T) {
 // The time that a stream allows a write is not left to the next answer.
 func TestStream_LeavesTheConnectionAsItWas(t *testing.T) {
 	t.Parallel()
-	const patience = 30 * time.Millisecond
+	const patience = 150 * time.Millisecond
 	b := setup(t, func(o *api.Options) { o.StreamPatience = patience })
 	id := b.submit(b.live, `{"prompt":"x"}`)
 	b.make(b.claim(id), 0)

@@ -89,7 +89,7 @@ func (b *bundle) ends(f *follower) string {
 	select {
 	case all := <-text:
 		return all
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		b.Fatal("the stream does not end")
 		return ""
 	}

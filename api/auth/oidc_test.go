@@ -35,6 +35,9 @@ func setupSignOn(t *testing.T, adjust func(*auth.Provider)) *signOnTest {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := provider.Keypair.KeyID(); err != nil { // the first call keeps it, without a lock
+		t.Fatal(err)
+	}
 	s := &signOnTest{provider: provider, clock: &clock{now: time.Now()}}
 	if err := provider.AddMiddleware(s.rewriting); err != nil {
 		t.Fatal(err)

@@ -31,8 +31,12 @@ var (
 
 // PasswordOptions configure Passwords.
 type PasswordOptions struct {
-	// Slots is how many passwords are hashed at the same time, each with 19 MiB of
-	// memory; default GOMAXPROCS.
+	// Memory is what hashing a password takes, in KiB, and what it costs whoever
+	// guesses; default 19 MiB. Only tests take less.
+	Memory uint32
+
+	// Slots is how many passwords are hashed at the same time, each with Memory;
+	// default GOMAXPROCS.
 	Slots int
 
 	// Waiting is how many more may wait for a slot; default 64 for each.
@@ -42,6 +46,7 @@ type PasswordOptions struct {
 // Passwords hashes and checks passwords with argon2id (RFC 9106), within bounds of
 // memory and processors. It is safe for concurrent use.
 type Passwords struct {
+	cost    argonCost // of new hashes
 	slots   chan struct{}
 	most    int64 // that have a slot or wait for one
 	present atomic.Int64
@@ -56,10 +61,14 @@ func NewPasswords(opts PasswordOptions) *Passwords {
 	if opts.Waiting == 0 {
 		opts.Waiting = 64 * opts.Slots
 	}
+	cost := argonNow
+	if opts.Memory != 0 {
+		cost.memory = opts.Memory
+	}
 	// No password is known to have the tag.
-	decoy := argonHash{cost: argonNow, salt: randomBytes(saltBytes), tag: randomBytes(tagBytes)}
+	decoy := argonHash{cost: cost, salt: randomBytes(saltBytes), tag: randomBytes(tagBytes)}
 	return &Passwords{
-		slots: make(chan struct{}, opts.Slots), most: int64(opts.Slots + opts.Waiting), decoy: decoy.String(),
+		cost: cost, slots: make(chan struct{}, opts.Slots), most: int64(opts.Slots + opts.Waiting), decoy: decoy.String(),
 	}
 }
 
@@ -85,7 +94,7 @@ func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
 		return "", fmt.Errorf("hash password: %w", err)
 	}
 	defer leave()
-	h := argonHash{cost: argonNow, salt: randomBytes(saltBytes)}
+	h := argonHash{cost: p.cost, salt: randomBytes(saltBytes)}
 	h.tag = h.cost.derive(password, h.salt, tagBytes)
 	return h.String(), nil
 }
@@ -110,7 +119,7 @@ func (p *Passwords) Verify(ctx context.Context, password, kept string) (ok, weak
 	defer leave()
 	tag := h.cost.derive(password[:min(len(password), MaxPassword)], h.salt, len(h.tag))
 	ok = subtle.ConstantTimeCompare(tag, h.tag) == 1 && !nobody
-	return ok, ok && (h.cost.weaker(argonNow) || len(h.salt) < saltBytes || len(h.tag) < tagBytes), nil
+	return ok, ok && (h.cost.weaker(p.cost) || len(h.salt) < saltBytes || len(h.tag) < tagBytes), nil
 }
 
 // enter waits for a slot.
@@ -137,7 +146,7 @@ const (
 	tagBytes  = 32
 )
 
-// argonNow is the cost of new hashes. It is never written to.
+// argonNow is the cost of new hashes unless options say another. It is never written to.
 var argonNow = argonCost{memory: 19 * 1024, time: 2, threads: 1}
 
 // Bounds of the costs that are obeyed: what is kept may be another system's, or

@@ -135,3 +135,22 @@ func TestPasswords_NobodyTakesAsLong(t *testing.T) {
 		t.Errorf("somebody %s, nobody %s", fastest[0], fastest[1])
 	}
 }
+
+// What was kept with less memory opens the account, and is to be kept anew.
+func TestPasswords_OfLessMemory(t *testing.T) {
+	t.Parallel()
+	cheap := auth.NewPasswords(auth.PasswordOptions{Memory: 192})
+	kept, err := cheap.Hash(t.Context(), "a few plain words")
+	if err != nil || !strings.HasPrefix(kept, "$argon2id$v=19$m=192,t=2,p=1$") {
+		t.Fatalf("kept as %s, %v", kept, err)
+	}
+	for name, c := range map[string]struct {
+		by   *auth.Passwords
+		weak bool
+	}{"Itself": {cheap, false}, "Service": {auth.NewPasswords(auth.PasswordOptions{}), true}} {
+		ok, weak, err := c.by.Verify(t.Context(), "a few plain words", kept)
+		if !ok || weak != c.weak || err != nil {
+			t.Errorf("%s: ok %t, weak %t, %v", name, ok, weak, err)
+		}
+	}
+}
