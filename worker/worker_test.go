@@ -63,10 +63,7 @@ func setupIdle(t *testing.T) *bundle {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.queue.Close)
-	if b.blobs, err = blobs.OpenDir(storetest.Dir(t)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.blobs.Close() })
+	b.blobs = storetest.Blobs(t)
 	b.live = store.NewLive(store.LiveOptions{URL: storetest.URL(b.db)})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})

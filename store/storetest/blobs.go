@@ -29,13 +29,12 @@ func Blobs(t testing.TB) *blobs.Dir {
 	return dir
 }
 
-// directories are this process's stores of blobs.
+// directories are this process's stores of blobs; they go with the server.
 var directories shelf
 
 type shelf struct {
 	mu   sync.Mutex
 	free []*blobs.Dir
-	made []string
 }
 
 func (s *shelf) take() (*blobs.Dir, error) {
@@ -46,11 +45,10 @@ func (s *shelf) take() (*blobs.Dir, error) {
 		s.free = s.free[:n-1]
 		return dir, nil
 	}
-	path, err := os.MkdirTemp("", "nanobanana-blobs-")
+	path, err := servers.dir()
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for blobs: %w", err)
 	}
-	s.made = append(s.made, path)
 	return blobs.OpenDir(path)
 }
 
@@ -62,16 +60,6 @@ func (s *shelf) giveBack(dir *blobs.Dir) error {
 	defer s.mu.Unlock()
 	s.free = append(s.free, dir)
 	return nil
-}
-
-// stop removes all directories.
-func (s *shelf) stop() (err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, path := range s.made {
-		err = errors.Join(err, os.RemoveAll(path))
-	}
-	return err
 }
 
 // empty removes the files below path.

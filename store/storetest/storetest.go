@@ -8,7 +8,6 @@ package storetest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,7 +41,7 @@ func New(t testing.TB) *store.DB {
 	return db
 }
 
-// Main runs a package's tests, stops the server they used and removes their blobs. Call it from
+// Main runs a package's tests and stops the server they used. Call it from
 // TestMain:
 //
 //	func TestMain(m *testing.M) { storetest.Main(m) }
@@ -52,7 +51,7 @@ func Main(m *testing.M) { os.Exit(Run(m)) }
 // status.
 func Run(m *testing.M) int {
 	code := m.Run()
-	if err := errors.Join(servers.stop(), directories.stop()); err != nil {
+	if err := servers.stop(); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "storetest:", err)
 		code = max(code, 1)
 	}
