@@ -47,6 +47,7 @@ CREATE TABLE credit_account (
     bought        bigint NOT NULL DEFAULT 0 CHECK (bought >= 0), -- of granted: what the next period gets as far as it is left
     given         bigint NOT NULL DEFAULT 0 CHECK (given >= 0), -- of granted: by operators, for whatever plan it is
     owed          bigint NOT NULL DEFAULT 0 CHECK (owed >= 0), -- what could not be taken back: it is not available, and later periods grant less
+    closed        boolean NOT NULL DEFAULT false, -- a change of plan has ended it: the next one lets in instead
     withheld      boolean NOT NULL DEFAULT false, -- what the plan grants waits for its payment
     held          boolean NOT NULL DEFAULT false, -- metered, and not let in: the subscription is not paid
     reported      bigint NOT NULL DEFAULT 0, -- of used, what is in reports for Stripe

@@ -93,8 +93,12 @@ func (db *DB) ReplaceCustomer(ctx context.Context, orgID, gone, customer string)
 	return db.Subscription(ctx, orgID)
 }
 
+// ErrCustomerTaken reports a customer of Stripe's that another organization is.
+var ErrCustomerTaken = errors.New("the customer is another organization's")
+
 // SaveCustomer remembers which customer of Stripe's an organization is, unless it is
-// one already, and returns what it has.
+// one already, and returns what it has. It fails with ErrCustomerTaken where another
+// organization is that customer.
 func (db *DB) SaveCustomer(ctx context.Context, orgID, customer string) (*Subscription, error) {
 	if _, err := db.q.Exec(ctx, `
 		INSERT INTO subscription (org_id, customer)
@@ -102,7 +106,15 @@ func (db *DB) SaveCustomer(ctx context.Context, orgID, customer string) (*Subscr
 		ON CONFLICT DO NOTHING`, pgx.NamedArgs{"org_id": orgID, "customer": customer}); err != nil {
 		return nil, fmt.Errorf("save customer of %s: %w", orgID, err)
 	}
-	return db.Subscription(ctx, orgID)
+	sub, err := db.Subscription(ctx, orgID)
+	if !errors.Is(err, ErrNotFound) {
+		return sub, err
+	}
+	other, err := db.SubscriptionOfCustomer(ctx, customer)
+	if err == nil {
+		err = fmt.Errorf("%s is %s's: %w", customer, other.OrgID, ErrCustomerTaken)
+	}
+	return nil, fmt.Errorf("save customer of %s: %w", orgID, err)
 }
 
 // Clock is the database's time, by which all processes agree on what was fetched first.

@@ -380,3 +380,19 @@ func TestSaveCustomer_AtOnce(t *testing.T) {
 		clients.Wait()
 	}
 }
+
+// A customer is one organization's; an organization stays the customer that it is.
+func TestSaveCustomer_OfAnother(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, second := b.org(t, "free"), b.org(t, "free")
+	if _, err := b.SaveCustomer(t.Context(), first, "cus_1"); err != nil {
+		t.Fatal(err)
+	}
+	if sub, err := b.SaveCustomer(t.Context(), second, "cus_1"); !errors.Is(err, store.ErrCustomerTaken) || errors.Is(err, store.ErrNotFound) {
+		t.Errorf("another's customer: %+v, %v", sub, err)
+	}
+	if sub, err := b.SaveCustomer(t.Context(), first, "cus_2"); err != nil || sub.Customer != "cus_1" {
+		t.Errorf("a second customer: %+v, %v", sub, err)
+	}
+}
