@@ -171,8 +171,16 @@ func (db *DB) refundFrom(ctx context.Context, r RefundedPurchase, period time.Ti
 	if err := db.carryCredits(ctx, r.OrgID); err != nil {
 		return 0, err
 	}
-	accounts, err := db.lockCarried(ctx, r.OrgID, period) // as they are now
+	accounts, err := db.lockCarried(ctx, r.OrgID, period)
 	if err != nil {
+		return 0, err
+	}
+	for _, a := range accounts {
+		if err := db.forgetUsed(ctx, r.OrgID, a.Period); err != nil {
+			return 0, err
+		}
+	}
+	if accounts, err = db.lockCarried(ctx, r.OrgID, period); err != nil { // as they are now
 		return 0, err
 	}
 	var present, before *CreditAccount
