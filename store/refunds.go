@@ -72,14 +72,21 @@ func (db *DB) refunded(ctx context.Context, orgID, subject string) (*int, error)
 // so once; none are taken for the refund from then on.
 func (db *DB) RestoreRefund(ctx context.Context, orgID, id string, at time.Time) error {
 	err := db.within(ctx, func(tx *DB) error {
-		account, err := tx.OpenPeriod(ctx, orgID, at) // with the organization locked
+		if _, err := tx.OperatorOrg(ctx, orgID); err != nil { // locked
+			return err
+		}
+		took, err := tx.takenBy(ctx, orgID, id)
+		if err != nil {
+			return err
+		}
+		account, err := tx.OpenPeriod(ctx, orgID, at)
 		if err != nil {
 			return err
 		}
 		if done, err := tx.refunded(ctx, orgID, id+failedRefund); err != nil || done != nil {
 			return err
 		}
-		return tx.restoreRefund(ctx, orgID, id, account.Period)
+		return tx.restoreRefund(ctx, orgID, id, account.Period, took)
 	})
 	if err != nil {
 		return fmt.Errorf("restore credits of refund %s: %w", id, err)
@@ -87,16 +94,27 @@ func (db *DB) RestoreRefund(ctx context.Context, orgID, id string, at time.Time)
 	return nil
 }
 
-// restoreRefund gives back what was left in a period, and leaves what was reserved where
-// it is.
-func (db *DB) restoreRefund(ctx context.Context, orgID, id string, period time.Time) error {
+// takenBy returns the entries of a refund, and locks the accounts that they are of with
+// the others that carryCredits locks.
+func (db *DB) takenBy(ctx context.Context, orgID, id string) ([]*CreditEntry, error) {
 	took, err := many[CreditEntry](ctx, db, `
 		SELECT `+columns[CreditEntry]("")+` FROM credit_entry
 		WHERE org_id = @org_id AND subject IN (@id, @id || '`+reservedRefund+`') AND (kind = 'reserve') = false
 		ORDER BY id`, pgx.NamedArgs{"org_id": orgID, "id": id})
 	if err != nil {
-		return err
+		return nil, err
 	}
+	periods := make([]time.Time, len(took))
+	for i, e := range took {
+		periods[i] = e.Period
+	}
+	_, err = db.lockCarried(ctx, orgID, periods...)
+	return took, err
+}
+
+// restoreRefund gives back in a period what was left, and leaves what was reserved where
+// it is.
+func (db *DB) restoreRefund(ctx context.Context, orgID, id string, period time.Time, took []*CreditEntry) error {
 	periods := []time.Time{period}
 	for _, e := range took {
 		periods = append(periods, e.Period)

@@ -254,6 +254,9 @@ func (db *DB) grantWithheld(ctx context.Context, org *Org, paid string, at time.
 	if err != nil || org.Plan != paid && !account.Withheld {
 		return err
 	}
+	if _, err := db.lockCarried(ctx, org.ID, account.Period); err != nil { // in order, before this one alone
+		return err
+	}
 	plan, err := db.Plan(ctx, account.Plan)
 	if err != nil {
 		return err
