@@ -62,8 +62,12 @@ func reserveCredits(refused string) string {
 	return `refused_before AS MATERIALIZED (` + refused + `
 		), bill AS MATERIALIZED (
 			SELECT r.id, r.org_id, coalesce(r.batch_id, r.id) AS subject, r.credits,
-				CASE WHEN a.closed THEN goes_on.period ELSE a.period END AS period,
-				CASE WHEN a.closed THEN goes_on.ends_at ELSE a.ends_at END AS ends_at
+				CASE WHEN a.closed THEN (
+					SELECT c.period FROM credit_account AS c
+					WHERE c.org_id = r.org_id AND c.period > a.period AND NOT c.closed
+					ORDER BY c.period
+					LIMIT 1
+				) ELSE a.period END AS period
 			FROM json_to_recordset(@rows) AS r (id text, org_id text, batch_id text, credits int, created_at timestamptz)
 			LEFT JOIN LATERAL (
 				SELECT c.period, c.ends_at, c.closed FROM credit_account AS c
@@ -71,25 +75,19 @@ func reserveCredits(refused string) string {
 				ORDER BY c.period DESC
 				LIMIT 1
 			) AS a ON a.ends_at > r.created_at
-			LEFT JOIN LATERAL (
-				SELECT c.period, c.ends_at FROM credit_account AS c
-				WHERE a.closed AND c.org_id = r.org_id AND c.period > a.period AND NOT c.closed
-				ORDER BY c.period
-				LIMIT 1
-			) AS goes_on ON true
 			WHERE r.credits IS NOT NULL AND r.id NOT IN (SELECT generation_id FROM taken)
 				AND NOT EXISTS (SELECT FROM refused_before AS f WHERE f.id = r.id OR f.batch_id = r.batch_id)
 		), claim AS MATERIALIZED (
-			SELECT org_id, period, ends_at, subject, credits, row_number() OVER w AS place, sum(credits) OVER w AS total
+			SELECT org_id, period, subject, credits, row_number() OVER w AS place, sum(credits) OVER w AS total
 			FROM (
-				SELECT org_id, period, ends_at, subject, sum(credits) AS credits FROM bill
+				SELECT org_id, period, subject, sum(credits) AS credits FROM bill
 				WHERE subject NOT IN (SELECT subject FROM bill WHERE period IS NULL)
-				GROUP BY org_id, period, ends_at, subject
+				GROUP BY org_id, period, subject
 			) AS s
 			WINDOW w AS (PARTITION BY org_id, period ORDER BY credits, subject ROWS UNBOUNDED PRECEDING)
 		), reserved AS (
 			INSERT INTO credit_account AS a (org_id, period, ends_at, plan)
-			SELECT org_id, period, max(ends_at), '' FROM claim
+			SELECT org_id, period, 'infinity'::timestamptz, '' FROM claim -- all of them are there
 			GROUP BY org_id, period
 			ORDER BY org_id, period
 			ON CONFLICT (org_id, period) DO UPDATE
