@@ -179,26 +179,36 @@ func (db *DB) forgiveRefund(ctx context.Context, accounts []*CreditAccount, took
 	return here, gone, nil
 }
 
+// lockRefunded locks the accounts that a refund may take from, with what is left carried
+// on, and with nothing counted as bought that is used. Submissions wait from then on, so
+// that what is taken is there.
+func (db *DB) lockRefunded(ctx context.Context, orgID string, period time.Time) ([]*CreditAccount, error) {
+	if _, err := db.lockCarried(ctx, orgID, period); err != nil {
+		return nil, err
+	}
+	if err := db.carryCredits(ctx, orgID); err != nil {
+		return nil, err
+	}
+	accounts, err := db.lockCarried(ctx, orgID, period)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range accounts {
+		if a.Reserved == 0 { // what is left is all that can be taken
+			continue
+		}
+		if err := db.forgetUsed(ctx, orgID, a.Period); err != nil {
+			return nil, err
+		}
+	}
+	return db.lockCarried(ctx, orgID, period)
+}
+
 // refundFrom takes back what is left on the account of a period and what is reserved
 // there or, where that does not do, on the one before it that most is reserved on.
 func (db *DB) refundFrom(ctx context.Context, r RefundedPurchase, period time.Time) (taken int, err error) {
-	// Submissions wait, so that what is taken is there.
-	if _, err := db.lockCarried(ctx, r.OrgID, period); err != nil {
-		return 0, err
-	}
-	if err := db.carryCredits(ctx, r.OrgID); err != nil {
-		return 0, err
-	}
-	accounts, err := db.lockCarried(ctx, r.OrgID, period)
+	accounts, err := db.lockRefunded(ctx, r.OrgID, period)
 	if err != nil {
-		return 0, err
-	}
-	for _, a := range accounts {
-		if err := db.forgetUsed(ctx, r.OrgID, a.Period); err != nil {
-			return 0, err
-		}
-	}
-	if accounts, err = db.lockCarried(ctx, r.OrgID, period); err != nil { // as they are now
 		return 0, err
 	}
 	var present, before *CreditAccount

@@ -54,7 +54,7 @@ func TestRefundCredits_LeavesWhatWasUsed(t *testing.T) {
 	l.change(t, store.CreditPurchase, 100)
 	l.use(t, 60)
 	l.refund(t, 100, 40)
-	l.want(t, "free 110/0/110 (0)")
+	l.want(t, "free 110/0/110 (60)")
 	l.wantOwed(t, "0")
 }
 
