@@ -85,7 +85,7 @@ func (db *DB) ReplaceCustomer(ctx context.Context, orgID, gone, customer string)
 	if _, err := db.q.Exec(ctx, `
 		UPDATE subscription
 		SET customer = @customer, subscription = NULL, plan = NULL, next_plan = NULL, status = NULL, period_start = NULL,
-			period_end = NULL, cancel_at_period_end = false, latest_invoice = NULL, fetched_at = NULL
+			period_end = NULL, cancel_at_period_end = false, latest_invoice = NULL, fetched_at = NULL, lost = false
 		WHERE org_id = @org_id AND customer = @gone AND coalesce(status <> ALL (@going), true)`,
 		pgx.NamedArgs{"org_id": orgID, "gone": gone, "customer": customer, "going": slices.Concat(statusesPaying, statusesUnpaid)}); err != nil {
 		return nil, fmt.Errorf("replace the customer of %s: %w", orgID, err)
@@ -127,12 +127,13 @@ func (db *DB) Clock(ctx context.Context) (time.Time, error) {
 }
 
 // SubscriptionsToFetch returns subscriptions whose period has ended by a time, or that
-// were not fetched for a day before it: those of which Stripe may have told in vain. At
-// most limit are returned, those first that were tried the longest ago, and not again
+// were not fetched for a day before it: those of which Stripe may have told in vain, and
+// those that it did not have and may have again. At most limit are returned, those first that were tried the longest ago, and not again
 // for five minutes.
 func (db *DB) SubscriptionsToFetch(ctx context.Context, at time.Time, limit int) ([]*Subscription, error) {
 	list, err := db.trySubscriptions(ctx, at, limit, `
-		status <> ALL (@ended) AND (period_end <= @at OR fetched_at < @at - interval '1 day') AND fetched_at < @at - interval '5 minutes'`)
+		(status <> ALL (@ended) AND (period_end <= @at OR fetched_at < @at - interval '1 day') AND fetched_at < @at - interval '5 minutes'
+			OR lost AND fetched_at < @at - interval '1 day')`)
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions to fetch: %w", err)
 	}
@@ -151,8 +152,7 @@ func (db *DB) SubscriptionsToCancel(ctx context.Context, at time.Time, limit int
 			AND NOT EXISTS (SELECT FROM usage_report AS r WHERE r.org_id = s.org_id AND coalesce(r.sent_at > now() - interval '15 minutes', true))
 			AND NOT EXISTS (
 				SELECT FROM credit_account AS a
-				WHERE a.org_id = s.org_id AND a.metered AND a.credit_micros > 0 AND (a.reserved > 0 OR `+billable+` > (
-					SELECT coalesce(sum(credits), 0) FROM usage_report AS r WHERE r.org_id = a.org_id AND r.period = a.period)))))`)
+				WHERE a.org_id = s.org_id AND a.metered AND a.credit_micros > 0 AND (a.reserved > 0 OR `+billable+` > a.reported))))`)
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions to cancel: %w", err)
 	}
@@ -176,6 +176,10 @@ func (db *DB) trySubscriptions(ctx context.Context, at time.Time, limit int, whe
 		WHERE s.org_id = due.org_id
 		RETURNING `+columns[Subscription]("s"), pgx.NamedArgs{"ended": statusesEnded, "at": at, "limit": limit})
 }
+
+// Unbounded reports whether whatever is asked for is let in: use is metered, and the
+// subscription is paid.
+func (a *CreditAccount) Unbounded() bool { return a.Metered && !a.Held }
 
 // withholds reports whether a period that begins at a time is opened with nothing
 // granted: its subscription is not paid, or was to end before it.

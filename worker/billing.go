@@ -41,13 +41,32 @@ func (h *handleStripeEvent) Work(ctx context.Context, job *river.Job[jobs.Handle
 	}
 	note, err := h.apply(ctx, e)
 	if errors.Is(err, billing.ErrNotFound) {
-		note, err = "Stripe has no such object any more", nil
+		note, err = h.missing(ctx, e, err)
 	}
 	if err != nil {
 		err = fmt.Errorf("handle %s %s of Stripe: %w", e.Type, e.ID, err)
 		return errors.Join(err, db.FailStripeEvent(ctx, e.ID, err.Error()))
 	}
 	return db.HandleStripeEvent(ctx, e.ID, note)
+}
+
+// missing returns why nothing comes of an event whose object Stripe does not have, or
+// an error where that is for want of the right API key: the event waits for it. Charges
+// are never deleted.
+func (h *handleStripeEvent) missing(ctx context.Context, e *store.StripeEvent, err error) (note string, wrong error) {
+	if e.Customer != nil {
+		err = h.w.opts.Billing.Missing(ctx, *e.Customer, err)
+	} else if isOfCharge(e.Type) && !strings.Contains(e.ObjectID, "re_") {
+		return "", &billing.Error{Doing: "fetch " + e.ObjectID, Kind: billing.ErrAccount, Message: err.Error()}
+	}
+	if errors.Is(err, billing.ErrNotFound) {
+		return "Stripe has no such object any more", nil
+	}
+	return "", err
+}
+
+func isOfCharge(eventType string) bool {
+	return strings.HasPrefix(eventType, "charge.") || strings.HasPrefix(eventType, "refund.")
 }
 
 // apply returns why nothing comes of an event, or "".
@@ -76,7 +95,7 @@ func (h *handleStripeEvent) apply(ctx context.Context, e *store.StripeEvent) (no
 		return jobs.SyncOnly(ctx, db, client, sub, now)
 	case strings.HasPrefix(e.Type, "checkout.session."):
 		return jobs.SyncCheckout(ctx, db, client, e.ObjectID, now)
-	case strings.HasPrefix(e.Type, "charge.refund"), strings.HasPrefix(e.Type, "refund."):
+	case isOfCharge(e.Type):
 		p, err := client.PaymentOfCharge(ctx, e.ObjectID)
 		if err != nil || p == nil {
 			return "the charge is of no payment", err

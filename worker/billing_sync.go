@@ -101,7 +101,7 @@ func (s *syncBilling) fetch(ctx context.Context) error {
 func (s *syncBilling) dropOthers(ctx context.Context, known *store.Subscription) error {
 	ids, err := s.w.opts.Billing.Subscriptions(ctx, known.Customer)
 	if errors.Is(err, billing.ErrNotFound) {
-		return nil // the customer is gone, with all it had
+		return nil // SyncSubscription says what is the matter
 	}
 	for _, id := range ids {
 		if err == nil && id != *known.Subscription {

@@ -69,7 +69,7 @@ func printOrgs(ctx context.Context, db *store.DB, table *tabwriter.Writer, orgs 
 		credits := "-\t-\t-\t-"
 		if a := accounts[o.ID]; a != nil {
 			available := strconv.FormatInt(a.Available(), 10)
-			if a.Metered {
+			if a.Unbounded() {
 				available = "any" // below 0 is what was used beyond the granted
 			}
 			credits = fmt.Sprintf("%s\t%d\t%d\t%s", available, a.Used, a.Reserved, a.EndsAt.UTC().Format(time.DateTime))
