@@ -61,7 +61,7 @@ func viewUsageSummary(u *store.UsageSummary) usageSummary {
 		Granted: a.Granted, Used: a.Used, Reserved: a.Reserved, Images: u.Used.Images, Spend: costOf(u.Used.Micros),
 	}
 	if !a.Unbounded() {
-		shown.Available = new(a.Available())
+		shown.Available = new(max(0, a.Available()))
 	}
 	if b := u.Spending; b != nil {
 		shown.Budget = &summaryBudget{Credits: b.Credits, Left: max(0, b.Credits-a.SpentBefore-a.Used-a.Reserved), HardStop: b.HardStop}

@@ -44,6 +44,16 @@ func (s *Subscription) Unpaid() bool {
 	return s.Status != nil && slices.Contains(statusesUnpaid, *s.Status)
 }
 
+// ChargedBeside says what Stripe goes on charging for while an operator has put the
+// organization on a plan; "" if that is the same, or nothing.
+func (s *Subscription) ChargedBeside(plan string) string {
+	if !s.Live() || s.Plan == nil || *s.Plan == plan {
+		return ""
+	}
+	return fmt.Sprintf("its subscription %s goes on: Stripe charges for the plan %s, which is the organization's again when the subscription changes; end it in Stripe if that is not meant",
+		*s.Subscription, *s.Plan)
+}
+
 // Subscription returns what an organization has with Stripe, or ErrNotFound.
 func (db *DB) Subscription(ctx context.Context, orgID string) (*Subscription, error) {
 	sub, err := one[Subscription](ctx, db, `
