@@ -89,6 +89,11 @@ func TestApplySubscription_OnlyTheLatestCounts(t *testing.T) {
 		}
 		p.is(fmt.Sprint("after ", n), "hobby", 500, p.now)
 	}
+	foreign := p.fetched(9, "", "active")
+	foreign.ID = "sub_support"
+	if note := p.apply(foreign, p.now); note != store.NoteNoPlan {
+		t.Errorf("one for something else: %q", note)
+	}
 	other := p.fetched(9, "pro", "active")
 	other.ID = "sub_2"
 	if note := p.apply(other, p.now); note != store.NoteAnother {
