@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"net/url"
 	"testing"
 	"time"
 
@@ -111,7 +112,9 @@ func TestBilling_Gone(t *testing.T) {
 	t.Parallel()
 	s := setupShop(t, stripesim.Disorder{})
 	s.subscribe("hobby")
-	s.exec(`UPDATE subscription SET subscription = 'sub_hidden' || subscription`)
+	other := s.askStripe("/v1/customers", url.Values{"name": {"Acme"}}) // who has no subscription
+	own := s.customer()
+	s.exec(`UPDATE subscription SET subscription = 'sub_hidden' || subscription, customer = $1`, other)
 	fetch := func() {
 		t.Helper()
 		s.advance(25 * time.Hour)
@@ -119,8 +122,10 @@ func TestBilling_Gone(t *testing.T) {
 		s.settled()
 	}
 	fetch()
-	s.has("gone", "free", "canceled", 50, 0, 0)
-	s.exec(`UPDATE subscription SET subscription = replace(subscription, 'sub_hidden', '')`)
+	if sub := s.does(s.master, "GET", "/v1/billing/subscription", "", 200); sub.text("plan") != "free" || sub.text("status") != "canceled" {
+		t.Errorf("gone: %s", sub.body)
+	}
+	s.exec(`UPDATE subscription SET subscription = replace(subscription, 'sub_hidden', ''), customer = $1`, own)
 	fetch()
 	s.has("found again", "hobby", "active", 500, 0, 0)
 	s.exec(`UPDATE subscription SET customer = 'cus_gone', status = 'canceled'`)
