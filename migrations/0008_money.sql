@@ -55,6 +55,7 @@ CREATE TABLE credit_account (
     spend_limit   bigint,                -- the budget: reserved, used and spent_before together reach it at most; NULL: no limit
     warn_at       bigint,                -- used credits that someone wants to hear of next; NULL: nobody
     let_in        int NOT NULL DEFAULT 0, -- how many submissions the last statement let in, for itself to read
+    subscription  text,                  -- that it was opened by, which pays for its use; NULL: none
     reported_at   timestamptz,           -- when the last report was written; NULL: never
     PRIMARY KEY (org_id, period),
     CHECK (ends_at > period),

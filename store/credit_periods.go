@@ -169,9 +169,10 @@ func (db *DB) hadElsewhere(ctx context.Context, orgID string, plan *Plan, begins
 // insertAccount opens an account and grants it so many credits of the plan's.
 func (db *DB) insertAccount(ctx context.Context, org *Org, plan *Plan, begins, ends time.Time, credits int) error {
 	_, err := db.q.Exec(ctx, `
-		INSERT INTO credit_account (org_id, period, ends_at, plan, metered, credit_micros, spend_limit)
+		INSERT INTO credit_account (org_id, period, ends_at, plan, metered, credit_micros, spend_limit, subscription, held)
 		SELECT @org_id, @period, @ends_at, @plan, @metered, @credit_micros,
-			(SELECT credits FROM budget WHERE org_id = @org_id AND hard_stop)`,
+			(SELECT credits FROM budget WHERE org_id = @org_id AND hard_stop),
+			`+paysFor+`, @metered AND `+isUnpaid,
 		pgx.NamedArgs{
 			"org_id": org.ID, "period": begins, "ends_at": ends, "plan": plan.Name, "metered": plan.Metered,
 			"credit_micros": plan.CreditMicros,

@@ -75,7 +75,7 @@ func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org
 	if err != nil {
 		return err
 	}
-	if c.Anchor == nil && was.Period == plan.Period && account.Metered == plan.Metered {
+	if c.Anchor == nil && was.Period == plan.Period && account.Metered == plan.Metered && (!plan.Metered || account.CreditMicros == plan.CreditMicros) {
 		return db.prorate(ctx, c, account, was, plan, at)
 	}
 	if !at.After(account.Period) {
@@ -166,7 +166,7 @@ func (db *DB) prorate(ctx context.Context, c PlanChange, account *CreditAccount,
 	}
 	if _, err := db.q.Exec(ctx, `
 		UPDATE credit_account
-		SET plan = @plan, credit_micros = @credit_micros, owed = @owed, held = false
+		SET plan = @plan, credit_micros = @credit_micros, owed = @owed, held = metered AND `+isUnpaid+`
 		WHERE org_id = @org_id AND period = @period`,
 		pgx.NamedArgs{
 			"org_id": c.OrgID, "period": account.Period, "plan": plan.Name, "credit_micros": plan.CreditMicros, "owed": owed,

@@ -162,7 +162,7 @@ func (db *DB) SubscriptionsToCancel(ctx context.Context, at time.Time, limit int
 			AND NOT EXISTS (SELECT FROM usage_report AS r WHERE r.org_id = s.org_id AND coalesce(r.sent_at > now() - interval '15 minutes', true))
 			AND NOT EXISTS (
 				SELECT FROM credit_account AS a
-				WHERE a.org_id = s.org_id AND a.metered AND a.credit_micros > 0 AND (a.reserved > 0 OR `+billable+` > a.reported))))`)
+				WHERE a.org_id = s.org_id AND a.subscription IS NOT NULL AND a.metered AND a.credit_micros > 0 AND (a.reserved > 0 OR `+billable+` > a.reported))))`)
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions to cancel: %w", err)
 	}
@@ -227,6 +227,15 @@ func (db *DB) subscribed(ctx context.Context, org *Org, begins time.Time) (*Org,
 		WHERE org_id = @org_id`, pgx.NamedArgs{"org_id": org.ID})
 	return org, sub, err
 }
+
+// paysFor is the subscription that goes on and pays for a plan, as a query of @org_id and
+// @plan; isUnpaid whether it is not paid.
+const (
+	paysFor = `(SELECT subscription FROM subscription
+		WHERE org_id = @org_id AND plan = @plan AND status IN ('active', 'trialing', 'past_due', 'unpaid', 'paused'))`
+	isUnpaid = `EXISTS (SELECT FROM subscription
+		WHERE org_id = @org_id AND plan = @plan AND status IN ('past_due', 'unpaid', 'paused'))`
+)
 
 // holdMetered lets nothing in, or lets it in again, beyond what is granted in the
 // period that a time is in.

@@ -178,8 +178,7 @@ func (db *DB) payPlan(ctx context.Context, org *Org, before *string, f *FetchedS
 	c := PlanChange{OrgID: org.ID, Plan: f.Plan, Reason: "subscription " + f.ID}
 	if before == nil {
 		c.Anchor = &f.PeriodStart
-		_, err := db.ChangePlan(ctx, c, at)
-		return err
+		return db.changePaidPlan(ctx, c, f.ID, at)
 	}
 	if err := db.grantWithheld(ctx, org, *before, at); err != nil {
 		return err
@@ -190,7 +189,20 @@ func (db *DB) payPlan(ctx context.Context, org *Org, before *string, f *FetchedS
 	if *before == f.Plan && (c.Anchor == nil || org.Plan != *before) {
 		return nil
 	}
-	_, err := db.ChangePlan(ctx, c, at)
+	return db.changePaidPlan(ctx, c, f.ID, at)
+}
+
+// changePaidPlan is ChangePlan to one that a subscription pays for, as it does for the
+// use of the account that goes on.
+func (db *DB) changePaidPlan(ctx context.Context, c PlanChange, subscription string, at time.Time) error {
+	if _, err := db.ChangePlan(ctx, c, at); err != nil {
+		return err
+	}
+	_, err := db.q.Exec(ctx, `
+		UPDATE credit_account
+		SET subscription = @subscription
+		WHERE org_id = @org_id AND period = (SELECT max(period) FROM credit_account WHERE org_id = @org_id)`,
+		pgx.NamedArgs{"org_id": c.OrgID, "subscription": subscription})
 	return err
 }
 

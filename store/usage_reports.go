@@ -45,16 +45,25 @@ type UnreportedUse struct {
 // which was bought or given.
 const billable = `greatest(0, a.used - a.granted)`
 
-// UnreportedUse returns accounts of subscribers with metered use that no report names
-// and that a report is due of: every five minutes, and at once where something ends. At
-// most limit are returned.
+// UnreportedUse returns accounts of subscribers with metered use that no report names,
+// at most limit. What an account that was not opened by a subscription has used is
+// nobody's to pay.
 func (db *DB) UnreportedUse(ctx context.Context, at time.Time, limit int) ([]*UnreportedUse, error) {
+	return db.unreportedUse(ctx, at, limit, `true`)
+}
+
+// DueUse returns those of them that a report is due of: every five minutes, and at once
+// where something ends.
+func (db *DB) DueUse(ctx context.Context, at time.Time, limit int) ([]*UnreportedUse, error) {
+	return db.unreportedUse(ctx, at, limit, `(coalesce(a.reported_at <= @earlier, true) OR a.ends_at <= @soon OR s.status = ANY (@ended)
+		OR s.cancel_at_period_end AND s.period_end <= @soon OR EXISTS (SELECT FROM org WHERE org.id = a.org_id AND org.deleted_at IS NOT NULL))`)
+}
+
+func (db *DB) unreportedUse(ctx context.Context, at time.Time, limit int, where string) ([]*UnreportedUse, error) {
 	list, err := many[UnreportedUse](ctx, db, `
 		SELECT a.org_id, a.period
 		FROM subscription AS s JOIN credit_account AS a ON a.org_id = s.org_id
-		WHERE s.subscription IS NOT NULL AND a.metered AND a.credit_micros > 0 AND a.ends_at > @since AND `+billable+` > a.reported
-			AND (coalesce(a.reported_at <= @earlier, true) OR a.ends_at <= @soon OR s.status = ANY (@ended)
-				OR s.cancel_at_period_end AND s.period_end <= @soon OR EXISTS (SELECT FROM org WHERE org.id = a.org_id AND org.deleted_at IS NOT NULL))
+		WHERE s.subscription IS NOT NULL AND a.subscription IS NOT NULL AND a.metered AND a.credit_micros > 0 AND a.ends_at > @since AND `+billable+` > a.reported AND `+where+`
 		ORDER BY a.org_id, a.period
 		LIMIT @limit`, pgx.NamedArgs{
 		"since": at.Add(-reportFor), "earlier": at.Add(-reportEach), "soon": at.Add(reportEach), "ended": statusesEnded, "limit": limit,
@@ -79,14 +88,14 @@ func (db *DB) ReportUse(ctx context.Context, u UnreportedUse, at time.Time) (rep
 			WITH named AS (
 				UPDATE credit_account AS a
 				SET reported = `+billable+`, reported_at = @at
-				WHERE org_id = @org_id AND period = @period AND metered AND `+billable+` > reported
+				WHERE org_id = @org_id AND period = @period AND metered AND subscription IS NOT NULL AND `+billable+` > reported
 			)
 			INSERT INTO usage_report (identifier, org_id, period, customer, credits, at)
 			SELECT format('%s:%s:%s-%s', a.org_id, (extract(epoch FROM a.period) * 1000000)::bigint, a.reported, `+billable+`),
 				a.org_id, a.period, s.customer, `+billable+` - a.reported, @at
 			FROM credit_account AS a
 			JOIN subscription AS s ON s.org_id = a.org_id
-			WHERE a.org_id = @org_id AND a.period = @period AND a.metered AND `+billable+` > a.reported
+			WHERE a.org_id = @org_id AND a.period = @period AND a.metered AND a.subscription IS NOT NULL AND `+billable+` > a.reported
 			RETURNING `+columns[UsageReport](""), args)
 		if err == nil && len(rows) > 0 {
 			report = rows[0]

@@ -41,7 +41,7 @@ func (r *reportUsage) write(ctx context.Context) (failed error) {
 	tried := map[store.UnreportedUse]bool{} // and not written
 	for {
 		limit := sweepSize + len(tried)
-		due, err := r.w.opts.DB.UnreportedUse(ctx, r.w.now(), limit)
+		due, err := r.w.opts.DB.DueUse(ctx, r.w.now(), limit)
 		if err != nil {
 			return errors.Join(failed, err)
 		}

@@ -19,7 +19,7 @@ func (p *payer) meter(n int, at time.Time) {
 // report writes what is due, and returns how many credits that are.
 func (p *payer) report(at time.Time) (credits int64) {
 	p.Helper()
-	due, err := p.db.UnreportedUse(p.Context(), at, 10)
+	due, err := p.db.DueUse(p.Context(), at, 10)
 	p.must(err)
 	for _, use := range due {
 		r, err := p.db.ReportUse(p.Context(), *use, at)
@@ -30,7 +30,7 @@ func (p *payer) report(at time.Time) (credits int64) {
 }
 
 // An account is reported every five minutes, and without waiting where something ends.
-func TestUnreportedUse_Due(t *testing.T) {
+func TestDueUse(t *testing.T) {
 	t.Parallel()
 	const often = time.Minute
 	for name, c := range map[string]struct {
