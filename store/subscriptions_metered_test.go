@@ -22,7 +22,7 @@ func TestReportUse_OfTheSubscription(t *testing.T) {
 		want int64
 	}{
 		"Before": {func(p *payer, at func(int) time.Time) {
-			p.put("pay_as_you_go", at(-240))
+			p.put("pay_as_you_go", at(-24))
 			p.meter(100, at(-1))
 			p.report(at(-1))
 			p.apply(p.fetched(1, "pay_as_you_go", "active"), at(0))

@@ -10,10 +10,13 @@ import (
 // meter uses credits of the account that a time is in, beyond what is granted.
 func (p *payer) meter(n int, at time.Time) {
 	p.Helper()
-	_, err := p.db.Pool().Exec(p.Context(), `
+	tag, err := p.db.Pool().Exec(p.Context(), `
 		UPDATE credit_account SET used = used + $2
 		WHERE org_id = $1 AND period <= $3 AND ends_at > $3`, p.org, n, at)
 	p.must(err)
+	if tag.RowsAffected() != 1 {
+		p.Fatalf("%d accounts are of %v", tag.RowsAffected(), at)
+	}
 }
 
 // report writes what is due, and returns how many credits that are.
