@@ -123,3 +123,25 @@ func TestBilling_TwoSubscriptionsNotGivenBack(t *testing.T) {
 		t.Errorf("again: note %q, error %v", note, err)
 	}
 }
+
+// A disputed payment is noted with whose it is, for operators.
+func TestBilling_Disputed(t *testing.T) {
+	t.Parallel()
+	s := setupShop(t, stripesim.Disorder{})
+	invoice, _ := s.bought()
+	i, err := s.db.Invoice(t.Context(), "", invoice)
+	s.must(err)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/charges?payment_intent="+*i.Payment, nil)
+	r.Header.Set("Authorization", "Bearer "+stripesim.DefaultAPIKey)
+	w := httptest.NewRecorder()
+	s.sim.ServeHTTP(w, r)
+	var charges struct{ Data []struct{ ID string } }
+	s.must(json.Unmarshal(w.Body.Bytes(), &charges))
+	s.exec(`INSERT INTO stripe_event (id, type, object_id, created_at) VALUES ('evt_dispute', 'charge.dispute.created', $1, now())`, charges.Data[0].ID)
+	s.run(jobs.HandleStripeEventArgs{EventID: "evt_dispute"})
+	note := s.strings(`SELECT error FROM stripe_event WHERE id = 'evt_dispute' AND handled_at IS NOT NULL`)
+	if len(note) != 1 || !strings.HasPrefix(note[0], "the payment is disputed") || !strings.HasSuffix(note[0], *i.Payment+" of "+s.org) {
+		t.Errorf("noted: %v", note)
+	}
+	s.has("the credits stay", "free", "none", 150, 0, 100)
+}

@@ -74,8 +74,8 @@ func TestBilling_ReportsOfMany(t *testing.T) {
 	s.exec(`INSERT INTO subscription (org_id, customer, subscription, plan, status, period_end, fetched_at)
 		SELECT 'org_m' || i, 'cus_m' || i, 'sub_m' || i, 'pay_as_you_go', 'active', now() + interval '9 days', now()
 		FROM generate_series(1, 300) AS i`)
-	s.exec(`INSERT INTO credit_account (org_id, period, ends_at, plan, metered, credit_micros, used)
-		SELECT 'org_m' || i, now() - interval '1 day', now() + interval '9 days', 'pay_as_you_go', true, 20000, 1 FROM generate_series(1, 300) AS i`)
+	s.exec(`INSERT INTO credit_account (org_id, period, ends_at, plan, metered, credit_micros, used, subscription)
+		SELECT 'org_m' || i, now() - interval '1 day', now() + interval '9 days', 'pay_as_you_go', true, 20000, 1, 'sub_m' || i FROM generate_series(1, 300) AS i`)
 	// One report can not be written.
 	s.exec(`INSERT INTO usage_report (identifier, org_id, period, customer, credits, at, sent_at)
 		SELECT format('%s:%s:0-1', org_id, (extract(epoch FROM period) * 1000000)::bigint), org_id, period, 'cus_m1', 1, now(), now()

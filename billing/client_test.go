@@ -280,6 +280,10 @@ func TestParseWebhook(t *testing.T) {
 	if got, err := client.ParseWebhook([]byte(refund), sign(refund, secret, now)); err != nil || got.Object != "charge" || got.ObjectID != "ch_1" {
 		t.Errorf("%+v, %v", got, err)
 	}
+	const dispute = `{"id":"evt_3","object":"event","created":1700000000,"type":"charge.dispute.created","data":{"object":{"id":"du_1","object":"dispute","charge":"ch_1"}}}`
+	if got, err := client.ParseWebhook([]byte(dispute), sign(dispute, secret, now)); err != nil || got.ObjectID != "ch_1" {
+		t.Errorf("a dispute: %+v, %v", got, err)
+	}
 	for name, c := range map[string]struct {
 		body, header string
 		want         error

@@ -105,7 +105,9 @@ func (s *syncBilling) dropOthers(ctx context.Context, known *store.Subscription)
 	}
 	for _, id := range ids {
 		if err == nil && id != *known.Subscription {
-			_, err = jobs.SyncOnly(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
+			var note string
+			note, err = jobs.SyncOnly(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
+			s.w.tellOperators(ctx, note)
 		}
 	}
 	return err
@@ -119,7 +121,8 @@ func (s *syncBilling) fetchCheckouts(ctx context.Context) error {
 	}
 	var failed error
 	for _, id := range ids {
-		_, err := jobs.SyncCheckout(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
+		note, err := jobs.SyncCheckout(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
+		s.w.tellOperators(ctx, note)
 		failed = errors.Join(failed, err)
 		if errors.Is(err, billing.ErrUnavailable) {
 			break
