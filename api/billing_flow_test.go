@@ -184,7 +184,8 @@ func TestBilling_Metered(t *testing.T) {
 	s.run(jobs.ReportUsageArgs{})
 	s.use() // goes on
 	s.sim.SetDown(false)
-	s.sim.LoseAnswers(1) // it is taken, and nobody knows
+	s.advance(6 * time.Minute) // until the next report is due
+	s.sim.LoseAnswers(1)       // it is taken, and nobody knows
 	s.run(jobs.ReportUsageArgs{})
 	s.run(jobs.ReportUsageArgs{})
 	s.run(jobs.ReportUsageArgs{})

@@ -20,7 +20,7 @@ import (
 const stripeJournal = "testdata/stripe_journal.json"
 
 // named is what differs from run to run in requests: ids, ours and Stripe's, and times.
-var named = regexp.MustCompile(`(cus|cs_test|sub|si|in|pi|ch|price|prod|mtr|org|rfd|usr)_[0-9A-Za-z]{8,}|1[0-9]{9}|127\.0\.0\.1(:|%3A)[0-9]+`)
+var named = regexp.MustCompile(`(cus|cs_test|sub|si|in|pi|ch|price|prod|mtr|org|rfd|usr)_[0-9A-Za-z]{8,}|1[0-9]{9}([0-9]{6})?|127\.0\.0\.1(:|%3A)[0-9]+`)
 
 // The requests that the API and the worker send to Stripe, with addresses of pages, long
 // keys and the reasons that people write, are those that are judged.

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"net/url"
 	"testing"
 	"time"
 
@@ -104,25 +105,71 @@ func TestBilling_DeletedMetered(t *testing.T) {
 	}
 }
 
-// What Stripe does not have any more has ended, and the organization can be a customer
-// anew.
+// A subscription that Stripe does not have, though it has the customer, has ended, until
+// it is found again; and the organization can subscribe anew, as another customer where
+// that is gone.
 func TestBilling_Gone(t *testing.T) {
 	t.Parallel()
 	s := setupShop(t, stripesim.Disorder{})
-	s.subscribe("pro")
-	s.exec(`UPDATE subscription SET customer = 'cus_oftestmode', subscription = 'sub_oftestmode' WHERE org_id = $1`, s.org)
-	s.advance(25 * time.Hour)
-	s.run(jobs.SyncBillingArgs{})
-	sub := s.does(s.master, "GET", "/v1/billing/subscription", "", 200)
-	if sub.text("plan") != "free" || sub.text("status") != "canceled" {
-		t.Errorf("%s", sub.body)
-	}
 	s.subscribe("hobby")
-	s.has("subscribed anew", "hobby", "active", 500, 0, 0)
-	s.exec(`UPDATE subscription SET customer = 'cus_gone', subscription = 'sub_gone' WHERE org_id = $1`, s.org)
+	other := s.askStripe("/v1/customers", url.Values{"name": {"Acme"}}) // who has no subscription
+	own := s.customer()
+	s.exec(`UPDATE subscription SET subscription = 'sub_hidden' || subscription, customer = $1`, other)
+	fetch := func() {
+		t.Helper()
+		s.advance(25 * time.Hour)
+		s.run(jobs.SyncBillingArgs{})
+		s.settled()
+	}
+	fetch()
+	if sub := s.does(s.master, "GET", "/v1/billing/subscription", "", 200); sub.text("plan") != "free" || sub.text("status") != "canceled" {
+		t.Errorf("gone: %s", sub.body)
+	}
+	s.exec(`UPDATE subscription SET subscription = replace(subscription, 'sub_hidden', ''), customer = $1`, own)
+	fetch()
+	s.has("found again", "hobby", "active", 500, 0, 0)
+	s.exec(`UPDATE subscription SET customer = 'cus_gone', status = 'canceled'`)
 	s.does(s.master, "POST", "/v1/billing/portal", `{}`, 201)
 	s.subscribe("pro")
-	s.has("and once more", "pro", "active", 2000, 0, 0)
+	s.has("subscribed anew", "pro", "active", 2000, 0, 0)
+	s.sound()
+}
+
+// With the key of another account, or of the other mode, Stripe knows neither
+// subscriptions nor customers: nothing changes, and what it tells waits for the right
+// key.
+func TestBilling_WrongKey(t *testing.T) {
+	t.Parallel()
+	s := setupShop(t, stripesim.Disorder{})
+	s.subscribe("pro")
+	page := s.checkout("/v1/billing/credits", `{"credits":100}`)
+	s.exec(`UPDATE checkout SET id = id || 'hidden', asked_at = now() - interval '1 hour'`)
+	s.exec(`UPDATE subscription SET subscription = 'sub_hidden' || subscription, customer = 'cus_hidden' || customer`)
+	s.advance(25 * time.Hour)
+	s.run(jobs.SyncBillingArgs{})
+	s.has("with the wrong key", "pro", "active", 2000, 0, 0)
+	s.refuses("nor is there a page", s.master, "POST", "/v1/billing/portal", `{}`, 503, "billing_unavailable")
+	s.exec(`INSERT INTO stripe_event (id, type, object_id, customer, created_at)
+		SELECT 'evt_a', 'customer.subscription.updated', subscription, customer, now() FROM subscription
+		UNION ALL SELECT 'evt_b', 'refund.created', 'ch_hidden', NULL, now()
+		UNION ALL SELECT 'evt_c', 'invoice.paid', 'in_hidden', customer, now() FROM subscription`)
+	for _, id := range []string{"evt_a", "evt_b", "evt_c"} {
+		_, err := s.queue.Insert(t.Context(), jobs.HandleStripeEventArgs{EventID: id}, nil)
+		s.must(err)
+	}
+	s.eventually("what Stripe tells waits", func() bool {
+		return len(s.strings(`SELECT id FROM stripe_event WHERE handled_at IS NULL AND error LIKE '%another account%'`)) == 3
+	})
+	s.exec(`UPDATE stripe_event SET object_id = replace(object_id, 'sub_hidden', ''), customer = replace(customer, 'cus_hidden', '')`)
+	s.exec(`UPDATE stripe_event SET handled_at = now() WHERE id <> 'evt_a'`)
+	s.exec(`UPDATE subscription SET subscription = replace(subscription, 'sub_hidden', ''), customer = replace(customer, 'cus_hidden', '')`)
+	if pages := s.strings(`SELECT id FROM checkout`); len(pages) != 1 || pages[0] != page+"hidden" {
+		t.Errorf("pages %v are left", pages)
+	}
+	s.advance(25 * time.Hour)
+	s.run(jobs.SyncBillingArgs{})
+	s.settled()
+	s.has("with the right key", "pro", "active", 2000, 0, 0)
 	s.sound()
 }
 

@@ -21,7 +21,7 @@ func TestBilling_MeteredOverTurn(t *testing.T) {
 	for name, away := range map[string]func(*shop){
 		"Down": func(s *shop) { s.sim.SetDown(true) },
 		// Taken for the first period, and told again in the next.
-		"Lost": func(s *shop) { s.nextPeriod(-time.Minute); s.sim.LoseAnswers(100) },
+		"Lost": func(s *shop) { s.nextPeriod(-10 * time.Minute); s.sim.LoseAnswers(100) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -31,6 +31,7 @@ func TestBilling_MeteredOverTurn(t *testing.T) {
 			s.use()
 			away(s)
 			s.use()
+			s.advance(6 * time.Minute) // the worker may have reported by itself
 			s.run(jobs.ReportUsageArgs{})
 			if unsent := s.strings(`SELECT identifier FROM usage_report WHERE sent_at IS NULL`); len(unsent) == 0 {
 				t.Fatal("no report waits")
@@ -60,4 +61,31 @@ func TestBilling_MeteredOverTurn(t *testing.T) {
 			s.sound()
 		})
 	}
+}
+
+// Whatever the number of reports, and whatever is the matter with some, the others are
+// sent at once.
+func TestBilling_ReportsOfMany(t *testing.T) {
+	t.Parallel()
+	s := setupShop(t, stripesim.Disorder{})
+	s.subscribe("pay_as_you_go")
+	s.exec(`INSERT INTO org (id, name, plan) SELECT 'org_m' || i, 'm', 'pay_as_you_go' FROM generate_series(1, 300) AS i`)
+	// Stripe has no such customers.
+	s.exec(`INSERT INTO subscription (org_id, customer, subscription, plan, status, period_end, fetched_at)
+		SELECT 'org_m' || i, 'cus_m' || i, 'sub_m' || i, 'pay_as_you_go', 'active', now() + interval '9 days', now()
+		FROM generate_series(1, 300) AS i`)
+	s.exec(`INSERT INTO credit_account (org_id, period, ends_at, plan, metered, credit_micros, used, subscription)
+		SELECT 'org_m' || i, now() - interval '1 day', now() + interval '9 days', 'pay_as_you_go', true, 20000, 1, 'sub_m' || i FROM generate_series(1, 300) AS i`)
+	// One report can not be written.
+	s.exec(`INSERT INTO usage_report (identifier, org_id, period, customer, credits, at, sent_at)
+		SELECT format('%s:%s:0-1', org_id, (extract(epoch FROM period) * 1000000)::bigint), org_id, period, 'cus_m1', 1, now(), now()
+		FROM credit_account WHERE org_id = 'org_m1'`)
+	s.use()
+	s.advance(6 * time.Minute)
+	s.run(jobs.ReportUsageArgs{})
+	s.eventually("every report was tried", func() bool {
+		got := s.strings(`SELECT format('%s sent, %s refused, %s not tried', count(sent_at) FILTER (WHERE org_id NOT LIKE 'org_m%'),
+			count(*) FILTER (WHERE error IS NOT NULL), count(*) FILTER (WHERE sent_at IS NULL AND error IS NULL)) FROM usage_report`)
+		return got[0] == "1 sent, 299 refused, 0 not tried"
+	})
 }

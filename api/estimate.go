@@ -105,7 +105,7 @@ func (e *estimate) price(credits int, account *store.CreditAccount) {
 	e.UnitPrice = billing.Amount(int64(account.CreditMicros))
 	e.Cost = view.Dollars(int64(credits) * int64(account.CreditMicros))
 	e.ResetsAt = new(account.EndsAt.UTC())
-	if !account.Metered {
+	if !account.Unbounded() {
 		e.Available = new(max(0, account.Available()))
 	}
 	if spendable := account.Spendable(); spendable != nil {

@@ -162,7 +162,7 @@ func (s *server) absentImage(ctx context.Context, within reach, id string, wait 
 	case g.Status == store.StatusSucceeded:
 		return nil, refuse("not_found", "Generation %s has no image %d; its image_errors say why.", g.ID, index)
 	}
-	return nil, refuse("not_found", "Generation %s is %s and has no images.", g.ID, g.Status)
+	return nil, refuse("not_found", "Generation %s is %s and has no image %d.", g.ID, g.Status, index)
 }
 
 func (s *server) answerPending(c echo.Context, g *store.Generation, id string) error {

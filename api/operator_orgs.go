@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/nanobanana/nanobanana/api/auth"
@@ -22,6 +23,7 @@ type adminOrg struct {
 	SuspendedAt   *time.Time `json:"suspended_at"`
 	DeletedAt     *time.Time `json:"deleted_at"`
 
+	Warning string           `json:"warning,omitempty" doc:"Of a change of plan: what a subscription goes on charging for beside it"`
 	Members []adminOrgMember `json:"members,omitempty" nullable:"false" doc:"Who belongs to it, the first 100; not in lists"`
 }
 
@@ -150,9 +152,15 @@ func (s *server) adminUpdateOrg(ctx context.Context, in *adminUpdateOrgInput) (*
 			return nil, err
 		}
 	}
-	return s.changeAdminOrg(ctx, in.OrgID, "org.override", reason, func(ctx context.Context, tx *store.DB, org store.Org) (*store.Org, error) {
-		if asked.Plan != nil && *asked.Plan != org.Plan {
-			changed, err := tx.ChangePlan(ctx, store.PlanChange{OrgID: org.ID, Plan: *asked.Plan, Reason: reason}, s.opts.Now())
+	var was, is *store.CreditAccount
+	actor := auth.FromContext(ctx).ActorID()
+	out, err := s.changeAdminOrg(ctx, in.OrgID, "org.override", reason, func(ctx context.Context, tx *store.DB, org store.Org) (*store.Org, error) {
+		if asked.Plan != nil {
+			var err error
+			if was, is, err = tx.PutOnPlan(ctx, store.PlanChange{OrgID: org.ID, Plan: *asked.Plan, Reason: reason, Actor: actor}, s.opts.Now()); err != nil {
+				return nil, err
+			}
+			changed, err := tx.OperatorOrg(ctx, org.ID)
 			if err != nil {
 				return nil, err
 			}
@@ -161,7 +169,31 @@ func (s *server) adminUpdateOrg(ctx context.Context, in *adminUpdateOrgInput) (*
 		asked.RateLimit.apply(&org.RateLimit)
 		asked.RetentionDays.apply(&org.RetentionDays)
 		return tx.OverrideOrg(ctx, org)
+	}, func(before, after map[string]any) {
+		if was != is {
+			before["metered"], after["metered"] = was.Metered, is.Metered
+		}
 	})
+	if err != nil || asked.Plan == nil {
+		return out, err
+	}
+	out.Body.Warning, err = s.chargedBeside(ctx, in.OrgID, *asked.Plan)
+	return out, err
+}
+
+// chargedBeside warns of a subscription that goes on for another plan than one that an
+// operator has chosen; "" if there is none.
+func (s *server) chargedBeside(ctx context.Context, orgID, plan string) (string, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	sub, err := s.db.Subscription(ctx, orgID)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return sub.ChargedBeside(plan), nil
 }
 
 type adminSuspendOrgInput struct {
@@ -187,12 +219,14 @@ func (s *server) setOrgSuspended(ctx context.Context, in *adminSuspendOrgInput, 
 	}
 	return s.changeAdminOrg(ctx, in.OrgID, suspension("org", suspended), reason, func(ctx context.Context, tx *store.DB, org store.Org) (*store.Org, error) {
 		return tx.SuspendOrg(ctx, org.ID, suspended)
-	})
+	}, nil)
 }
 
 // changeAdminOrg changes an organization and writes that to the log, which the
-// organization reads too.
-func (s *server) changeAdminOrg(ctx context.Context, id, action, reason string, apply func(context.Context, *store.DB, store.Org) (*store.Org, error)) (*adminOrgOutput, error) {
+// organization reads too, with what more, if not nil, adds.
+func (s *server) changeAdminOrg(
+	ctx context.Context, id, action, reason string, apply func(context.Context, *store.DB, store.Org) (*store.Org, error), more func(before, after map[string]any),
+) (*adminOrgOutput, error) {
 	if !store.ValidOrgID(id) {
 		return nil, noAdminOrg(id, store.ErrNotFound)
 	}
@@ -209,10 +243,11 @@ func (s *server) changeAdminOrg(ctx context.Context, id, action, reason string, 
 			return err
 		}
 		shown = viewAdminOrg(after)
-		return s.record(ctx, tx, change{
-			Action: action, Kind: "organization", ID: id, OrgID: id, Operator: true,
-			Before: auditedOrg(before, ""), After: auditedOrg(after, reason),
-		})
+		was, is := auditedOrg(before, ""), auditedOrg(after, reason)
+		if more != nil {
+			more(was, is)
+		}
+		return s.record(ctx, tx, change{Action: action, Kind: "organization", ID: id, OrgID: id, Operator: true, Before: was, After: is})
 	})
 	if err != nil {
 		return nil, noAdminOrg(id, err)

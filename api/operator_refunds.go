@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -30,7 +31,7 @@ type adminRefundBody struct {
 }
 
 type adminRefundInput struct {
-	IdempotencyKey string `header:"Idempotency-Key" doc:"Required: 1 to 255 visible ASCII characters. A second request with the same key gives nothing more back."`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"Required: 1 to 255 visible ASCII characters. A second request with the same key gives nothing more back, however much later."`
 	Body           adminRefundBody
 }
 
@@ -57,7 +58,7 @@ func (s *server) adminRefund(ctx context.Context, in *adminRefundInput) (*create
 	if row.Payment == nil || row.AmountPaid == 0 {
 		return nil, refuse("billing_refused", "The invoice %s is not paid; there is nothing to give back.", row.ID)
 	}
-	asked, before, err := s.askRefund(ctx, row, in.Body.Amount, reason)
+	asked, again, err := s.askRefund(ctx, row, in.Body.Amount, reason)
 	if err != nil {
 		return nil, err
 	}
@@ -65,42 +66,44 @@ func (s *server) adminRefund(ctx context.Context, in *adminRefundInput) (*create
 	if err != nil {
 		return nil, err
 	}
-	return &created[refund]{CacheControl: noStore, Replayed: replayed(before), Body: *shown}, nil
+	out := &created[refund]{CacheControl: noStore, Body: *shown}
+	if again {
+		out.Replayed = replayed(asked.ID)
+	}
+	return out, nil
 }
 
 // askRefund writes what is to be given back, an amount or all there is, or returns what
-// was written for the same Idempotency-Key before.
-func (s *server) askRefund(ctx context.Context, i *store.Invoice, amount *int64, reason string) (asked *store.RefundRequest, before string, err error) {
+// was written for the same Idempotency-Key before, however long ago.
+func (s *server) askRefund(ctx context.Context, i *store.Invoice, amount *int64, reason string) (asked *store.RefundRequest, replayed bool, err error) {
 	caller := auth.FromContext(ctx)
 	asked = &store.RefundRequest{ID: store.NewID("rfd"), OrgID: i.OrgID, Invoice: i.ID, Reason: reason, Actor: caller.ActorID()}
 	key, err := s.creationKey(ctx, cmp.Or(caller.AccountID, caller.OrgID), "admin_refunds", asked.ID, i.ID, amount, reason)
 	if err != nil {
-		return nil, "", err
+		return nil, false, err
 	}
 	if key == nil {
-		return nil, "", refuse("invalid_request", "The header Idempotency-Key is required, lest a repeated request pay twice.")
+		return nil, false, refuse("invalid_request", "The header Idempotency-Key is required, lest a repeated request pay twice.")
+	}
+	asked.Owner, asked.Key, asked.Fingerprint = key.OrgID, key.Key, key.Fingerprint
+	if before, err := s.refundAsked(ctx, asked); before != nil || err != nil {
+		return before, true, err
 	}
 	payment, err := s.opts.Billing.Payment(ctx, *i.Payment)
 	if err != nil {
-		return nil, "", err
+		return nil, false, err
 	}
 	left := payment.Amount - payment.Refunded
 	asked.Amount = left
 	if amount != nil {
 		asked.Amount = *amount
 	}
+	if asked.Amount > left || left == 0 {
+		return nil, false, refuse("billing_refused", "Of the invoice %s only %d are left to give back.", i.ID, left)
+	}
+	first := false
 	err = s.db.Transact(ctx, func(tx *store.DB) error {
-		if before, err = claimCreation(ctx, tx, key); err != nil {
-			return err
-		}
-		if before != "" {
-			asked, err = tx.RefundRequest(ctx, before)
-			return err
-		}
-		if asked.Amount > left || left == 0 {
-			return refuse("billing_refused", "Of the invoice %s only %d are left to give back.", i.ID, left)
-		}
-		if err := tx.InsertRefundRequest(ctx, *asked); err != nil {
+		if first, err = tx.InsertRefundRequest(ctx, *asked); err != nil || !first {
 			return err
 		}
 		return s.record(ctx, tx, change{
@@ -108,7 +111,24 @@ func (s *server) askRefund(ctx context.Context, i *store.Invoice, amount *int64,
 			After: map[string]any{"request": asked.ID, "amount": asked.Amount, "reason": reason},
 		})
 	})
-	return asked, before, err
+	if err == nil && !first { // another was as quick
+		asked, err = s.refundAsked(ctx, asked)
+	}
+	return asked, !first, err
+}
+
+// refundAsked returns what was asked for with the same key before; nil: nothing.
+func (s *server) refundAsked(ctx context.Context, now *store.RefundRequest) (*store.RefundRequest, error) {
+	before, err := s.db.RefundRequestByKey(ctx, now.Owner, now.Key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !bytes.Equal(before.Fingerprint, now.Fingerprint):
+		return nil, jobs.ErrIdempotencyKeyReused
+	}
+	return before, nil
 }
 
 // giveBack does what was asked for, unless it is done, and applies what Stripe has of

@@ -51,6 +51,26 @@ func TestRefund_Retried(t *testing.T) {
 	s.sound()
 }
 
+// A key is one refund for good: Stripe would give the money back again for one that is
+// repeated a day later.
+func TestRefund_RetriedMuchLater(t *testing.T) {
+	t.Parallel()
+	s := setupShop(t, stripesim.Disorder{})
+	invoice, operator := s.bought()
+	body := `{"invoice_id":"` + invoice + `","amount":50,"reason":"not needed"}`
+	first := s.does(operator, "POST", "/v1/admin/refunds", body, 201, "Idempotency-Key: a")
+	s.exec(`DELETE FROM idempotency_key`)
+	s.advance(40 * 24 * time.Hour)
+	again := s.does(operator, "POST", "/v1/admin/refunds", body, 201, "Idempotency-Key: a")
+	if again.text("id") != first.text("id") || again.header.Get("Idempotent-Replayed") != "true" {
+		t.Errorf("again: %s", again.body)
+	}
+	s.refuses("something else", operator, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","reason":"not needed"}`, 422, "idempotency_key_reused", "Idempotency-Key: a")
+	if n, given, _ := s.refunds(invoice); n != 1 || given != 50 {
+		t.Errorf("%d refunds of %d", n, given)
+	}
+}
+
 // Killed between Stripe's refund and the transaction that notes it, a request is found
 // in the audit log, and one with its key goes on from there: all of it given back, too.
 func TestRefund_Killed(t *testing.T) {

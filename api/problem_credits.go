@@ -47,7 +47,7 @@ func (s *server) explainRefusal(ctx context.Context, orgID string, err error) er
 	switch {
 	case e.Budget != nil:
 		r.left = max(0, *e.Budget-account.SpentBefore-account.Reserved-account.Used)
-	case account.Granted <= account.Bought && sub.Unpaid(): // nothing by its plan
+	case sub.Unpaid() && (account.Held || account.Granted <= account.Bought): // nothing by its plan
 		r.unpaid = *sub.Status
 	}
 	r.more = s.moreCredits(r, sub, plan)
@@ -115,7 +115,7 @@ func creditText(n int64) string {
 func shortOf(account *store.CreditAccount, needed int64) error {
 	e := &jobs.CreditsError{Plan: account.Plan, Needed: needed, Available: max(0, account.Available()), ResetsAt: account.EndsAt}
 	switch {
-	case !account.Metered && needed > account.Available():
+	case !account.Unbounded() && needed > account.Available():
 	case account.SpendLimit != nil && needed > *account.Spendable():
 		e.Budget = account.SpendLimit
 	default:

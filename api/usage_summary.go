@@ -19,7 +19,7 @@ type usageSummary struct {
 	Granted     int64          `json:"granted" doc:"Credits: the plan's, and what was bought or given"`
 	Used        int64          `json:"used"`
 	Reserved    int64          `json:"reserved" doc:"For generations under way"`
-	Available   *int64         `json:"available" doc:"null: as many as are asked for, since the plan is metered"`
+	Available   *int64         `json:"available" doc:"null: as many as are asked for, since the plan is metered and paid"`
 	Budget      *summaryBudget `json:"budget" doc:"null: nobody has set one"`
 	Images      int64          `json:"images" doc:"Delivered since the full hour that the period begins in: the organization's or, for the key of a project, that project's"`
 	Spend       spentAmount    `json:"spend" doc:"What these cost"`
@@ -60,8 +60,8 @@ func viewUsageSummary(u *store.UsageSummary) usageSummary {
 		Object: "usage_summary", Plan: a.Plan, PeriodStart: a.Period.UTC(), ResetsAt: a.EndsAt.UTC(), Metered: a.Metered,
 		Granted: a.Granted, Used: a.Used, Reserved: a.Reserved, Images: u.Used.Images, Spend: costOf(u.Used.Micros),
 	}
-	if !a.Metered {
-		shown.Available = new(a.Available())
+	if !a.Unbounded() {
+		shown.Available = new(max(0, a.Available()))
 	}
 	if b := u.Spending; b != nil {
 		shown.Budget = &summaryBudget{Credits: b.Credits, Left: max(0, b.Credits-a.SpentBefore-a.Used-a.Reserved), HardStop: b.HardStop}

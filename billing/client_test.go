@@ -2,6 +2,7 @@ package billing_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -279,6 +280,10 @@ func TestParseWebhook(t *testing.T) {
 	if got, err := client.ParseWebhook([]byte(refund), sign(refund, secret, now)); err != nil || got.Object != "charge" || got.ObjectID != "ch_1" {
 		t.Errorf("%+v, %v", got, err)
 	}
+	const dispute = `{"id":"evt_3","object":"event","created":1700000000,"type":"charge.dispute.created","data":{"object":{"id":"du_1","object":"dispute","charge":"ch_1"}}}`
+	if got, err := client.ParseWebhook([]byte(dispute), sign(dispute, secret, now)); err != nil || got.ObjectID != "ch_1" {
+		t.Errorf("a dispute: %+v, %v", got, err)
+	}
 	for name, c := range map[string]struct {
 		body, header string
 		want         error
@@ -307,4 +312,51 @@ func (b *bench) change(t *testing.T, id string, change billing.SubscriptionChang
 		t.Fatal(err)
 	}
 	return ask[*billing.Subscription](t)(b.Subscription(t.Context(), id))
+}
+
+// All refunds of a payment are known, though Stripe shows the latest ten with a charge.
+func TestPayment_ManyRefunds(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ask[[]string](t)(b.EnsureCatalogue(t.Context(), shop))
+	customer := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme", ""))
+	page := ask[*billing.CheckoutSession](t)(b.Checkout(t.Context(), billing.Checkout{
+		OrgID: "org_1", Customer: customer, Credits: 100, SuccessURL: "https://example.com", CancelURL: "https://example.com", Key: "1",
+	}))
+	if err := b.sim.Pay(page.ID); err != nil {
+		t.Fatal(err)
+	}
+	paid := ask[*billing.CheckoutSession](t)(b.CheckoutSession(t.Context(), page.ID))
+	const many = 12
+	var want, got []string
+	for n := range many {
+		want = append(want, ask[string](t)(b.Refund(t.Context(), billing.Refund{ID: fmt.Sprint("rfd_", n), PaymentIntent: paid.PaymentIntent, Amount: 10})))
+	}
+	p := ask[*billing.Payment](t)(b.Payment(t.Context(), paid.PaymentIntent))
+	credits := 0
+	for _, r := range p.Refunds {
+		got = append(got, r.ID)
+		credits += r.Credits
+	}
+	if diff := cmp.Diff(want, got); diff != "" || credits != 5*many {
+		t.Errorf("%d credits, refunds (-want +got):\n%s", credits, diff)
+	}
+}
+
+// What Stripe does not have of a customer whom it has is gone; of one whom it has not it
+// is another account's.
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	customer := ask[string](t)(b.CreateCustomer(t.Context(), "org_1", "Acme", ""))
+	_, gone := b.Subscription(t.Context(), "sub_gone")
+	other := errors.New("other")
+	for _, c := range []struct {
+		customer  string
+		err, want error
+	}{{customer, gone, billing.ErrNotFound}, {"cus_gone", gone, billing.ErrAccount}, {"cus_gone", other, other}} {
+		if got := b.Missing(t.Context(), c.customer, c.err); !errors.Is(got, c.want) {
+			t.Errorf("%s, %v: %v, want %v", c.customer, c.err, got, c.want)
+		}
+	}
 }

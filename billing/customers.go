@@ -2,6 +2,7 @@ package billing
 
 import (
 	"context"
+	"errors"
 
 	"github.com/stripe/stripe-go/v85"
 )
@@ -14,6 +15,28 @@ const (
 	metaReason  = "nanobanana_reason"
 	metaActor   = "nanobanana_actor"
 )
+
+// Missing turns an ErrNotFound about something of a customer's into an ErrAccount if
+// Stripe does not have the customer either: one that was deleted, and all that it had,
+// can still be fetched there. Other errors stay as they are.
+func (c *Client) Missing(ctx context.Context, customer string, err error) error {
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	doing := "fetch customer " + customer
+	if !c.On() {
+		return off(doing)
+	}
+	_, asked := c.stripe.V1Customers.Retrieve(ctx, customer, nil)
+	asked = failed(doing, asked)
+	if errors.Is(asked, ErrNotFound) {
+		return &Error{Doing: doing, Kind: ErrAccount, Message: err.Error()}
+	}
+	if asked != nil {
+		return asked
+	}
+	return err
+}
 
 // CreateCustomer makes the customer of an organization and returns its id. It makes
 // one, however many ask for it at the same time and with the same name, for a day. gone

@@ -25,6 +25,9 @@ var (
 	ErrKeyReused = errors.New("the Idempotency-Key was used for something else")
 	// ErrCredentials reports that Stripe refuses the API key.
 	ErrCredentials = errors.New("the API key is refused by Stripe")
+	// ErrAccount reports that Stripe has neither what was named nor the customer whose it
+	// is: the API key is of another account or mode.
+	ErrAccount = errors.New("the API key is of another account or mode of Stripe's than what was made before")
 	// ErrRefused reports that Stripe does not do what was asked.
 	ErrRefused = errors.New("the request is refused by Stripe")
 	// ErrCatalogue reports that a price has not been set up at Stripe.

@@ -81,7 +81,11 @@ func (c *Client) Payment(ctx context.Context, paymentIntent string) (*Payment, e
 		return nil, failed(doing, err)
 	}
 	p.Refunded = charge.AmountRefunded
-	p.addRefunds(charge.Refunds)
+	refunds, err := c.refunds(ctx, charge)
+	if err != nil {
+		return nil, failed(doing, err)
+	}
+	p.addRefunds(refunds)
 	return p, nil
 }
 
@@ -107,13 +111,29 @@ func (c *Client) charge(ctx context.Context, id string) (*stripe.Charge, error) 
 	return c.stripe.V1Charges.Retrieve(ctx, id, params)
 }
 
+// refunds are those of a charge. It shows the latest ten of them; if there are more,
+// all are listed.
+func (c *Client) refunds(ctx context.Context, charge *stripe.Charge) (all []*stripe.Refund, err error) {
+	if charge.Refunds == nil {
+		return nil, nil
+	}
+	if !charge.Refunds.HasMore {
+		return charge.Refunds.Data, nil
+	}
+	params := &stripe.RefundListParams{Charge: &charge.ID, ListParams: stripe.ListParams{Limit: new(int64(100))}}
+	for r, err := range c.stripe.V1Refunds.List(ctx, params).All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
 // addRefunds shares the credits out: all refunds that have not failed are of as many
 // together as their sum.
-func (p *Payment) addRefunds(list *stripe.RefundList) {
-	if list == nil {
-		return
-	}
-	made := slices.DeleteFunc(slices.Clone(list.Data), func(r *stripe.Refund) bool {
+func (p *Payment) addRefunds(list []*stripe.Refund) {
+	made := slices.DeleteFunc(slices.Clone(list), func(r *stripe.Refund) bool {
 		return r == nil
 	})
 	slices.SortFunc(made, func(a, b *stripe.Refund) int {

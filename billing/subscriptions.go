@@ -31,6 +31,7 @@ type Subscription struct {
 	PeriodEnd         time.Time
 	CancelAtPeriodEnd bool
 	LatestInvoice     string
+	Lost              bool // Stripe does not have it any more, and this is what is left to say
 
 	item    string // that has the plan's price
 	metered bool

@@ -69,8 +69,8 @@ func event(signed *stripe.Event) (*Event, error) {
 		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
 	}
 	e.Object, e.ObjectID, e.Customer = object.Object, object.ID, idOf(object.Customer)
-	if charge := idOf(object.Charge); e.Object == "refund" && charge != "" {
-		e.Object, e.ObjectID = "charge", charge // which shows all refunds
+	if charge := idOf(object.Charge); (e.Object == "refund" || e.Object == "dispute") && charge != "" {
+		e.Object, e.ObjectID = "charge", charge // which shows all refunds, and whose it is
 	}
 	return e, nil
 }

@@ -71,7 +71,7 @@ func everyBilling() river.InsertOpts {
 }
 
 // handledEvents begin the types of Stripe's events of which something comes.
-var handledEvents = []string{"customer.subscription.", "invoice.", "checkout.session.", "charge.refund", "refund."}
+var handledEvents = []string{"customer.subscription.", "invoice.", "checkout.session.", "charge.refund", "refund.", "charge.dispute.created"}
 
 // TakeStripeEvent keeps an event and queues its handling, the first time it comes. The
 // rest of the times nothing happens, nor for a type of which nothing comes.

@@ -15,12 +15,13 @@ import (
 func ApplySubscription(ctx context.Context, db *store.DB, sub *billing.Subscription, fetched, now time.Time) (note string, err error) {
 	return db.ApplySubscription(ctx, store.FetchedSubscription{
 		ID: sub.ID, Customer: sub.Customer, Plan: sub.Plan, Status: sub.Status, PeriodStart: sub.PeriodStart, PeriodEnd: sub.PeriodEnd,
-		CancelAtPeriodEnd: sub.CancelAtPeriodEnd, LatestInvoice: sub.LatestInvoice, FetchedAt: fetched,
+		CancelAtPeriodEnd: sub.CancelAtPeriodEnd, LatestInvoice: sub.LatestInvoice, FetchedAt: fetched, Lost: sub.Lost,
 	}, now)
 }
 
 // SyncSubscription fetches a subscription and applies it. A known one that Stripe does
-// not have has ended.
+// not have, though it has the customer, has ended, as long as that is so. If it has
+// neither, nothing changes, and the error is billing.ErrAccount.
 func SyncSubscription(ctx context.Context, db *store.DB, client *billing.Client, id string, now time.Time) (note string, err error) {
 	fetched, err := db.Clock(ctx)
 	if err != nil {
@@ -32,8 +33,11 @@ func SyncSubscription(ctx context.Context, db *store.DB, client *billing.Client,
 		if errors.Is(lookErr, store.ErrNotFound) {
 			return "", err
 		}
-		if sub, err = gone(known), lookErr; err != nil {
-			return "", err
+		if lookErr != nil {
+			return "", lookErr
+		}
+		if err = client.Missing(ctx, known.Customer, err); errors.Is(err, billing.ErrNotFound) {
+			sub, err = gone(known), nil
 		}
 	}
 	if err != nil {
@@ -44,22 +48,23 @@ func SyncSubscription(ctx context.Context, db *store.DB, client *billing.Client,
 
 // gone is a subscription that Stripe does not have any more.
 func gone(known *store.Subscription) *billing.Subscription {
-	if known == nil {
-		return nil
-	}
-	sub := &billing.Subscription{ID: *known.Subscription, Customer: known.Customer, Status: billing.StatusCanceled}
+	sub := &billing.Subscription{ID: *known.Subscription, Customer: known.Customer, Status: billing.StatusCanceled, Lost: true}
 	if known.PeriodStart != nil && known.PeriodEnd != nil {
 		sub.PeriodStart, sub.PeriodEnd = *known.PeriodStart, *known.PeriodEnd
 	}
 	return sub
 }
 
-// NoteDropped says what came of a second subscription.
-const NoteDropped = store.NoteAnother + "; this one was canceled, and what it has cost was given back"
+// Notes of SyncOnly: what came of a second subscription.
+const (
+	NoteDropped = store.NoteAnother + "; this one was canceled, and what it has cost was given back"
+	NoteNotPaid = store.NoteAnother + "; this one was canceled, and what it has cost is to be given back by an operator: "
+)
 
 // SyncOnly fetches a subscription and applies it. One that goes on beside the
 // organization's own, which two pages that were paid lead to, is given back and
-// canceled: wherever that is interrupted, the next call does the rest.
+// canceled: wherever that is interrupted, the next call does the rest. If Stripe
+// refuses to give it back it is canceled all the same, and the note says so.
 func SyncOnly(ctx context.Context, db *store.DB, client *billing.Client, id string, now time.Time) (note string, err error) {
 	note, err = SyncSubscription(ctx, db, client, id, now)
 	if err != nil || note != store.NoteAnother {
@@ -79,17 +84,23 @@ func SyncOnly(ctx context.Context, db *store.DB, client *billing.Client, id stri
 	if note, err = SyncSubscription(ctx, db, client, id, now); err != nil || note != store.NoteAnother {
 		return note, err
 	}
-	if err := giveBack(ctx, client, sub); err != nil {
-		return "", err
+	refused := giveBack(ctx, client, sub)
+	if refused != nil && !errors.Is(refused, billing.ErrRefused) {
+		return "", refused
 	}
 	if _, err := client.CancelSubscription(ctx, id, false); err != nil {
+		return "", errors.Join(err, refused)
+	}
+	if err := giveBack(ctx, client, sub); errors.Is(err, billing.ErrRefused) { // what was paid meanwhile, too
+		return NoteNotPaid + err.Error(), nil
+	} else if err != nil {
 		return "", err
 	}
-	return NoteDropped, giveBack(ctx, client, sub) // what was paid meanwhile
+	return NoteDropped, nil
 }
 
 // giveBack refunds what was paid for a subscription.
-func giveBack(ctx context.Context, client *billing.Client, sub *billing.Subscription) error {
+func giveBack(ctx context.Context, client *billing.Client, sub *billing.Subscription) (refused error) {
 	invoices, err := client.Invoices(ctx, sub.Customer, 100)
 	if err != nil {
 		return err
@@ -103,14 +114,17 @@ func giveBack(ctx context.Context, client *billing.Client, sub *billing.Subscrip
 			return err
 		}
 		if left := paid.Amount - paid.Refunded; left > 0 {
-			if _, err := client.Refund(ctx, billing.Refund{
+			_, err := client.Refund(ctx, billing.Refund{
 				ID: fmt.Sprintf("another:%s:%d", in.PaymentIntent, paid.Refunded), PaymentIntent: in.PaymentIntent, Amount: left, Reason: store.NoteAnother,
-			}); err != nil {
+			})
+			if errors.Is(err, billing.ErrRefused) { // the others may be given back
+				refused = errors.Join(refused, err)
+			} else if err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	return refused
 }
 
 // SyncInvoice fetches an invoice, with what has paid it, and keeps it. It returns the

@@ -18,6 +18,14 @@ const checkoutAfter = 24 * time.Hour
 func SyncCheckout(ctx context.Context, db *store.DB, client *billing.Client, id string, now time.Time) (note string, err error) {
 	session, err := client.CheckoutSession(ctx, id)
 	if errors.Is(err, billing.ErrNotFound) {
+		customer, lookErr := db.CheckoutCustomer(ctx, id)
+		if lookErr == nil {
+			err = client.Missing(ctx, customer, err)
+		} else if !errors.Is(lookErr, store.ErrNotFound) {
+			err = lookErr
+		}
+	}
+	if errors.Is(err, billing.ErrNotFound) {
 		return "Stripe has no such page any more", db.EndCheckout(ctx, id)
 	}
 	if err != nil {

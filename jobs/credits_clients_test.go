@@ -245,3 +245,33 @@ func (m *machine) creditChange(ctx context.Context, t *rapid.T, process int) fun
 		return errors.Join(err, errCarry)
 	}
 }
+
+// refunder takes bought credits back, on two processes at once, or gives them back.
+func (m *machine) refunder(ctx context.Context, t *rapid.T, process int) func() error {
+	r := store.RefundedPurchase{
+		OrgID: m.org, ID: fmt.Sprint("re_", m.org, rapid.IntRange(1, 3).Draw(t, "refund")), Credits: rapid.IntRange(1, 30).Draw(t, "refunded"),
+	}
+	fails := rapid.Bool().Draw(t, "it fails")
+	return func() error {
+		if fails {
+			return m.dbs[process].RestoreRefund(ctx, m.org, r.ID, m.clock(process))
+		}
+		other := make(chan error, 1)
+		go func() { _, err := m.dbs[1-process].RefundCredits(ctx, r, m.clock(1-process)); other <- err }()
+		_, err := m.dbs[process].RefundCredits(ctx, r, m.clock(process))
+		return errors.Join(err, <-other)
+	}
+}
+
+// carrier carries what was bought and is owed, again and again.
+func (m *machine) carrier(ctx context.Context, t *rapid.T, process int) func() error {
+	times := rapid.IntRange(1, 4).Draw(t, "times")
+	return func() error {
+		for range times {
+			if _, err := m.dbs[process].CarryCredits(ctx, 10); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}

@@ -136,6 +136,7 @@ func TestCredits_Machine(t *testing.T) {
 				rt.Error(err)
 			}
 			m.settleNow(ctx, rt)
+			m.carry(ctx, rt)
 			m.check(ctx, rt)
 		}
 	})
@@ -143,7 +144,7 @@ func TestCredits_Machine(t *testing.T) {
 
 // client draws what a client of a process does next.
 func (m *machine) client(ctx context.Context, t *rapid.T, process int) func() error {
-	const kinds = 11
+	const kinds = 13
 	switch rapid.IntRange(0, kinds-1).Draw(t, "kind") {
 	case 0, 1, 2:
 		return m.submitter(ctx, t, process)
@@ -159,8 +160,37 @@ func (m *machine) client(ctx context.Context, t *rapid.T, process int) func() er
 		return m.planChange(ctx, t, process)
 	case 9:
 		return m.setter(ctx, t, process)
+	case 10:
+		return m.refunder(ctx, t, process)
+	case 11:
+		return m.carrier(ctx, t, process)
 	default:
 		return m.creditChange(ctx, t, process)
+	}
+}
+
+// byHand selects entries that no refund of Stripe's has made.
+const byHand = `coalesce(subject NOT LIKE 're\_%', true)`
+
+// owing is what organizations owe, and what they were granted less that.
+func (m *machine) owing(ctx context.Context, t *rapid.T) (owed, net int64) {
+	err := m.dbs[1].Pool().QueryRow(ctx, `SELECT coalesce(sum(owed), 0)::bigint, coalesce(sum(granted - owed), 0)::bigint FROM credit_account`).Scan(&owed, &net)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return owed, net
+}
+
+// carry carries on what is owed until there is no more to carry: nothing is forgiven.
+func (m *machine) carry(ctx context.Context, t *rapid.T) {
+	owed, net := m.owing(ctx, t)
+	for range 3 {
+		if _, err := m.dbs[0].CarryCredits(ctx, 10); err != nil {
+			t.Fatal(err)
+		}
+		if still, is := m.owing(ctx, t); is != net || still > owed {
+			t.Fatalf("%d are owed of %d, and %d are worth %d", still, owed, net, is)
+		}
 	}
 }
 
@@ -176,13 +206,17 @@ func (m *machine) check(ctx context.Context, t *rapid.T) {
 			reserved += int64(*g.Credits)
 		}
 	}
-	want := map[string]int64{"reserved": reserved, "used": m.charged, "granted": m.granted, "bought": m.bought}
+	want := map[string]int64{"reserved": reserved, "used": m.charged, "granted": m.granted, "bought": m.bought, "more bought": 0}
 	got := map[string]int64{}
 	for name, sql := range map[string]string{
 		"reserved": `SELECT coalesce(sum(reserved), 0)::bigint FROM credit_account WHERE org_id = $1`,
 		"used":     `SELECT coalesce(sum(used), 0)::bigint FROM credit_account WHERE org_id = $1`,
-		"granted":  `SELECT coalesce(sum(granted), 0)::bigint FROM credit_entry WHERE org_id = $1 AND kind IN ('grant', 'purchase', 'refund')`,
-		"bought":   `SELECT coalesce(sum(bought), 0)::bigint FROM credit_account WHERE org_id = $1`,
+		"granted":  `SELECT coalesce(sum(granted), 0)::bigint FROM credit_entry WHERE org_id = $1 AND kind IN ('grant', 'purchase', 'refund') AND ` + byHand,
+		"bought":   `SELECT coalesce(sum(bought), 0)::bigint FROM credit_entry WHERE org_id = $1 AND kind IN ('grant', 'purchase', 'refund') AND ` + byHand,
+		// A refund that has failed leaves what was bought.
+		"more bought": `
+			SELECT greatest(0, (SELECT sum(bought) FROM credit_account WHERE org_id = $1) - (
+				SELECT coalesce(sum(bought), 0) FROM credit_entry WHERE org_id = $1 AND kind IN ('grant', 'purchase', 'refund')))::bigint`,
 	} {
 		var n int64
 		if err := m.dbs[1].Pool().QueryRow(ctx, sql, m.org).Scan(&n); err != nil {

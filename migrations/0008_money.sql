@@ -47,6 +47,7 @@ CREATE TABLE credit_account (
     bought        bigint NOT NULL DEFAULT 0 CHECK (bought >= 0), -- of granted: what the next period gets as far as it is left
     given         bigint NOT NULL DEFAULT 0 CHECK (given >= 0), -- of granted: by operators, for whatever plan it is
     owed          bigint NOT NULL DEFAULT 0 CHECK (owed >= 0), -- what could not be taken back: it is not available, and later periods grant less
+    closed        boolean NOT NULL DEFAULT false, -- a change of plan has ended it: the next one lets in instead
     withheld      boolean NOT NULL DEFAULT false, -- what the plan grants waits for its payment
     held          boolean NOT NULL DEFAULT false, -- metered, and not let in: the subscription is not paid
     reported      bigint NOT NULL DEFAULT 0, -- of used, what is in reports for Stripe
@@ -54,6 +55,8 @@ CREATE TABLE credit_account (
     spend_limit   bigint,                -- the budget: reserved, used and spent_before together reach it at most; NULL: no limit
     warn_at       bigint,                -- used credits that someone wants to hear of next; NULL: nobody
     let_in        int NOT NULL DEFAULT 0, -- how many submissions the last statement let in, for itself to read
+    subscription  text,                  -- that it was opened by, which pays for its use; NULL: none
+    reported_at   timestamptz,           -- when the last report was written; NULL: never
     PRIMARY KEY (org_id, period),
     CHECK (ends_at > period),
     CHECK (metered OR granted >= used + reserved)
@@ -196,7 +199,8 @@ CREATE TABLE subscription (
     latest_invoice      text,
     fetched_at          timestamptz,
     tried_at            timestamptz,          -- when fetching or canceling it was begun last
-    created_at          timestamptz NOT NULL DEFAULT now()
+    created_at          timestamptz NOT NULL DEFAULT now(),
+    lost                boolean NOT NULL DEFAULT false -- it has ended since Stripe did not have it, and may be found again
 );
 
 -- Pages that customers may still pay on, or have paid on without our hearing of it.
@@ -238,7 +242,11 @@ CREATE TABLE refund_request (
     reason     text NOT NULL,
     actor      text NOT NULL,
     refund     text,                      -- Stripe's re_...; NULL: not known to be given back
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now(),
+    owner       text COLLATE "C" NOT NULL, -- the account or organization whose key it is
+    key         text COLLATE "C" NOT NULL, -- the Idempotency-Key: for good, as what is paid twice is lost
+    fingerprint bytea NOT NULL,            -- of what was asked for with it
+    UNIQUE (owner, key)
 );
 CREATE INDEX refund_request_org ON refund_request (org_id);
 
@@ -269,7 +277,8 @@ CREATE TABLE usage_report (
     told_at     timestamptz,          -- as of when Stripe was told of it at last; NULL: never
     created_at  timestamptz NOT NULL DEFAULT now(),
     sent_at     timestamptz,
-    error       text
+    error       text,
+    tried_at    timestamptz           -- when Stripe was asked at last
 );
 CREATE INDEX usage_report_unsent ON usage_report (created_at) WHERE sent_at IS NULL;
 CREATE INDEX usage_report_sent ON usage_report (sent_at) WHERE sent_at IS NOT NULL;

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -217,4 +218,38 @@ func TestDowngrade(t *testing.T) {
 	if err != nil || later != "" {
 		t.Errorf("in a period without an account: %q, %v", later, err)
 	}
+}
+
+// Whoever waits while a change of plan ends the account is held to the budget in the one
+// that goes on with it: what is let in comes to the budget, not to twice that.
+func TestBudget_WhileThePlanChanges(t *testing.T) {
+	t.Parallel()
+	l := setup(t).ledgerOf(t, "free")
+	if _, err := l.SetBudget(t.Context(), store.Budget{OrgID: l.org, Credits: 20, HardStop: true}, l.at); err != nil {
+		t.Fatal(err)
+	}
+	l.at = l.at.Add(time.Minute)
+	waiting := l.priced(l.org, 15)
+	waiting.CreatedAt = l.at
+	done := make(chan error, 1)
+	err := l.Transact(t.Context(), func(tx *store.DB) error {
+		if _, err := tx.ChangePlan(t.Context(), store.PlanChange{OrgID: l.org, Plan: "unlimited"}, l.at); err != nil {
+			return err
+		}
+		go func() {
+			done <- l.InsertGenerations(context.WithoutCancel(t.Context()), []*store.NewGeneration{waiting})
+		}()
+		return l.awaitLockWait(t)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil || waiting.Refusal != nil || !waiting.CreditPeriod.Equal(l.at) {
+		t.Fatalf("what waited: %v, %+v", err, waiting)
+	}
+	if g := l.ask(t, 6); g.Refusal == nil || g.Refusal.Why != store.RefusedBudget {
+		t.Errorf("beyond the budget: %+v", g.Refusal)
+	}
+	l.reserve(t, 5)
+	l.want(t, "free 50/0/0 (0)", "unlimited 0/20/0 (0)")
 }

@@ -46,6 +46,18 @@ func (db *DB) CheckoutsToFetch(ctx context.Context, limit int) ([]string, error)
 	return ids, nil
 }
 
+// CheckoutCustomer returns whose page it is, a customer of Stripe's, or ErrNotFound.
+func (db *DB) CheckoutCustomer(ctx context.Context, id string) (string, error) {
+	row, err := one[struct{ Customer string }](ctx, db, `
+		SELECT s.customer FROM checkout AS c
+		JOIN subscription AS s ON s.org_id = c.org_id
+		WHERE c.id = @id`, pgx.NamedArgs{"id": id})
+	if err != nil {
+		return "", fmt.Errorf("customer of checkout page %s: %w", id, err)
+	}
+	return row.Customer, nil
+}
+
 // EndCheckout forgets a page of which nothing more comes.
 func (db *DB) EndCheckout(ctx context.Context, id string) error {
 	if _, err := db.q.Exec(ctx, `DELETE FROM checkout WHERE id = @id`, pgx.NamedArgs{"id": id}); err != nil {

@@ -63,7 +63,9 @@ func (db *DB) openPeriodsOf(ctx context.Context, rows []*NewGeneration) error {
 // OpenPeriod returns the account of the period that a time is in. The first call makes
 // it, with what the plan grants, unless its subscription is not paid, and what was
 // bought and is left of the one before, less what is owed of that; any number of
-// processes may call it at once. It returns ErrNotFound for an unknown organization.
+// processes may call it at once. Where a change of plan has ended the period, it is the
+// account that goes on; what is owed of it and has come back is taken.
+// It returns ErrNotFound for an unknown organization.
 func (db *DB) OpenPeriod(ctx context.Context, orgID string, at time.Time) (account *CreditAccount, err error) {
 	err = db.within(ctx, func(tx *DB) error {
 		org, err := tx.OperatorOrg(ctx, orgID) // locked
@@ -81,9 +83,17 @@ func (db *DB) OpenPeriod(ctx context.Context, orgID string, at time.Time) (accou
 
 // openPeriod does so for an organization that is locked.
 func (db *DB) openPeriod(ctx context.Context, org *Org, at time.Time) (*CreditAccount, error) {
-	account, err := db.CreditAccount(ctx, org.ID, at)
-	if err == nil || !errors.Is(err, ErrNotFound) {
-		return account, err
+	account, err := db.ongoingAccount(ctx, org.ID, at)
+	switch {
+	case err != nil:
+		return nil, err
+	case account != nil && account.Owed > 0 && account.spare() > 0:
+		if err := db.carryCredits(ctx, org.ID); err != nil {
+			return nil, err
+		}
+		return db.lockAccount(ctx, org.ID, account.Period)
+	case account != nil:
+		return account, nil
 	}
 	plan, err := db.Plan(ctx, org.Plan)
 	if err != nil {
@@ -131,7 +141,7 @@ func (db *DB) openPeriod(ctx context.Context, org *Org, at time.Time) (*CreditAc
 	if err := db.carryCredits(ctx, org.ID); err != nil {
 		return nil, err
 	}
-	return db.CreditAccount(ctx, org.ID, at)
+	return db.ongoingAccount(ctx, org.ID, at)
 }
 
 // hadElsewhere reports whether the founder of an organization, which is locked, has had
@@ -150,16 +160,19 @@ func (db *DB) hadElsewhere(ctx context.Context, orgID string, plan *Plan, begins
 		SELECT count(*)::int
 		FROM org AS o JOIN org AS other ON other.founder = o.founder AND other.id <> o.id
 		JOIN credit_account AS a ON a.org_id = other.id AND a.plan = @plan AND a.period < @ends AND a.ends_at > @begins
-		WHERE o.id = @id AND a.granted > a.bought + a.given`, pgx.NamedArgs{"id": orgID, "plan": plan.Name, "begins": begins, "ends": ends})
+		WHERE o.id = @id AND a.granted > a.bought + a.given AND EXISTS ( -- it may have been used of what was bought
+			SELECT FROM credit_entry AS e
+			WHERE e.org_id = a.org_id AND e.period = a.period AND e.kind = '`+CreditAllowance+`' AND e.granted > 0)`, pgx.NamedArgs{"id": orgID, "plan": plan.Name, "begins": begins, "ends": ends})
 	return n > 0, err
 }
 
 // insertAccount opens an account and grants it so many credits of the plan's.
 func (db *DB) insertAccount(ctx context.Context, org *Org, plan *Plan, begins, ends time.Time, credits int) error {
 	_, err := db.q.Exec(ctx, `
-		INSERT INTO credit_account (org_id, period, ends_at, plan, metered, credit_micros, spend_limit)
+		INSERT INTO credit_account (org_id, period, ends_at, plan, metered, credit_micros, spend_limit, subscription, held)
 		SELECT @org_id, @period, @ends_at, @plan, @metered, @credit_micros,
-			(SELECT credits FROM budget WHERE org_id = @org_id AND hard_stop)`,
+			(SELECT credits FROM budget WHERE org_id = @org_id AND hard_stop),
+			`+paysFor+`, @metered AND `+isUnpaid,
 		pgx.NamedArgs{
 			"org_id": org.ID, "period": begins, "ends_at": ends, "plan": plan.Name, "metered": plan.Metered,
 			"credit_micros": plan.CreditMicros,
@@ -177,14 +190,14 @@ func (db *DB) insertAccount(ctx context.Context, org *Org, plan *Plan, begins, e
 
 // lockCarried locks what carryCredits changes, the earliest first as everyone does: the
 // accounts that something bought may be left in or that something is owed of, and the
-// latest, which comes last.
-func (db *DB) lockCarried(ctx context.Context, orgID string) ([]*CreditAccount, error) {
+// latest, which comes last. It does so with those of some periods too.
+func (db *DB) lockCarried(ctx context.Context, orgID string, also ...time.Time) ([]*CreditAccount, error) {
 	return many[CreditAccount](ctx, db, `
 		SELECT `+columns[CreditAccount]("")+` FROM credit_account
 		WHERE org_id = @org_id
-			AND (bought > 0 OR owed > 0 OR period = (SELECT max(period) FROM credit_account WHERE org_id = @org_id))
+			AND (bought > 0 OR owed > 0 OR period = ANY(@also) OR period = (SELECT max(period) FROM credit_account WHERE org_id = @org_id))
 		ORDER BY period
-		FOR UPDATE`, pgx.NamedArgs{"org_id": orgID})
+		FOR UPDATE`, pgx.NamedArgs{"org_id": orgID, "also": also})
 }
 
 // carryCredits moves what was bought and is left in ended periods, and what is owed of
@@ -197,13 +210,15 @@ func (db *DB) carryCredits(ctx context.Context, orgID string) error {
 	}
 	latest := accounts[len(accounts)-1]
 	for _, a := range accounts[:len(accounts)-1] {
-		if a.Owed > 0 {
-			owed := max(0, a.Owed-a.spare())
-			stays := min(owed, a.Reserved)
-			if err := db.setOwed(ctx, orgID, a.Period, stays); err != nil {
+		if err := db.takeOwed(ctx, a); err != nil {
+			return err
+		}
+		if moves := a.Owed - min(a.Owed, a.Reserved); moves > 0 {
+			a.Owed -= moves
+			latest.Owed += moves
+			if err := db.setOwed(ctx, orgID, a.Period, a.Owed); err != nil {
 				return err
 			}
-			latest.Owed += owed - stays
 			if err := db.setOwed(ctx, orgID, latest.Period, latest.Owed); err != nil {
 				return err
 			}
@@ -227,16 +242,22 @@ func (db *DB) carryCredits(ctx context.Context, orgID string) error {
 
 // takeOwed takes what is owed from what has come back to an account, which is locked.
 func (db *DB) takeOwed(ctx context.Context, a *CreditAccount) error {
-	taken := min(a.Owed, a.spare(), math.MaxInt32)
-	if taken == 0 {
-		return nil
+	for {
+		taken := min(a.Owed, a.spare(), math.MaxInt32) // what an entry holds
+		if taken == 0 {
+			return nil
+		}
+		a.Owed -= taken
+		a.Granted -= taken
+		if err := db.setOwed(ctx, a.OrgID, a.Period, a.Owed); err != nil {
+			return err
+		}
+		if err := db.enter(ctx, CreditEntry{
+			OrgID: a.OrgID, Period: a.Period, Kind: CreditAdjust, Granted: -int(taken), Reason: new("owed since a change of plan or a refund"),
+		}); err != nil {
+			return err
+		}
 	}
-	if err := db.setOwed(ctx, a.OrgID, a.Period, a.Owed-taken); err != nil {
-		return err
-	}
-	return db.enter(ctx, CreditEntry{
-		OrgID: a.OrgID, Period: a.Period, Kind: CreditAdjust, Granted: -int(taken), Reason: new("owed since a change of plan or a refund"),
-	})
 }
 
 // CarryCredits moves what was bought and is left in ended periods to organizations'
@@ -269,6 +290,16 @@ func (db *DB) CarryCredits(ctx context.Context, limit int) (int, error) {
 		}
 	}
 	return len(orgs), nil
+}
+
+// ongoingAccount is the account of the period that a time is in or, where a change of
+// plan has ended that, the one that goes on with it; nil: there is none.
+func (db *DB) ongoingAccount(ctx context.Context, orgID string, at time.Time) (*CreditAccount, error) {
+	account, err := db.accountBeside(ctx, orgID, at, `period <= @at AND ends_at > @at ORDER BY period DESC`)
+	if err != nil || account == nil || !account.Closed {
+		return account, err
+	}
+	return db.accountBeside(ctx, orgID, at, `period > @at AND NOT closed ORDER BY period`)
 }
 
 // lastAccount is the latest one that began by a time; nil: there is none.

@@ -122,6 +122,31 @@ func TestOpenPeriod_CarriesWhatWasBought(t *testing.T) {
 	l.want(t, "free 65/0/65 (5)", "free 50/0/1 (0)", "free 145/0/1 (95)")
 }
 
+// An organization that was granted nothing by the first plan, and uses what it has
+// bought, takes no other one of its founder's allowance.
+func TestOpenPeriod_WhatWasBoughtIsNoAllowance(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	founded := func(founder string) *ledger {
+		l := &ledger{bundle: b, org: b.org(t, "free"), at: time.Date(2023, 6, 16, 0, 0, 0, 0, time.UTC)}
+		b.exec(t, `UPDATE org SET founder = $2 WHERE id = $1`, l.org, founder)
+		if _, err := b.OpenPeriod(t.Context(), l.org, l.at); err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	had := founded("acc_1")
+	l := founded("acc_1")
+	l.want(t, "free 0/0/0 (0)")
+	l.change(t, store.CreditPurchase, 100)
+	l.use(t, 100)
+	l.change(t, store.CreditGrant, 5)
+	l.want(t, "free 105/0/100 (0)")
+	b.exec(t, `UPDATE org SET founder = NULL WHERE id = $1`, had.org)
+	founded("acc_1").want(t, "free 50/0/0 (0)")
+	founded("acc_1").want(t, "free 0/0/0 (0)")
+}
+
 // To carry what was bought reads no more accounts than have some that may be left.
 func TestCarryCredits_ReadsLittle(t *testing.T) {
 	t.Parallel()

@@ -47,6 +47,7 @@ type CreditAccount struct {
 	Bought       int64  // of the granted: what the next period gets as far as it is left
 	Given        int64  // of the granted, by operators: what a change of plan leaves, as far as it is left
 	Owed         int64  // what could not be taken back, since it is used or reserved: it is not available, and goes on into later periods
+	Closed       bool   // a change of plan has ended it: nothing more is let in, but in the account that goes on with it
 	Withheld     bool   // what the plan grants waits for its payment
 	SpendLimit   *int64 // reserved, used and spent before reach it at most together
 	SpentBefore  int64  // in accounts that changes of plan have ended within the budget's period
@@ -128,9 +129,15 @@ func (e *CreditEntry) given() int {
 	return 0
 }
 
-// enter writes an entry, and adds it to its account, which it locks. It fails with
-// ErrTooFewCredits where that has less than is to be taken.
+// enter writes an entry, and adds it to its account, which it locks. Before anything is
+// granted, what was bought or given and is used counts as that no more. It fails with
+// ErrTooFewCredits where the account has less than is to be taken.
 func (db *DB) enter(ctx context.Context, e CreditEntry) error {
+	if e.Granted > max(0, e.Bought) {
+		if err := db.forgetUsed(ctx, e.OrgID, e.Period); err != nil {
+			return err
+		}
+	}
 	changed, err := db.number(ctx, `
 		WITH entry AS (
 			INSERT INTO credit_entry (org_id, period, kind, granted, bought, subject, reason, actor)
@@ -155,6 +162,26 @@ func (db *DB) enter(ctx context.Context, e CreditEntry) error {
 		return err
 	}
 	return db.setWarning(ctx, e.OrgID, e.Period)
+}
+
+// forgetUsed lowers what was bought and given of an account, which it locks, to what of
+// it is not used: else as much of what is granted next would count as bought or given.
+func (db *DB) forgetUsed(ctx context.Context, orgID string, period time.Time) error {
+	_, err := db.q.Exec(ctx, `
+		WITH account AS MATERIALIZED (
+			SELECT org_id, period, bought, given, greatest(0, granted - used) AS unused FROM credit_account
+			WHERE org_id = @org_id AND period = @period
+			FOR UPDATE
+		), changed AS (
+			UPDATE credit_account AS a
+			SET bought = least(a.bought, o.unused), given = least(a.given, greatest(0, o.unused - a.bought))
+			FROM account AS o
+			WHERE (a.org_id, a.period) = (o.org_id, o.period) AND o.bought + o.given > o.unused
+		)
+		INSERT INTO credit_entry (org_id, period, kind, bought, reason)
+		SELECT org_id, period, '`+CreditAdjust+`', unused - bought, 'bought, and used' FROM account
+		WHERE bought > unused`, pgx.NamedArgs{"org_id": orgID, "period": period})
+	return err
 }
 
 // A CreditChange gives an organization credits, or takes some.
@@ -204,7 +231,7 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 			return err
 		}
 		changed = true
-		account, err = tx.CreditAccount(ctx, c.OrgID, at)
+		account, err = tx.lockAccount(ctx, c.OrgID, opened.Period)
 		return err
 	})
 	if err != nil {
@@ -214,7 +241,7 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 }
 
 // SetCredits makes so many credits available from now on in the period that a time is
-// in, whatever was used or is owed, and returns the account. Where use is metered and costs
+// in, whatever was used, was given or is owed, of earlier periods too, and returns the account. Where use is metered and costs
 // nothing, they are all there is until the period is over: nothing beyond is let in.
 // It fails with ErrBoughtCredits where more than these were bought and are left.
 func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reason, actor string, at time.Time) (account *CreditAccount, err error) {
@@ -226,12 +253,18 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		if err != nil {
 			return err
 		}
+		owing, err := tx.lockCarried(ctx, orgID, opened.Period)
+		if err != nil {
+			return err
+		}
 		// Submissions wait, so that what is set is what is there.
 		if err := tx.spareBought(ctx, opened, func(*CreditAccount) int64 { return int64(available) }); err != nil {
 			return err
 		}
-		if err := tx.setOwed(ctx, orgID, opened.Period, 0); err != nil {
-			return err
+		for _, a := range owing {
+			if err := tx.setOwed(ctx, orgID, a.Period, 0); err != nil {
+				return err
+			}
 		}
 		for change := int64(available) - opened.rest(); change != 0; {
 			step := max(-math.MaxInt32, min(math.MaxInt32, change)) // what an entry holds
@@ -243,18 +276,32 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 				return err
 			}
 		}
+		if err := tx.limitGiven(ctx, opened, int64(available)); err != nil {
+			return err
+		}
 		if opened.Metered && opened.CreditMicros == 0 {
 			if err := tx.endMetering(ctx, opened); err != nil {
 				return err
 			}
 		}
-		account, err = tx.CreditAccount(ctx, orgID, at)
+		account, err = tx.lockAccount(ctx, orgID, opened.Period)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set credits of %s: %w", orgID, err)
 	}
 	return account, nil
+}
+
+// limitGiven makes what was given of an account, which is locked, at most what of so
+// many available credits is not bought.
+func (db *DB) limitGiven(ctx context.Context, a *CreditAccount, available int64) error {
+	_, err := db.q.Exec(ctx, `
+		UPDATE credit_account
+		SET given = least(given, greatest(0, @available - bought))
+		WHERE org_id = @org_id AND period = @period`,
+		pgx.NamedArgs{"org_id": a.OrgID, "period": a.Period, "available": available})
+	return err
 }
 
 // spareBought locks an account, reads it anew, and fails with ErrBoughtCredits if less

@@ -150,3 +150,22 @@ func TestCancelGeneration_ChargesWhatIsStored(t *testing.T) {
 		})
 	}
 }
+
+// What was canceled was released for that, though one of its images had been refused.
+func TestCancelGeneration_ReasonOfTheRelease(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	claim := b.begun(t, b.org(t, "free"))
+	o := two(claim, store.StatusQueued, nil, new(3))
+	o.ImageErrors = []store.ImageError{{Index: 1, Error: store.GenerationError{Code: "content_moderated"}}}
+	if _, err := b.FinishGenerations(t.Context(), store.Sender{}, []*store.Outcome{o}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ended, err := b.CancelGeneration(t.Context(), b.project.ID, claim.ID); err != nil || !ended {
+		t.Fatal(ended, err)
+	}
+	got := b.lines(t, `SELECT format('%s %s %s', kind, used, reason) FROM credit_entry WHERE kind IN ('settle', 'release')`)
+	if diff := cmp.Diff([]string{"settle 3 canceled"}, got); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+}

@@ -27,6 +27,19 @@ var creditChecks = map[string]string{
 	"nothing is used beyond what there is": `
 		SELECT format('%s %s: %s granted, %s reserved, %s used', org_id, period, granted, reserved, used) FROM credit_account
 		WHERE NOT metered AND granted < reserved + used`,
+	"what was bought and given is of the granted": `
+		SELECT format('%s %s: %s bought, %s given, %s granted', org_id, period, bought, given, granted) FROM credit_account
+		WHERE NOT metered AND bought + given > granted`,
+	"a budget counts what a change of plan has ended": `
+		SELECT format('%s %s: %s spent before, but %s in the one before', org_id, period, spent_before, spent)
+		FROM (
+			SELECT *, lag(closed) OVER w AS ended, lag(spent_before + reserved + used) OVER w AS spent FROM credit_account
+			WINDOW w AS (PARTITION BY org_id ORDER BY period)
+		) AS a
+		WHERE spent_before > 0 AND (NOT coalesce(ended, false) OR spent_before < spent)`,
+	"an account that is ended is gone on with": `
+		SELECT format('%s %s', org_id, period) FROM credit_account AS a
+		WHERE closed AND NOT EXISTS (SELECT FROM credit_account AS b WHERE b.org_id = a.org_id AND b.period = a.ends_at)`,
 	"a credit is in one report": `
 		SELECT format('%s %s: %s reported, %s in reports', a.org_id, a.period, a.reported, sum(r.credits))
 		FROM credit_account AS a JOIN usage_report AS r USING (org_id, period)

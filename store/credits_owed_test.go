@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -25,11 +26,7 @@ func (l *ledger) wantAvailable(t *testing.T, want int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := l.priced(l.org, int(want)+1)
-	g.CreatedAt, g.DeadlineAt = l.at, time.Now().Add(time.Hour)
-	if err := l.InsertGenerations(t.Context(), []*store.NewGeneration{g}); err != nil {
-		t.Fatal(err)
-	}
+	g := l.ask(t, int(want)+1)
 	if a.Available() != want || g.Refusal == nil || g.Refusal.Available != want {
 		t.Errorf("available %d, and %d more are refused with %+v; want %d", a.Available(), want+1, g.Refusal, want)
 	}
@@ -55,16 +52,6 @@ func (l *ledger) carry(t *testing.T, want int) {
 	t.Helper()
 	if n, err := l.CarryCredits(t.Context(), 10); err != nil || n != want {
 		t.Errorf("carried for %d organizations, %v; want %d", n, err, want)
-	}
-}
-
-func (l *ledger) refund(t *testing.T, credits, want int) {
-	t.Helper()
-	for range 2 { // it happens once
-		n, err := l.RefundCredits(t.Context(), store.RefundedPurchase{OrgID: l.org, ID: "re_" + l.org, Credits: credits, Reason: "r"}, l.at)
-		if err != nil || n != want {
-			t.Errorf("%d credits taken back, %v; want %d", n, err, want)
-		}
 	}
 }
 
@@ -127,10 +114,7 @@ func TestOwed_OfWhatIsUnderWayAtTheTurn(t *testing.T) {
 			if c.canceled {
 				l.cancel(t, g)
 			} else {
-				claims, err := l.ClaimGenerations(t.Context(), store.Claimer{Worker: "w"}, []store.Ticket{{GenerationID: g.ID, RiverJobID: *g.RiverJobID}})
-				if err != nil || !l.finish(t, succeeded(claims[0])) {
-					t.Fatal(claims, err)
-				}
+				l.deliver(t, g)
 			}
 			l.carry(t, 1)
 			if got := l.lines(t, `SELECT format('%s %s/%s/%s (%s)', plan, granted, reserved, used, bought) FROM credit_account WHERE org_id = $1 AND period >= '2023-07-01'`, l.org)[0]; got != c.july {
@@ -140,6 +124,92 @@ func TestOwed_OfWhatIsUnderWayAtTheTurn(t *testing.T) {
 			l.carry(t, 0)
 		})
 	}
+}
+
+// What comes back of an ended period, while others are under way in it, is taken once,
+// however often it is looked for.
+func TestCarryCredits_TakesWhatIsOwedOnce(t *testing.T) {
+	t.Parallel()
+	l := setup(t).ledgerOf(t, "pro")
+	canceled, delivered := l.reserve(t, 100), l.reserve(t, 1900)
+	l.plan(t, "hobby", nil)
+	l.turn(t)
+	l.cancel(t, canceled)
+	l.carry(t, 1)
+	l.wantOwed(t, "650", "0")
+	for range 8 {
+		l.carry(t, 0)
+		l.refund(t, 10, 0) // which looks for it too
+	}
+	l.wantOwed(t, "650", "0")
+	l.deliver(t, delivered)
+	l.carry(t, 1)
+	l.wantOwed(t, "0", "150")
+	l.want(t, "hobby 1900/0/1900 (0)", "hobby 0/0/0 (0)")
+}
+
+// Where something bought is there beside what is owed, submissions one by one get as
+// much as one that asks for all of it.
+func TestOwed_BesideWhatWasBought(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		plan      string
+		each      int
+		available int64
+	}{{"hobby", 1750, 1750}, {"hobby", 100, 1750}, {"hobby", 7, 1750}, {"free", 1525, 1525}, {"free", 100, 1525}} {
+		t.Run(fmt.Sprint(c.plan, c.each), func(t *testing.T) {
+			t.Parallel()
+			l := setup(t).ledgerOf(t, "pro")
+			l.change(t, store.CreditPurchase, 500)
+			g := l.reserve(t, 2000)
+			l.plan(t, c.plan, nil)
+			l.cancel(t, g)
+			var last *store.Refusal
+			total := 0
+			for last == nil {
+				if last = l.ask(t, c.each).Refusal; last == nil {
+					total += c.each
+				}
+			}
+			left := c.available % int64(c.each)
+			if total != int(c.available-left) || last.Why != store.RefusedCredits || last.Available != left {
+				t.Errorf("let in %d, then %+v; want %d, with %d left", total, last, c.available-left, left)
+			}
+			l.wantOwed(t, "0")
+			l.wantAvailable(t, left)
+		})
+	}
+}
+
+// A batch and others that share a commit with it are not let in for more either.
+func TestOwed_BesideWhatWasBoughtAtOnce(t *testing.T) {
+	t.Parallel()
+	l := setup(t).ledgerOf(t, "pro")
+	l.change(t, store.CreditPurchase, 500)
+	g := l.reserve(t, 2000)
+	l.plan(t, "hobby", nil)
+	l.cancel(t, g)
+	var rows []*store.NewGeneration
+	for range 25 {
+		row := l.priced(l.org, 100)
+		row.CreatedAt = l.at
+		rows = append(rows, row)
+	}
+	if err := l.InsertGenerations(t.Context(), rows); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, row := range rows {
+		if row.Refusal == nil {
+			n++
+		} else if row.Refusal.Why != store.RefusedCredits {
+			t.Errorf("%+v", row.Refusal)
+		}
+	}
+	if n != 17 {
+		t.Errorf("%d of 100 credits were let in, want 17", n)
+	}
+	l.wantAvailable(t, 50)
 }
 
 // An operator's word ends what is owed.
@@ -157,46 +227,39 @@ func TestSetCredits_EndsWhatIsOwed(t *testing.T) {
 	l.want(t, "hobby 2030/0/2000 (0)", "hobby 500/0/0 (0)")
 }
 
-// A refund takes what is reserved of a purchase too, as it comes back.
-func TestRefundCredits_WhileReserved(t *testing.T) {
+// What an earlier period owes goes with it.
+func TestSetCredits_EndsWhatAnEarlierPeriodOwes(t *testing.T) {
 	t.Parallel()
-	l := setup(t).ledgerOf(t, "free")
-	l.use(t, 50)
-	l.change(t, store.CreditPurchase, 100)
-	g := l.reserve(t, 80)
-	l.refund(t, 100, 100)
-	l.want(t, "free 130/80/50 (0)")
-	l.cancel(t, g)
-	l.wantAvailable(t, 0)
-	l.carry(t, 1)
-	l.want(t, "free 50/0/50 (0)")
-}
-
-// Neither does the turn of a period keep it.
-func TestRefundCredits_AfterTheTurn(t *testing.T) {
-	t.Parallel()
-	l := setup(t).ledgerOf(t, "free")
-	l.use(t, 50)
-	l.change(t, store.CreditPurchase, 100)
-	g := l.reserve(t, 70)
+	l := setup(t).ledgerOf(t, "pro")
+	g := l.reserve(t, 2000)
+	l.plan(t, "hobby", nil)
 	l.turn(t)
-	l.want(t, "free 120/70/50 (70)", "free 80/0/0 (30)")
-	l.refund(t, 100, 100)
-	l.cancel(t, g)
+	l.wantOwed(t, "750", "0")
+	if _, err := l.SetCredits(t.Context(), l.org, 30, "", "", l.at); err != nil {
+		t.Fatal(err)
+	}
+	l.deliver(t, g)
 	l.carry(t, 0)
-	l.want(t, "free 120/0/50 (0)", "free 50/0/0 (0)")
+	l.wantOwed(t, "0", "0")
+	l.wantAvailable(t, 30)
 }
 
-// What was used is not owed.
-func TestRefundCredits_LeavesWhatWasUsed(t *testing.T) {
+// What an operator has given is gone when they say that nothing is left.
+func TestSetCredits_TakesWhatWasGiven(t *testing.T) {
 	t.Parallel()
 	l := setup(t).ledgerOf(t, "free")
-	l.use(t, 50)
-	l.change(t, store.CreditPurchase, 100)
-	l.use(t, 60)
-	l.refund(t, 100, 40)
-	l.want(t, "free 110/0/110 (60)")
-	l.wantOwed(t, "0")
+	l.change(t, store.CreditGrant, 1000)
+	for _, n := range []int{300, 0} {
+		if _, err := l.SetCredits(t.Context(), l.org, n, "", "", l.at); err != nil {
+			t.Fatal(err)
+		}
+		if given := l.lines(t, `SELECT given::text FROM credit_account WHERE org_id = $1`, l.org)[0]; given != fmt.Sprint(n) {
+			t.Errorf("%s are given of %d that are left", given, n)
+		}
+	}
+	l.plan(t, "hobby", nil)
+	l.plan(t, "free", nil)
+	l.wantAvailable(t, 0)
 }
 
 // What an operator has given pays for no smaller plan, and stays over a change of plan.

@@ -60,7 +60,8 @@ func (db *DB) ChangePlan(ctx context.Context, c PlanChange, at time.Time) (org *
 }
 
 // changePeriod goes on with the account of a time on another plan, or ends it then and
-// begins the plan's. Where another process's clock is ahead, the latest account counts.
+// begins the plan's, which lets in what was submitted before too, and comes later: the
+// ended one's use is what the budget counts from then on. Where another process's clock is ahead, the latest account counts.
 func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org, plan *Plan, at time.Time) error {
 	if _, err := db.openPeriod(ctx, before, at); err != nil {
 		return err
@@ -74,7 +75,7 @@ func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org
 	if err != nil {
 		return err
 	}
-	if c.Anchor == nil && was.Period == plan.Period && account.Metered == plan.Metered {
+	if c.Anchor == nil && was.Period == plan.Period && account.Metered == plan.Metered && (!plan.Metered || account.CreditMicros == plan.CreditMicros) {
 		return db.prorate(ctx, c, account, was, plan, at)
 	}
 	if !at.After(account.Period) {
@@ -82,7 +83,7 @@ func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org
 	}
 	if _, err := db.q.Exec(ctx, `
 		UPDATE credit_account
-		SET ends_at = @at
+		SET ends_at = @at, closed = true
 		WHERE org_id = @org_id AND period = @period`,
 		pgx.NamedArgs{"org_id": c.OrgID, "period": account.Period, "at": at}); err != nil {
 		return err
@@ -135,7 +136,7 @@ func (db *DB) carryGiven(ctx context.Context, ended *CreditAccount, at time.Time
 func (db *DB) restOf(ctx context.Context, org *Org, plan *Plan, at, begins, ends time.Time) (int, error) {
 	since := begins
 	if org.PeriodAnchor != nil && plan.Period == PeriodMonth { // which may be new
-		since = at.AddDate(0, -1, 0)
+		since = addMonths(at, -1)
 	}
 	used, err := one[struct{ Used int64 }](ctx, db, `
 		SELECT coalesce(sum(least(used + reserved, granted)), 0)::bigint AS used FROM credit_account
@@ -165,7 +166,7 @@ func (db *DB) prorate(ctx context.Context, c PlanChange, account *CreditAccount,
 	}
 	if _, err := db.q.Exec(ctx, `
 		UPDATE credit_account
-		SET plan = @plan, credit_micros = @credit_micros, owed = @owed, held = false
+		SET plan = @plan, credit_micros = @credit_micros, owed = @owed, held = metered AND `+isUnpaid+`
 		WHERE org_id = @org_id AND period = @period`,
 		pgx.NamedArgs{
 			"org_id": c.OrgID, "period": account.Period, "plan": plan.Name, "credit_micros": plan.CreditMicros, "owed": owed,

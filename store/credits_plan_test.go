@@ -49,7 +49,11 @@ func (l *ledger) change(t *testing.T, kind string, amount int) {
 // use lets a generation of so many credits deliver.
 func (l *ledger) use(t *testing.T, credits int) {
 	t.Helper()
-	g := l.reserve(t, credits)
+	l.deliver(t, l.reserve(t, credits))
+}
+
+func (l *ledger) deliver(t *testing.T, g *store.NewGeneration) {
+	t.Helper()
 	claims, err := l.ClaimGenerations(t.Context(), store.Claimer{Worker: "w"}, []store.Ticket{{GenerationID: g.ID, RiverJobID: *g.RiverJobID}})
 	if err != nil || claims[0] == nil {
 		t.Fatal(claims, err)
@@ -59,14 +63,21 @@ func (l *ledger) use(t *testing.T, credits int) {
 	}
 }
 
-// reserve submits a generation of so many credits, which must be let in.
-func (l *ledger) reserve(t *testing.T, credits int) *store.NewGeneration {
+// ask submits a generation of so many credits.
+func (l *ledger) ask(t *testing.T, credits int) *store.NewGeneration {
 	t.Helper()
 	g := l.priced(l.org, credits)
 	g.CreatedAt, g.DeadlineAt = l.at, time.Now().Add(time.Hour)
 	if err := l.InsertGenerations(t.Context(), []*store.NewGeneration{g}); err != nil {
 		t.Fatal(err)
 	}
+	return g
+}
+
+// reserve submits a generation of so many credits, which must be let in.
+func (l *ledger) reserve(t *testing.T, credits int) *store.NewGeneration {
+	t.Helper()
+	g := l.ask(t, credits)
 	if g.Refusal != nil {
 		t.Fatalf("refused: %+v", g.Refusal)
 	}
@@ -161,6 +172,23 @@ func TestChangePlan_LeavesWhatWasBought(t *testing.T) {
 	l.want(t, "free 490/0/490 (0)", "pay_as_you_go 100/0/0 (100)")
 }
 
+// Bought credits that are used up are not bought again by what is granted afterwards:
+// that goes with the period.
+func TestChangePlan_GrantsNothingThatWasBought(t *testing.T) {
+	t.Parallel()
+	l := setup(t).ledgerOf(t, "hobby")
+	l.change(t, store.CreditPurchase, 1000)
+	l.use(t, 1400)
+	l.plan(t, "pro", nil)
+	l.want(t, "pro 2250/0/1400 (100)")
+	l.turn(t)
+	l.want(t, "pro 2150/0/1400 (0)", "pro 2100/0/0 (100)")
+	entries, err := l.CreditEntries(t.Context(), store.CreditEntryFilter{OrgID: l.org, Kind: store.CreditAdjust, Page: store.Page{Limit: 9}})
+	if err != nil || len(entries) != 2 || entries[1].Granted != 0 || entries[1].Bought != -900 {
+		t.Errorf("entries %+v, %v; want one of 900 bought ones that are used", entries, err)
+	}
+}
+
 // What is under way keeps its period, and what of it is released follows if it was bought.
 func TestChangePlan_NewPeriod(t *testing.T) {
 	t.Parallel()
@@ -221,6 +249,46 @@ func TestChangePlan_AnchorAhead(t *testing.T) {
 		l.use(t, 1)
 		l.want(t, "free 50/0/0 (0)", "pro 2000/0/1 (0)")
 	}
+}
+
+// Back on a plan on the last of a month that is longer than the one before, it has what
+// is left of it since the day that the month before has none of.
+func TestChangePlan_BackAtTheEndOfAMonth(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	l := &ledger{bundle: b, org: b.org(t, "free"), at: time.Date(2023, 3, 1, 0, 0, 0, 0, time.UTC)}
+	l.use(t, 50)
+	l.at = time.Date(2023, 3, 2, 0, 0, 0, 0, time.UTC)
+	l.plan(t, "hobby", &l.at)
+	l.at = time.Date(2023, 3, 31, 12, 0, 0, 0, time.UTC)
+	l.plan(t, "free", &l.at)
+	l.wantAvailable(t, 0)
+}
+
+// A submission of a clock that is behind is held to what goes on with the account that
+// a change of plan has ended, whichever that lets in more.
+func TestSubmitGenerations_BehindAChangeOfPlan(t *testing.T) {
+	t.Parallel()
+	l := setup(t).ledgerOf(t, "unlimited")
+	changed := l.at.Add(time.Minute)
+	behind := changed.Add(-time.Millisecond)
+	l.at = changed
+	l.plan(t, "free", nil)
+	l.at = behind
+	if g := l.ask(t, 26); g.Refusal == nil || g.Refusal.Why != store.RefusedCredits || g.Refusal.Plan != "free" {
+		t.Errorf("more than the plan has: %+v", g.Refusal)
+	}
+	g := l.reserve(t, 25)
+	if !g.CreditPeriod.Equal(changed) {
+		t.Errorf("it is of the period from %s, want %s", g.CreditPeriod, changed)
+	}
+	l.change(t, store.CreditGrant, 7)
+	l.want(t, "unlimited 0/0/0 (0)", "free 32/25/0 (0)")
+	l.at = changed
+	l.plan(t, "unlimited", nil)
+	l.at = behind
+	l.reserve(t, 1000)
+	l.want(t, "unlimited 0/0/0 (0)", "free 25/25/0 (0)", "unlimited 7/1000/0 (0)")
 }
 
 func TestChangePlan_Days(t *testing.T) {

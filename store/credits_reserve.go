@@ -7,7 +7,10 @@ const (
 	RefusedKey     = "key"     // its key has a monthly limit
 	RefusedCredits = "credits" // its organization has too few credits
 	RefusedBudget  = "budget"  // its organization wants to spend no more
-	RefusedPeriod  = "period"  // its organization's period has no account yet: OpenPeriod makes one
+	// RefusedPeriod: its organization's period has no account yet, a change of plan has
+	// just ended it, or what is owed of it has to be taken first. It is let in, or refused
+	// for another reason, once OpenPeriod was called.
+	RefusedPeriod = "period"
 )
 
 // A Refusal says why a generation was not recorded, and what its organization has.
@@ -34,11 +37,21 @@ const takenSQL = `
 // availableSQL is what is available on account a, as CreditAccount.Available has it.
 const availableSQL = `greatest(a.granted - a.reserved - a.used - a.owed, least(a.granted - a.reserved - a.used, a.bought + a.given))`
 
+// owedFirstSQL tells whether account a has something that has come back and is owed:
+// what was bought or given is told apart from it once it is taken.
+const owedFirstSQL = `(a.owed > 0 AND a.granted - a.reserved - a.used > a.bought + a.given)`
+
+// payableSQL is what is available on account a, as long as something is to be taken of
+// it, without a credit that was bought or given.
+const payableSQL = `a.granted - a.reserved - a.used - a.bought - a.given - a.owed`
+
 // reserveCredits are the CTEs that take what generations cost from their
 // organizations' accounts, as far as these reach. Those that are not let in are in
 // "denied", with their idempotency keys free again; what the others cost, and from
 // which account, is in "bill" and "reserved". A batch is let in whole or not at all.
-// What has no account yet is denied, to be submitted again when it has one.
+// What has no account yet is denied, to be submitted again when it has one, and so is
+// what has waited for an account that a change of plan has ended meanwhile: from then on
+// the account that goes on with that lets it in, though it was created before.
 //
 // Submissions that share a statement come in the order of their cost, so that no dear
 // one keeps out a cheap one: whoever is behind one that is refused costs as much at
@@ -48,10 +61,16 @@ const availableSQL = `greatest(a.granted - a.reserved - a.used - a.owed, least(a
 func reserveCredits(refused string) string {
 	return `refused_before AS MATERIALIZED (` + refused + `
 		), bill AS MATERIALIZED (
-			SELECT r.id, r.org_id, coalesce(r.batch_id, r.id) AS subject, r.credits, a.period, a.ends_at
+			SELECT r.id, r.org_id, coalesce(r.batch_id, r.id) AS subject, r.credits,
+				CASE WHEN a.closed THEN (
+					SELECT c.period FROM credit_account AS c
+					WHERE c.org_id = r.org_id AND c.period > a.period AND NOT c.closed
+					ORDER BY c.period
+					LIMIT 1
+				) ELSE a.period END AS period
 			FROM json_to_recordset(@rows) AS r (id text, org_id text, batch_id text, credits int, created_at timestamptz)
 			LEFT JOIN LATERAL (
-				SELECT c.period, c.ends_at FROM credit_account AS c
+				SELECT c.period, c.ends_at, c.closed FROM credit_account AS c
 				WHERE c.org_id = r.org_id AND c.period <= r.created_at
 				ORDER BY c.period DESC
 				LIMIT 1
@@ -59,28 +78,28 @@ func reserveCredits(refused string) string {
 			WHERE r.credits IS NOT NULL AND r.id NOT IN (SELECT generation_id FROM taken)
 				AND NOT EXISTS (SELECT FROM refused_before AS f WHERE f.id = r.id OR f.batch_id = r.batch_id)
 		), claim AS MATERIALIZED (
-			SELECT org_id, period, ends_at, subject, credits, row_number() OVER w AS place, sum(credits) OVER w AS total
+			SELECT org_id, period, subject, credits, row_number() OVER w AS place, sum(credits) OVER w AS total
 			FROM (
-				SELECT org_id, period, ends_at, subject, sum(credits) AS credits FROM bill
+				SELECT org_id, period, subject, sum(credits) AS credits FROM bill
 				WHERE subject NOT IN (SELECT subject FROM bill WHERE period IS NULL)
-				GROUP BY org_id, period, ends_at, subject
+				GROUP BY org_id, period, subject
 			) AS s
 			WINDOW w AS (PARTITION BY org_id, period ORDER BY credits, subject ROWS UNBOUNDED PRECEDING)
 		), reserved AS (
 			INSERT INTO credit_account AS a (org_id, period, ends_at, plan)
-			SELECT org_id, period, max(ends_at), '' FROM claim
+			SELECT org_id, period, 'infinity'::timestamptz, '' FROM claim -- all of them are there
 			GROUP BY org_id, period
 			ORDER BY org_id, period
 			ON CONFLICT (org_id, period) DO UPDATE
 			SET (reserved, let_in) = (
 				SELECT a.reserved + coalesce(sum(c.credits), 0), count(*)
 				FROM claim AS c
-				WHERE (c.org_id, c.period) = (a.org_id, a.period)
-					AND (a.metered AND NOT a.held OR c.total <= ` + availableSQL + `)
+				WHERE (c.org_id, c.period) = (a.org_id, a.period) AND NOT a.closed
+					AND (a.metered AND NOT a.held OR c.total <= CASE WHEN ` + owedFirstSQL + ` THEN ` + payableSQL + ` ELSE ` + availableSQL + ` END)
 					AND (a.spend_limit IS NULL OR c.total <= a.spend_limit - a.spent_before - a.reserved - a.used)
 			)
 			RETURNING org_id, period, ends_at, plan, let_in, credit_micros, metered AND NOT held AS unbounded, spend_limit,
-				` + availableSQL + ` AS available
+				` + availableSQL + ` AS available, closed, CASE WHEN ` + owedFirstSQL + ` THEN ` + payableSQL + ` END AS payable
 		), reservation AS (
 			INSERT INTO credit_entry (org_id, period, kind, subject, reserved)
 			SELECT org_id, period, 'reserve', subject, claim.credits
@@ -97,7 +116,12 @@ func reserveCredits(refused string) string {
 			WHERE subject IN (SELECT subject FROM bill WHERE period IS NULL)
 			UNION ALL
 			SELECT b.id,
-				CASE WHEN NOT r.unbounded AND c.credits > r.available THEN '` + RefusedCredits + `' ELSE '` + RefusedBudget + `' END,
+				CASE
+					WHEN r.closed THEN '` + RefusedPeriod + `'
+					WHEN NOT r.unbounded AND c.credits > r.available THEN '` + RefusedCredits + `'
+					WHEN NOT r.unbounded AND c.credits > r.payable THEN '` + RefusedPeriod + `'
+					ELSE '` + RefusedBudget + `'
+				END,
 				c.credits, r.available, r.spend_limit, r.plan, r.ends_at
 			FROM bill AS b
 			JOIN claim AS c ON (c.org_id, c.period, c.subject) = (b.org_id, b.period, b.subject)

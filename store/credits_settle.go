@@ -89,8 +89,12 @@ func settleCredits(ended string, attempts bool) string {
 			INSERT INTO credit_entry (org_id, period, kind, subject, reserved, used, micros, reason)
 			SELECT org_id, credit_period, CASE WHEN charged > 0 THEN 'settle' ELSE 'release' END, id,
 				-credits, charged, charged::bigint * credit_micros,
-				CASE WHEN charged < credits THEN coalesce(error ->> 'code', image_errors -> 0 -> 'error' ->> 'code',
-					CASE status WHEN 'succeeded' THEN 'substituted' ELSE status END) END
+				CASE
+					WHEN charged = credits THEN NULL
+					WHEN status = 'canceled' THEN 'canceled' -- whatever its earlier runs have met
+					ELSE coalesce(error ->> 'code', image_errors -> 0 -> 'error' ->> 'code',
+						CASE status WHEN 'succeeded' THEN 'substituted' ELSE status END)
+				END
 			FROM due
 			ORDER BY org_id, id
 		), warning AS (

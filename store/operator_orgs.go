@@ -84,6 +84,32 @@ func (db *DB) SuspendOrg(ctx context.Context, id string, suspended bool) (*Org, 
 		pgx.NamedArgs{"suspended": suspended})
 }
 
+// PutOnPlan is ChangePlan as operators mean it, and returns the accounts before and
+// after. An organization that is on the plan already stays as it is, unless its credits
+// were set where the plan lets everything in: that ends.
+func (db *DB) PutOnPlan(ctx context.Context, c PlanChange, at time.Time) (was, is *CreditAccount, err error) {
+	err = db.within(ctx, func(tx *DB) error {
+		if was, err = tx.OpenPeriod(ctx, c.OrgID, at); err != nil { // the organization stays locked
+			return err
+		}
+		is = was
+		org, err := tx.OperatorOrg(ctx, c.OrgID)
+		if err != nil {
+			return err
+		}
+		plan, err := tx.Plan(ctx, c.Plan)
+		if err != nil || org.Plan == plan.Name && was.Metered == plan.Metered {
+			return err
+		}
+		if _, err := tx.ChangePlan(ctx, c, at); err != nil {
+			return err
+		}
+		is, err = tx.OpenPeriod(ctx, c.OrgID, at)
+		return err
+	})
+	return was, is, err
+}
+
 func (db *DB) changeOrg(ctx context.Context, what, set, id string, args pgx.NamedArgs) (*Org, error) {
 	args["id"] = id
 	org, err := one[Org](ctx, db, `

@@ -19,27 +19,38 @@ type RefundRequest struct {
 	Actor     string
 	Refund    *string // Stripe's re_...; nil: it is not known to be given back
 	CreatedAt time.Time
+
+	// What was asked for with an Idempotency-Key, for good.
+	Owner       string // the account or organization whose key it is
+	Key         string
+	Fingerprint []byte
 }
 
-// InsertRefundRequest writes a request.
-func (db *DB) InsertRefundRequest(ctx context.Context, r RefundRequest) error {
-	_, err := db.q.Exec(ctx, `
-		INSERT INTO refund_request (id, org_id, invoice, amount, reason, actor)
-		VALUES (@id, @org_id, @invoice, @amount, @reason, @actor)`,
-		pgx.NamedArgs{"id": r.ID, "org_id": r.OrgID, "invoice": r.Invoice, "amount": r.Amount, "reason": r.Reason, "actor": r.Actor})
+// InsertRefundRequest writes a request, and reports whether it has: there is one of
+// each key of an owner's. It waits for whoever is writing one with the key.
+func (db *DB) InsertRefundRequest(ctx context.Context, r RefundRequest) (first bool, err error) {
+	tag, err := db.q.Exec(ctx, `
+		INSERT INTO refund_request (id, org_id, invoice, amount, reason, actor, owner, key, fingerprint)
+		VALUES (@id, @org_id, @invoice, @amount, @reason, @actor, @owner, @key, @fingerprint)
+		ON CONFLICT (owner, key) DO NOTHING`,
+		pgx.NamedArgs{
+			"id": r.ID, "org_id": r.OrgID, "invoice": r.Invoice, "amount": r.Amount, "reason": r.Reason, "actor": r.Actor,
+			"owner": r.Owner, "key": r.Key, "fingerprint": r.Fingerprint,
+		})
 	if err != nil {
-		return fmt.Errorf("write a request to refund invoice %s: %w", r.Invoice, err)
+		return false, fmt.Errorf("write a request to refund invoice %s: %w", r.Invoice, err)
 	}
-	return nil
+	return tag.RowsAffected() > 0, nil
 }
 
-// RefundRequest returns a request, or ErrNotFound.
-func (db *DB) RefundRequest(ctx context.Context, id string) (*RefundRequest, error) {
+// RefundRequestByKey returns the request that an owner has made with a key, or
+// ErrNotFound.
+func (db *DB) RefundRequestByKey(ctx context.Context, owner, key string) (*RefundRequest, error) {
 	r, err := one[RefundRequest](ctx, db, `
 		SELECT `+columns[RefundRequest]("")+` FROM refund_request
-		WHERE id = @id`, pgx.NamedArgs{"id": id})
+		WHERE owner = @owner AND key = @key`, pgx.NamedArgs{"owner": owner, "key": key})
 	if err != nil {
-		return nil, fmt.Errorf("refund request %s: %w", id, err)
+		return nil, fmt.Errorf("refund request of %s by its key: %w", owner, err)
 	}
 	return r, nil
 }

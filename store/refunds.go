@@ -47,14 +47,18 @@ func (db *DB) RefundCredits(ctx context.Context, r RefundedPurchase, at time.Tim
 	return taken, nil
 }
 
-// failedRefund is what the subject of an entry ends in that takes a refund's back.
-const failedRefund = ":failed"
+// failedRefund is what the subject of an entry ends in that takes a refund's back, and
+// reservedRefund that of one of what was reserved in another period than the present.
+const (
+	failedRefund   = ":failed"
+	reservedRefund = "@reserved"
+)
 
 // refunded returns how many credits the entries of a refund have taken; nil: there are none.
 func (db *DB) refunded(ctx context.Context, orgID, subject string) (*int, error) {
 	sum, err := one[struct{ Taken *int }](ctx, db, `
 		SELECT -sum(bought)::int AS taken FROM credit_entry
-		WHERE org_id = @org_id AND subject IN (@subject, @subject || '@reserved') AND (kind = 'reserve') = false`,
+		WHERE org_id = @org_id AND subject IN (@subject, @subject || '`+reservedRefund+`') AND (kind = 'reserve') = false`,
 		pgx.NamedArgs{"org_id": orgID, "subject": subject})
 	if err != nil {
 		return nil, err
@@ -63,28 +67,26 @@ func (db *DB) refunded(ctx context.Context, orgID, subject string) (*int, error)
 }
 
 // RestoreRefund gives the credits back, in the period that a time is in, that were taken
-// for a refund which has failed since. It does so once; none are taken for the refund
-// from then on.
+// for a refund which has failed since. What was reserved as they were taken is bought
+// again as it comes back, and owed no more; what was delivered of it stays used. It does
+// so once; none are taken for the refund from then on.
 func (db *DB) RestoreRefund(ctx context.Context, orgID, id string, at time.Time) error {
 	err := db.within(ctx, func(tx *DB) error {
-		account, err := tx.OpenPeriod(ctx, orgID, at) // with the organization locked
+		if _, err := tx.OperatorOrg(ctx, orgID); err != nil { // locked
+			return err
+		}
+		took, err := tx.takenBy(ctx, orgID, id)
+		if err != nil {
+			return err
+		}
+		account, err := tx.OpenPeriod(ctx, orgID, at)
 		if err != nil {
 			return err
 		}
 		if done, err := tx.refunded(ctx, orgID, id+failedRefund); err != nil || done != nil {
 			return err
 		}
-		taken, err := tx.refunded(ctx, orgID, id)
-		if err != nil {
-			return err
-		}
-		if taken == nil {
-			taken = new(0)
-		}
-		return tx.enter(ctx, CreditEntry{
-			OrgID: orgID, Period: account.Period, Kind: CreditRefund, Granted: *taken, Bought: *taken,
-			Subject: new(id + failedRefund), Reason: new("the refund has failed"),
-		})
+		return tx.restoreRefund(ctx, orgID, id, account.Period, took)
 	})
 	if err != nil {
 		return fmt.Errorf("restore credits of refund %s: %w", id, err)
@@ -92,14 +94,120 @@ func (db *DB) RestoreRefund(ctx context.Context, orgID, id string, at time.Time)
 	return nil
 }
 
+// takenBy returns the entries of a refund, and locks the accounts that they are of with
+// the others that carryCredits locks.
+func (db *DB) takenBy(ctx context.Context, orgID, id string) ([]*CreditEntry, error) {
+	took, err := many[CreditEntry](ctx, db, `
+		SELECT `+columns[CreditEntry]("")+` FROM credit_entry
+		WHERE org_id = @org_id AND subject IN (@id, @id || '`+reservedRefund+`') AND (kind = 'reserve') = false
+		ORDER BY id`, pgx.NamedArgs{"org_id": orgID, "id": id})
+	if err != nil {
+		return nil, err
+	}
+	periods := make([]time.Time, len(took))
+	for i, e := range took {
+		periods[i] = e.Period
+	}
+	_, err = db.lockCarried(ctx, orgID, periods...)
+	return took, err
+}
+
+// restoreRefund gives back in a period what was left, and leaves what was reserved where
+// it is.
+func (db *DB) restoreRefund(ctx context.Context, orgID, id string, period time.Time, took []*CreditEntry) error {
+	periods := []time.Time{period}
+	for _, e := range took {
+		periods = append(periods, e.Period)
+	}
+	accounts, err := db.lockCarried(ctx, orgID, periods...)
+	if err != nil {
+		return err
+	}
+	back := CreditEntry{
+		OrgID: orgID, Period: period, Kind: CreditRefund, Subject: new(id + failedRefund), Reason: new("the refund has failed"),
+	}
+	var others []CreditEntry // of what was reserved in other periods
+	for _, e := range took {
+		there := back
+		there.Period, there.Subject = e.Period, new(*e.Subject+failedRefund+reservedRefund)
+		if *e.Subject != id { // of the period before: nothing was owed of it
+			there.Bought = -e.Bought
+			others = append(others, there)
+			continue
+		}
+		here, gone, err := db.forgiveRefund(ctx, accounts, e)
+		if err != nil {
+			return err
+		}
+		back.Granted -= e.Bought + here + gone
+		back.Bought -= e.Bought + gone
+		if here > 0 && !e.Period.Equal(period) {
+			there.Bought = here
+			back.Bought -= here
+			others = append(others, there)
+		}
+	}
+	for _, e := range append(others, back) {
+		if err := db.enter(ctx, e); err != nil {
+			return err
+		}
+	}
+	return db.carryCredits(ctx, orgID)
+}
+
+// forgiveRefund ends what is owed of what a refund has taken while it was reserved, and
+// returns how much that is: of what may still come back in the period it was taken in,
+// and of what a later period owes, since it was delivered.
+func (db *DB) forgiveRefund(ctx context.Context, accounts []*CreditAccount, took *CreditEntry) (here, gone int, err error) {
+	latest := accounts[len(accounts)-1]
+	for _, a := range accounts {
+		forgiven := int(min(a.Owed, int64(took.Granted-took.Bought-here-gone)))
+		switch {
+		case forgiven == 0:
+			continue
+		case a.Period.Equal(took.Period):
+			here = forgiven
+		case a == latest:
+			gone = forgiven
+		default:
+			continue
+		}
+		if err := db.setOwed(ctx, a.OrgID, a.Period, a.Owed-int64(forgiven)); err != nil {
+			return 0, 0, err
+		}
+	}
+	return here, gone, nil
+}
+
+// lockRefunded locks the accounts that a refund may take from, with what is left carried
+// on, and with nothing counted as bought that is used. Submissions wait from then on, so
+// that what is taken is there.
+func (db *DB) lockRefunded(ctx context.Context, orgID string, period time.Time) ([]*CreditAccount, error) {
+	if _, err := db.lockCarried(ctx, orgID, period); err != nil {
+		return nil, err
+	}
+	if err := db.carryCredits(ctx, orgID); err != nil {
+		return nil, err
+	}
+	accounts, err := db.lockCarried(ctx, orgID, period)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range accounts {
+		if a.Reserved == 0 { // what is left is all that can be taken
+			continue
+		}
+		if err := db.forgetUsed(ctx, orgID, a.Period); err != nil {
+			return nil, err
+		}
+	}
+	return db.lockCarried(ctx, orgID, period)
+}
+
 // refundFrom takes back what is left on the account of a period and what is reserved
 // there or, where that does not do, on the one before it that most is reserved on.
 func (db *DB) refundFrom(ctx context.Context, r RefundedPurchase, period time.Time) (taken int, err error) {
-	if err := db.carryCredits(ctx, r.OrgID); err != nil {
-		return 0, err
-	}
-	// Submissions wait, so that what is taken is there.
-	accounts, err := db.lockCarried(ctx, r.OrgID)
+	accounts, err := db.lockRefunded(ctx, r.OrgID, period)
 	if err != nil {
 		return 0, err
 	}
@@ -110,11 +218,6 @@ func (db *DB) refundFrom(ctx context.Context, r RefundedPurchase, period time.Ti
 			present = a
 		case a.Period.Before(period) && (before == nil || reserved > min(before.Bought, before.Reserved)):
 			before = a
-		}
-	}
-	if present == nil { // what was bought has gone on into a later one
-		if present, err = db.lockAccount(ctx, r.OrgID, period); err != nil {
-			return 0, err
 		}
 	}
 	left := max(0, min(int64(r.Credits), present.Bought, present.rest()))
@@ -134,7 +237,7 @@ func (db *DB) refundFrom(ctx context.Context, r RefundedPurchase, period time.Ti
 	}
 	if earlier > 0 { // what is released there is lost
 		old := e
-		old.Period, old.Granted, old.Bought, old.Subject = before.Period, 0, -int(earlier), new(r.ID+"@reserved")
+		old.Period, old.Granted, old.Bought, old.Subject = before.Period, 0, -int(earlier), new(r.ID+reservedRefund)
 		if err := db.enter(ctx, old); err != nil {
 			return 0, err
 		}

@@ -44,6 +44,16 @@ func (s *Subscription) Unpaid() bool {
 	return s.Status != nil && slices.Contains(statusesUnpaid, *s.Status)
 }
 
+// ChargedBeside says what Stripe goes on charging for while an operator has put the
+// organization on a plan; "" if that is the same, or nothing.
+func (s *Subscription) ChargedBeside(plan string) string {
+	if !s.Live() || s.Plan == nil || *s.Plan == plan {
+		return ""
+	}
+	return fmt.Sprintf("its subscription %s goes on: Stripe charges for the plan %s, which is the organization's again when the subscription changes; end it in Stripe if that is not meant",
+		*s.Subscription, *s.Plan)
+}
+
 // Subscription returns what an organization has with Stripe, or ErrNotFound.
 func (db *DB) Subscription(ctx context.Context, orgID string) (*Subscription, error) {
 	sub, err := one[Subscription](ctx, db, `
@@ -85,7 +95,7 @@ func (db *DB) ReplaceCustomer(ctx context.Context, orgID, gone, customer string)
 	if _, err := db.q.Exec(ctx, `
 		UPDATE subscription
 		SET customer = @customer, subscription = NULL, plan = NULL, next_plan = NULL, status = NULL, period_start = NULL,
-			period_end = NULL, cancel_at_period_end = false, latest_invoice = NULL, fetched_at = NULL
+			period_end = NULL, cancel_at_period_end = false, latest_invoice = NULL, fetched_at = NULL, lost = false
 		WHERE org_id = @org_id AND customer = @gone AND coalesce(status <> ALL (@going), true)`,
 		pgx.NamedArgs{"org_id": orgID, "gone": gone, "customer": customer, "going": slices.Concat(statusesPaying, statusesUnpaid)}); err != nil {
 		return nil, fmt.Errorf("replace the customer of %s: %w", orgID, err)
@@ -93,8 +103,12 @@ func (db *DB) ReplaceCustomer(ctx context.Context, orgID, gone, customer string)
 	return db.Subscription(ctx, orgID)
 }
 
+// ErrCustomerTaken reports a customer of Stripe's that another organization is.
+var ErrCustomerTaken = errors.New("the customer is another organization's")
+
 // SaveCustomer remembers which customer of Stripe's an organization is, unless it is
-// one already, and returns what it has.
+// one already, and returns what it has. It fails with ErrCustomerTaken where another
+// organization is that customer.
 func (db *DB) SaveCustomer(ctx context.Context, orgID, customer string) (*Subscription, error) {
 	if _, err := db.q.Exec(ctx, `
 		INSERT INTO subscription (org_id, customer)
@@ -102,7 +116,15 @@ func (db *DB) SaveCustomer(ctx context.Context, orgID, customer string) (*Subscr
 		ON CONFLICT DO NOTHING`, pgx.NamedArgs{"org_id": orgID, "customer": customer}); err != nil {
 		return nil, fmt.Errorf("save customer of %s: %w", orgID, err)
 	}
-	return db.Subscription(ctx, orgID)
+	sub, err := db.Subscription(ctx, orgID)
+	if !errors.Is(err, ErrNotFound) {
+		return sub, err
+	}
+	other, err := db.SubscriptionOfCustomer(ctx, customer)
+	if err == nil {
+		err = fmt.Errorf("%s is %s's: %w", customer, other.OrgID, ErrCustomerTaken)
+	}
+	return nil, fmt.Errorf("save customer of %s: %w", orgID, err)
 }
 
 // Clock is the database's time, by which all processes agree on what was fetched first.
@@ -115,12 +137,13 @@ func (db *DB) Clock(ctx context.Context) (time.Time, error) {
 }
 
 // SubscriptionsToFetch returns subscriptions whose period has ended by a time, or that
-// were not fetched for a day before it: those of which Stripe may have told in vain. At
-// most limit are returned, those first that were tried the longest ago, and not again
+// were not fetched for a day before it: those of which Stripe may have told in vain, and
+// those that it did not have and may have again. At most limit are returned, those first that were tried the longest ago, and not again
 // for five minutes.
 func (db *DB) SubscriptionsToFetch(ctx context.Context, at time.Time, limit int) ([]*Subscription, error) {
 	list, err := db.trySubscriptions(ctx, at, limit, `
-		status <> ALL (@ended) AND (period_end <= @at OR fetched_at < @at - interval '1 day') AND fetched_at < @at - interval '5 minutes'`)
+		(status <> ALL (@ended) AND (period_end <= @at OR fetched_at < @at - interval '1 day') AND fetched_at < @at - interval '5 minutes'
+			OR lost AND fetched_at < @at - interval '1 day')`)
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions to fetch: %w", err)
 	}
@@ -139,8 +162,7 @@ func (db *DB) SubscriptionsToCancel(ctx context.Context, at time.Time, limit int
 			AND NOT EXISTS (SELECT FROM usage_report AS r WHERE r.org_id = s.org_id AND coalesce(r.sent_at > now() - interval '15 minutes', true))
 			AND NOT EXISTS (
 				SELECT FROM credit_account AS a
-				WHERE a.org_id = s.org_id AND a.metered AND a.credit_micros > 0 AND (a.reserved > 0 OR `+billable+` > (
-					SELECT coalesce(sum(credits), 0) FROM usage_report AS r WHERE r.org_id = a.org_id AND r.period = a.period)))))`)
+				WHERE a.org_id = s.org_id AND a.subscription IS NOT NULL AND a.metered AND a.credit_micros > 0 AND (a.reserved > 0 OR `+billable+` > a.reported))))`)
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions to cancel: %w", err)
 	}
@@ -164,6 +186,10 @@ func (db *DB) trySubscriptions(ctx context.Context, at time.Time, limit int, whe
 		WHERE s.org_id = due.org_id
 		RETURNING `+columns[Subscription]("s"), pgx.NamedArgs{"ended": statusesEnded, "at": at, "limit": limit})
 }
+
+// Unbounded reports whether whatever is asked for is let in: use is metered, and the
+// subscription is paid.
+func (a *CreditAccount) Unbounded() bool { return a.Metered && !a.Held }
 
 // withholds reports whether a period that begins at a time is opened with nothing
 // granted: its subscription is not paid, or was to end before it.
@@ -201,6 +227,15 @@ func (db *DB) subscribed(ctx context.Context, org *Org, begins time.Time) (*Org,
 		WHERE org_id = @org_id`, pgx.NamedArgs{"org_id": org.ID})
 	return org, sub, err
 }
+
+// paysFor is the subscription that goes on and pays for a plan, as a query of @org_id and
+// @plan; isUnpaid whether it is not paid.
+const (
+	paysFor = `(SELECT subscription FROM subscription
+		WHERE org_id = @org_id AND plan = @plan AND status IN ('active', 'trialing', 'past_due', 'unpaid', 'paused'))`
+	isUnpaid = `EXISTS (SELECT FROM subscription
+		WHERE org_id = @org_id AND plan = @plan AND status IN ('past_due', 'unpaid', 'paused'))`
+)
 
 // holdMetered lets nothing in, or lets it in again, beyond what is granted in the
 // period that a time is in.
@@ -240,6 +275,9 @@ func (db *DB) setWithheld(ctx context.Context, orgID string, period time.Time, w
 func (db *DB) grantWithheld(ctx context.Context, org *Org, paid string, at time.Time) error {
 	account, err := db.openPeriod(ctx, org, at)
 	if err != nil || org.Plan != paid && !account.Withheld {
+		return err
+	}
+	if _, err := db.lockCarried(ctx, org.ID, account.Period); err != nil { // in order, before this one alone
 		return err
 	}
 	plan, err := db.Plan(ctx, account.Plan)

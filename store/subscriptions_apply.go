@@ -21,6 +21,7 @@ type FetchedSubscription struct {
 	CancelAtPeriodEnd bool
 	LatestInvoice     string
 	FetchedAt         time.Time // Clock before it was asked for
+	Lost              bool      // Stripe does not have it
 }
 
 func (f *FetchedSubscription) is(statuses []string) bool { return slices.Contains(statuses, f.Status) }
@@ -89,9 +90,13 @@ func (db *DB) ApplySubscription(ctx context.Context, f FetchedSubscription, at t
 	return note, nil
 }
 
-// refuseFetched says why a subscription is not the organization's present one.
+// refuseFetched says why a subscription is not the organization's present one. One that
+// is for no plan is for something that the same customer has beside it, such as a
+// contract.
 func refuseFetched(known *Subscription, f *FetchedSubscription) string {
 	switch {
+	case f.Plan == "" && (known.Subscription == nil || *known.Subscription != f.ID):
+		return NoteNoPlan
 	case known.Subscription == nil:
 		return ""
 	case *known.Subscription == f.ID:
@@ -173,8 +178,7 @@ func (db *DB) payPlan(ctx context.Context, org *Org, before *string, f *FetchedS
 	c := PlanChange{OrgID: org.ID, Plan: f.Plan, Reason: "subscription " + f.ID}
 	if before == nil {
 		c.Anchor = &f.PeriodStart
-		_, err := db.ChangePlan(ctx, c, at)
-		return err
+		return db.changePaidPlan(ctx, c, f.ID, at)
 	}
 	if err := db.grantWithheld(ctx, org, *before, at); err != nil {
 		return err
@@ -185,7 +189,20 @@ func (db *DB) payPlan(ctx context.Context, org *Org, before *string, f *FetchedS
 	if *before == f.Plan && (c.Anchor == nil || org.Plan != *before) {
 		return nil
 	}
-	_, err := db.ChangePlan(ctx, c, at)
+	return db.changePaidPlan(ctx, c, f.ID, at)
+}
+
+// changePaidPlan is ChangePlan to one that a subscription pays for, as it does for the
+// use of the account that goes on.
+func (db *DB) changePaidPlan(ctx context.Context, c PlanChange, subscription string, at time.Time) error {
+	if _, err := db.ChangePlan(ctx, c, at); err != nil {
+		return err
+	}
+	_, err := db.q.Exec(ctx, `
+		UPDATE credit_account
+		SET subscription = @subscription
+		WHERE org_id = @org_id AND period = (SELECT max(period) FROM credit_account WHERE org_id = @org_id)`,
+		pgx.NamedArgs{"org_id": c.OrgID, "subscription": subscription})
 	return err
 }
 
@@ -229,12 +246,12 @@ func (db *DB) saveFetched(ctx context.Context, orgID string, plan, next *string,
 	_, err := db.q.Exec(ctx, `
 		UPDATE subscription
 		SET subscription = @subscription, plan = @plan, next_plan = @next_plan, status = @status, period_start = @period_start, period_end = @period_end,
-			cancel_at_period_end = @cancel_at_period_end, latest_invoice = @latest_invoice, fetched_at = @fetched_at
+			cancel_at_period_end = @cancel_at_period_end, latest_invoice = @latest_invoice, fetched_at = @fetched_at, lost = @lost
 		WHERE org_id = @org_id`,
 		pgx.NamedArgs{
 			"org_id": orgID, "subscription": f.ID, "plan": plan, "next_plan": next, "status": f.Status, "period_start": timeOrNil(f.PeriodStart),
 			"period_end": timeOrNil(f.PeriodEnd), "cancel_at_period_end": f.CancelAtPeriodEnd,
-			"latest_invoice": textOrNil(f.LatestInvoice), "fetched_at": f.FetchedAt,
+			"latest_invoice": textOrNil(f.LatestInvoice), "fetched_at": f.FetchedAt, "lost": f.Lost,
 		})
 	return err
 }

@@ -89,6 +89,11 @@ func TestApplySubscription_OnlyTheLatestCounts(t *testing.T) {
 		}
 		p.is(fmt.Sprint("after ", n), "hobby", 500, p.now)
 	}
+	foreign := p.fetched(9, "", "active")
+	foreign.ID = "sub_support"
+	if note := p.apply(foreign, p.now); note != store.NoteNoPlan {
+		t.Errorf("one for something else: %q", note)
+	}
 	other := p.fetched(9, "pro", "active")
 	other.ID = "sub_2"
 	if note := p.apply(other, p.now); note != store.NoteAnother {
@@ -230,58 +235,6 @@ func TestReportUse(t *testing.T) {
 	p.must(err)
 }
 
-// Use is told of as of its period until the period's invoice may be closed, whenever the
-// report was written; then as of now, for the next one. Repetitions keep that time.
-func TestAimUsageReport(t *testing.T) {
-	t.Parallel()
-	p := newPayer(t)
-	p.apply(p.fetched(1, "pay_as_you_go", "active"), p.now)
-	account, err := p.db.OpenPeriod(t.Context(), p.org, p.now)
-	p.must(err)
-	for _, c := range []struct{ written, sent, again, want, wantAgain time.Duration }{
-		{-time.Minute, -time.Second, 0, -time.Minute, -time.Minute},
-		{-time.Hour, 29 * time.Minute, 30 * time.Minute, -time.Hour, -time.Hour},
-		{-time.Hour, 29 * time.Minute, time.Hour, -time.Hour, time.Hour},
-		{time.Minute, 2 * time.Minute, 3 * time.Minute, -time.Second, -time.Second},
-		{-time.Hour, 2 * time.Hour, 3 * time.Hour, 2 * time.Hour, 2 * time.Hour},
-		{time.Hour, 2 * time.Hour, 40 * 24 * time.Hour, 2 * time.Hour, 40 * 24 * time.Hour},
-	} {
-		_, err := p.db.Pool().Exec(t.Context(), `UPDATE credit_account SET used = used + 1 WHERE org_id = $1 AND period = $2`, p.org, account.Period)
-		p.must(err)
-		r, err := p.db.ReportUse(t.Context(), store.UnreportedUse{OrgID: p.org, Period: account.Period}, account.EndsAt.Add(c.written))
-		p.must(err)
-		for _, try := range [][2]time.Duration{{c.sent, c.want}, {c.again, c.wantAgain}} {
-			at := account.EndsAt.Add(try[0])
-			if at.After(account.EndsAt) {
-				_, err := p.db.OpenPeriod(t.Context(), p.org, at)
-				p.must(err)
-			}
-			r, err = p.db.AimUsageReport(t.Context(), r.Identifier, at)
-			p.must(err)
-			if got := r.ToldAt.Sub(account.EndsAt); got != try[1] || r.Credits != 1 || r.Customer != "cus_1" {
-				t.Errorf("%+v: at %v as of %v, %+v", c, try[0], got, r)
-			}
-		}
-		p.must(p.db.NoteUsageReport(t.Context(), r.Identifier, ""))
-		if _, err := p.db.AimUsageReport(t.Context(), r.Identifier, p.now); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("once it is sent: %v", err)
-		}
-	}
-	var kept []int
-	for range 3 {
-		n, err := p.db.ForgetUsageReports(t.Context(), time.Now().Add(time.Hour), 4)
-		p.must(err)
-		kept = append(kept, n)
-	}
-	if diff := cmp.Diff([]int{4, 2, 0}, kept); diff != "" {
-		t.Errorf("forgotten (-want +got):\n%s", diff)
-	}
-	due, err := p.db.UnreportedUse(t.Context(), p.now, 10)
-	if err != nil || len(due) > 0 {
-		t.Errorf("what was reported and forgotten is due again: %+v, %v", due, err)
-	}
-}
-
 // Invoices are in the order of their time, which their ids are not.
 func TestInvoices(t *testing.T) {
 	t.Parallel()
@@ -378,5 +331,21 @@ func TestSaveCustomer_AtOnce(t *testing.T) {
 			})
 		}
 		clients.Wait()
+	}
+}
+
+// A customer is one organization's; an organization stays the customer that it is.
+func TestSaveCustomer_OfAnother(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, second := b.org(t, "free"), b.org(t, "free")
+	if _, err := b.SaveCustomer(t.Context(), first, "cus_1"); err != nil {
+		t.Fatal(err)
+	}
+	if sub, err := b.SaveCustomer(t.Context(), second, "cus_1"); !errors.Is(err, store.ErrCustomerTaken) || errors.Is(err, store.ErrNotFound) {
+		t.Errorf("another's customer: %+v, %v", sub, err)
+	}
+	if sub, err := b.SaveCustomer(t.Context(), first, "cus_2"); err != nil || sub.Customer != "cus_1" {
+		t.Errorf("a second customer: %+v, %v", sub, err)
 	}
 }

@@ -30,6 +30,11 @@ const reportFor = 30 * 24 * time.Hour
 // invoice for sure: it keeps that open for an hour.
 const lastMinutes = 30 * time.Minute
 
+// reportEach is how long an account waits for its next report. Where its period or its
+// subscription is about to end, or has ended, it does not wait: what Stripe is told
+// later may be on no invoice.
+const reportEach = 5 * time.Minute
+
 // An UnreportedUse names an account with metered use that Stripe is not told of.
 type UnreportedUse struct {
 	OrgID  string
@@ -41,14 +46,28 @@ type UnreportedUse struct {
 const billable = `greatest(0, a.used - a.granted)`
 
 // UnreportedUse returns accounts of subscribers with metered use that no report names,
-// at most limit.
+// at most limit. What an account that was not opened by a subscription has used is
+// nobody's to pay.
 func (db *DB) UnreportedUse(ctx context.Context, at time.Time, limit int) ([]*UnreportedUse, error) {
+	return db.unreportedUse(ctx, at, limit, `true`)
+}
+
+// DueUse returns those of them that a report is due of: every five minutes, and at once
+// where something ends.
+func (db *DB) DueUse(ctx context.Context, at time.Time, limit int) ([]*UnreportedUse, error) {
+	return db.unreportedUse(ctx, at, limit, `(coalesce(a.reported_at <= @earlier, true) OR a.ends_at <= @soon OR s.status = ANY (@ended)
+		OR s.cancel_at_period_end AND s.period_end <= @soon OR EXISTS (SELECT FROM org WHERE org.id = a.org_id AND org.deleted_at IS NOT NULL))`)
+}
+
+func (db *DB) unreportedUse(ctx context.Context, at time.Time, limit int, where string) ([]*UnreportedUse, error) {
 	list, err := many[UnreportedUse](ctx, db, `
 		SELECT a.org_id, a.period
 		FROM subscription AS s JOIN credit_account AS a ON a.org_id = s.org_id
-		WHERE s.subscription IS NOT NULL AND a.metered AND a.credit_micros > 0 AND a.ends_at > @since AND `+billable+` > a.reported
+		WHERE s.subscription IS NOT NULL AND a.subscription IS NOT NULL AND a.metered AND a.credit_micros > 0 AND a.ends_at > @since AND `+billable+` > a.reported AND `+where+`
 		ORDER BY a.org_id, a.period
-		LIMIT @limit`, pgx.NamedArgs{"since": at.Add(-reportFor), "limit": limit})
+		LIMIT @limit`, pgx.NamedArgs{
+		"since": at.Add(-reportFor), "earlier": at.Add(-reportEach), "soon": at.Add(reportEach), "ended": statusesEnded, "limit": limit,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list metered use: %w", err)
 	}
@@ -68,15 +87,15 @@ func (db *DB) ReportUse(ctx context.Context, u UnreportedUse, at time.Time) (rep
 		rows, err := many[UsageReport](ctx, tx, `
 			WITH named AS (
 				UPDATE credit_account AS a
-				SET reported = `+billable+`
-				WHERE org_id = @org_id AND period = @period AND metered AND `+billable+` > reported
+				SET reported = `+billable+`, reported_at = @at
+				WHERE org_id = @org_id AND period = @period AND metered AND subscription IS NOT NULL AND `+billable+` > reported
 			)
 			INSERT INTO usage_report (identifier, org_id, period, customer, credits, at)
-			SELECT format('%s:%s:%s-%s', a.org_id, extract(epoch FROM a.period)::bigint, a.reported, `+billable+`),
+			SELECT format('%s:%s:%s-%s', a.org_id, (extract(epoch FROM a.period) * 1000000)::bigint, a.reported, `+billable+`),
 				a.org_id, a.period, s.customer, `+billable+` - a.reported, @at
 			FROM credit_account AS a
 			JOIN subscription AS s ON s.org_id = a.org_id
-			WHERE a.org_id = @org_id AND a.period = @period AND a.metered AND `+billable+` > a.reported
+			WHERE a.org_id = @org_id AND a.period = @period AND a.metered AND a.subscription IS NOT NULL AND `+billable+` > a.reported
 			RETURNING `+columns[UsageReport](""), args)
 		if err == nil && len(rows) > 0 {
 			report = rows[0]
@@ -115,12 +134,12 @@ func (db *DB) AimUsageReport(ctx context.Context, identifier string, now time.Ti
 }
 
 // UnsentReports returns reports that Stripe has not taken, at most limit: those that it
-// has refused come last.
+// has refused come last, and of these those that it was asked for last.
 func (db *DB) UnsentReports(ctx context.Context, limit int) ([]*UsageReport, error) {
 	list, err := many[UsageReport](ctx, db, `
 		SELECT `+columns[UsageReport]("")+` FROM usage_report
 		WHERE sent_at IS NULL
-		ORDER BY error IS NOT NULL, created_at
+		ORDER BY error IS NOT NULL, tried_at NULLS FIRST, created_at
 		LIMIT @limit`, pgx.NamedArgs{"limit": limit})
 	if err != nil {
 		return nil, fmt.Errorf("list unsent reports: %w", err)
@@ -132,7 +151,7 @@ func (db *DB) UnsentReports(ctx context.Context, limit int) ([]*UsageReport, err
 func (db *DB) NoteUsageReport(ctx context.Context, identifier, reason string) error {
 	_, err := db.q.Exec(ctx, `
 		UPDATE usage_report
-		SET sent_at = CASE WHEN @reason::text IS NULL THEN now() END, error = @reason
+		SET sent_at = CASE WHEN @reason::text IS NULL THEN now() END, error = @reason, tried_at = clock_timestamp()
 		WHERE identifier = @identifier AND sent_at IS NULL`,
 		pgx.NamedArgs{"identifier": identifier, "reason": textOrNil(reason)})
 	if err != nil {

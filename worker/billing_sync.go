@@ -101,11 +101,13 @@ func (s *syncBilling) fetch(ctx context.Context) error {
 func (s *syncBilling) dropOthers(ctx context.Context, known *store.Subscription) error {
 	ids, err := s.w.opts.Billing.Subscriptions(ctx, known.Customer)
 	if errors.Is(err, billing.ErrNotFound) {
-		return nil // the customer is gone, with all it had
+		return nil // SyncSubscription says what is the matter
 	}
 	for _, id := range ids {
 		if err == nil && id != *known.Subscription {
-			_, err = jobs.SyncOnly(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
+			var note string
+			note, err = jobs.SyncOnly(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
+			s.w.tellOperators(ctx, note)
 		}
 	}
 	return err
@@ -119,7 +121,8 @@ func (s *syncBilling) fetchCheckouts(ctx context.Context) error {
 	}
 	var failed error
 	for _, id := range ids {
-		_, err := jobs.SyncCheckout(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
+		note, err := jobs.SyncCheckout(ctx, s.w.opts.DB, s.w.opts.Billing, id, s.w.now())
+		s.w.tellOperators(ctx, note)
 		failed = errors.Join(failed, err)
 		if errors.Is(err, billing.ErrUnavailable) {
 			break

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/riverqueue/river"
 
@@ -22,51 +23,77 @@ type reportUsage struct {
 	w *Worker
 }
 
-// Work writes the reports that are due, and sends all that have not been taken.
+// Timeout of one run, in which thousands of reports may wait. Two at once do no harm.
+func (r *reportUsage) Timeout(*river.Job[jobs.ReportUsageArgs]) time.Duration {
+	return 10 * time.Minute
+}
+
+// Work writes the reports that are due, and sends all that have not been taken. One that
+// can not be written keeps no other from being written or sent.
 func (r *reportUsage) Work(ctx context.Context, _ *river.Job[jobs.ReportUsageArgs]) error {
 	if !r.w.opts.Billing.On() {
 		return nil
 	}
-	for {
-		due, err := r.w.opts.DB.UnreportedUse(ctx, r.w.now(), sweepSize)
-		if err != nil {
-			return err
-		}
-		for _, use := range due {
-			if _, err := r.w.opts.DB.ReportUse(ctx, *use, r.w.now()); err != nil {
-				return err
-			}
-		}
-		if len(due) < sweepSize {
-			break
-		}
-	}
-	return r.send(ctx)
+	return errors.Join(r.write(ctx), r.send(ctx))
 }
 
-// send sends some reports. What Stripe refuses stays, and keeps no other from being
-// sent; when it is away the rest waits for the next run.
-func (r *reportUsage) send(ctx context.Context) error {
-	unsent, err := r.w.opts.DB.UnsentReports(ctx, sweepSize)
-	if err != nil {
-		return err
-	}
-	var refused error
-	for _, report := range unsent {
-		err := r.tell(ctx, report.Identifier)
-		reason := ""
+func (r *reportUsage) write(ctx context.Context) (failed error) {
+	tried := map[store.UnreportedUse]bool{} // and not written
+	for {
+		limit := sweepSize + len(tried)
+		due, err := r.w.opts.DB.DueUse(ctx, r.w.now(), limit)
 		if err != nil {
-			reason = err.Error()
+			return errors.Join(failed, err)
 		}
-		if noteErr := r.w.opts.DB.NoteUsageReport(ctx, report.Identifier, reason); noteErr != nil {
-			return errors.Join(err, noteErr)
+		for _, use := range due {
+			if tried[*use] {
+				continue
+			}
+			if _, err := r.w.opts.DB.ReportUse(ctx, *use, r.w.now()); err != nil {
+				tried[*use], failed = true, errors.Join(failed, err)
+			}
 		}
-		if errors.Is(err, billing.ErrUnavailable) || errors.Is(err, billing.ErrCredentials) {
-			return fmt.Errorf("report usage, %d reports wait: %w", len(unsent), err)
+		if len(due) < limit {
+			return failed
 		}
-		refused = errors.Join(refused, err)
 	}
-	return refused
+}
+
+// send sends reports, each once. What Stripe refuses stays, and keeps no other from
+// being sent; when it is away the rest waits for the next run.
+func (r *reportUsage) send(ctx context.Context) (refused error) {
+	tried := map[string]bool{}
+	for {
+		unsent, err := r.w.opts.DB.UnsentReports(ctx, sweepSize)
+		if err != nil {
+			return errors.Join(refused, err)
+		}
+		before := len(tried)
+		for _, report := range unsent {
+			if tried[report.Identifier] {
+				continue
+			}
+			tried[report.Identifier] = true
+			err := r.sendOne(ctx, report.Identifier)
+			refused = errors.Join(refused, err)
+			if err != nil && !errors.Is(err, billing.ErrRefused) && !errors.Is(err, billing.ErrNotFound) {
+				return fmt.Errorf("report usage, reports wait: %w", refused)
+			}
+		}
+		if len(tried) == before { // those tried last come last
+			return refused
+		}
+	}
+}
+
+// sendOne sends a report and notes what came of it.
+func (r *reportUsage) sendOne(ctx context.Context, identifier string) error {
+	err := r.tell(ctx, identifier)
+	reason := ""
+	if err != nil {
+		reason = err.Error()
+	}
+	return errors.Join(err, r.w.opts.DB.NoteUsageReport(ctx, identifier, reason))
 }
 
 // tell sends a report, unless someone else has.

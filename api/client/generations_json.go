@@ -113,7 +113,7 @@ func (g *Generation) UnmarshalJSON(text []byte) error {
 }
 
 // Err returns nil for a generation that succeeded or has not ended, and else
-// why there are no images: an error that wraps a *GenerationError.
+// why there are no images, or no more: an error that wraps a *GenerationError.
 func (g *Generation) Err() error {
 	if g.Status == StatusSucceeded || !g.Status.Terminal() {
 		return nil
@@ -124,11 +124,28 @@ func (g *Generation) Err() error {
 	case g.Status == StatusExpired:
 		cause = &GenerationError{Code: "deadline_exceeded", Message: "it had not begun by its deadline", Retryable: true}
 	case g.Status == StatusCanceled:
-		cause = &GenerationError{Code: "canceled", Message: "it was canceled"}
+		cause = &GenerationError{Code: "canceled", Message: "it was canceled" + g.delivered()}
 	default:
 		cause = &GenerationError{Code: "unknown", Message: "the service did not say why"}
 	}
 	return fmt.Errorf("generation %s %s: %w", g.ID, g.Status, cause)
+}
+
+// delivered says which images a canceled generation has all the same, and what
+// they cost; "" if it has none.
+func (g *Generation) delivered() string {
+	if len(g.Images) == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("; what was made before stays (images: %d", len(g.Images))
+	if g.Usage != nil {
+		text += fmt.Sprintf(", credits charged: %d", g.Usage.Cost.Credits)
+	}
+	text += "):"
+	for _, img := range g.Images {
+		text += " " + img.URL
+	}
+	return text
 }
 
 // A Webhook is who is told of a generation beside the webhook endpoints.

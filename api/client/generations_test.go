@@ -134,6 +134,16 @@ func TestGenerate_Failed(t *testing.T) {
 	}
 }
 
+// A canceled generation may have images that are charged for; the error says which.
+func TestGeneration_ErrDelivered(t *testing.T) {
+	t.Parallel()
+	g := &client.Generation{ID: "gen_1", Status: client.StatusCanceled, Images: []client.Image{{URL: "https://x/img_1"}}, Usage: &client.Usage{Cost: client.Cost{Credits: 4}}}
+	const want = "generation gen_1 canceled: it was canceled; what was made before stays (images: 1, credits charged: 4): https://x/img_1 [canceled]"
+	if got := g.Err(); got == nil || got.Error() != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+}
+
 func TestGeneration_Err(t *testing.T) {
 	t.Parallel()
 	for status, code := range map[client.Status]string{

@@ -79,10 +79,19 @@ func createRefund(t *tx) (any, error) {
 	t.update("charge.refunded", c, func() {
 		c.AmountRefunded += amount
 		c.Refunded = c.AmountRefunded == c.Amount
-		c.Refunds = listOf(c.Refunds.URL, newestFirst(t.state.Refunds, func(r *refund) bool { return r.Charge == c.ID }))
+		c.Refunds = t.refundsOf(c)
 	})
 	t.emit("refund.created", r, nil)
 	return r, nil
+}
+
+// refundsOf are the latest ten of a charge, as it shows them.
+func (t *tx) refundsOf(c *charge) *list {
+	const shown = 10
+	all := newestFirst(t.state.Refunds, func(r *refund) bool { return r.Charge == c.ID })
+	l := listOf(c.Refunds.URL, all[:min(len(all), shown)])
+	l.HasMore = len(all) > shown
+	return l
 }
 
 // failRefund is what follows when a customer's bank sends a refund back.
@@ -96,7 +105,7 @@ func (t *tx) failRefund(id string) error {
 	t.update("charge.refund.updated", c, func() {
 		c.AmountRefunded -= r.Amount
 		c.Refunded = false
-		c.Refunds = listOf(c.Refunds.URL, newestFirst(t.state.Refunds, func(r *refund) bool { return r.Charge == c.ID }))
+		c.Refunds = t.refundsOf(c)
 	})
 	t.emit("refund.failed", r, nil)
 	return nil

@@ -61,8 +61,11 @@ const maxEntriesShown = 10_000
 // accountText says in one line what an account has.
 func accountText(a *store.CreditAccount) string {
 	more := ""
-	if a.Metered {
+	switch {
+	case a.Unbounded():
 		more = "; more is let in, and metered"
+	case a.Metered:
+		more = "; no more is let in until its subscription is paid"
 	}
 	if a.Owed > 0 {
 		more += fmt.Sprintf("; %d are owed", a.Owed)

@@ -190,6 +190,9 @@ func (r *generateRun) abandon(ctx context.Context, id string) error {
 	if err != nil {
 		return r.stopped(ctx, fmt.Sprintf("%s could not be canceled and may still be made: %s", id, err))
 	}
+	if canceled := after.Err(); canceled != nil && len(after.Images) > 0 {
+		return r.stopped(ctx, canceled.Error())
+	}
 	return r.stopped(ctx, fmt.Sprintf("%s is %s", id, after.Status))
 }
 

@@ -28,6 +28,7 @@ type generatePeer struct {
 
 	submit http.HandlerFunc // nil accepts
 	ended  string           // members of the finished generation; "" never ends
+	kept   string           // further members of the canceled generation
 	polled func()           // called by each poll
 	image  http.HandlerFunc // nil serves generatePixels
 }
@@ -58,7 +59,7 @@ func newGeneratePeer(t *testing.T, change func(*generatePeer)) *generatePeer {
 		_, _ = io.WriteString(w, `{"id":"gen_1",`+p.ended+`}`)
 	})
 	mux.HandleFunc("POST /v1/generations/gen_1/cancel", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, `{"id":"gen_1","status":"canceled"}`)
+		_, _ = io.WriteString(w, `{"id":"gen_1","status":"canceled"`+p.kept+`}`)
 	})
 	mux.HandleFunc("GET /i/{index}", func(w http.ResponseWriter, r *http.Request) {
 		if p.image != nil {

@@ -293,6 +293,11 @@ func TestGenerate_CancelsWhatItNoLongerWaitsFor(t *testing.T) {
 			t.Context(), func(*generatePeer) {}, []string{"--timeout=100ms"},
 			exitTimeout, generateWaiting + "nanobanana: not done within 100ms; gen_1 is canceled\n",
 		},
+		"TimeoutWithImages": { // which an earlier run has delivered
+			t.Context(), func(p *generatePeer) { p.kept = `,"images":[{"url":"https://x/i"}],"usage":{"cost":{"credits":4}}` }, []string{"--timeout=100ms"},
+			exitTimeout, generateWaiting + "nanobanana: not done within 100ms; generation gen_1 canceled: it was canceled; " +
+				"what was made before stays (images: 1, credits charged: 4): https://x/i [canceled]\n",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -68,9 +68,9 @@ func printOrgs(ctx context.Context, db *store.DB, table *tabwriter.Writer, orgs 
 	for _, o := range orgs {
 		credits := "-\t-\t-\t-"
 		if a := accounts[o.ID]; a != nil {
-			available := strconv.FormatInt(a.Available(), 10)
-			if a.Metered {
-				available = "any" // below 0 is what was used beyond the granted
+			available := strconv.FormatInt(max(0, a.Available()), 10) // below 0 is what was used beyond the granted
+			if a.Unbounded() {
+				available = "any"
 			}
 			credits = fmt.Sprintf("%s\t%d\t%d\t%s", available, a.Used, a.Reserved, a.EndsAt.UTC().Format(time.DateTime))
 		}
@@ -123,33 +123,30 @@ func (c *orgsSetPlanCmd) Run(ctx context.Context, cfg *config, con *console) err
 	}
 	_, _ = fmt.Fprintf(con.out, "%s (%s)\nbefore: %s\nnow:    %s\n", org.ID, printable([]byte(org.Name), maxCell), accountText(was), accountText(is))
 	sub, err := db.Subscription(ctx, org.ID)
-	switch {
-	case errors.Is(err, store.ErrNotFound) || err == nil && (!sub.Live() || sub.Plan == nil || *sub.Plan == plan.Name):
+	if errors.Is(err, store.ErrNotFound) {
 		return nil
-	case err != nil:
-		return err
 	}
-	_, _ = fmt.Fprintf(con.out, "its subscription %s goes on: Stripe charges for the plan %s, which is the organization's again when the subscription changes; end it in Stripe if that is not meant\n",
-		*sub.Subscription, *sub.Plan)
-	return nil
+	if err == nil {
+		if warning := sub.ChargedBeside(plan.Name); warning != "" {
+			_, _ = fmt.Fprintln(con.out, warning)
+		}
+	}
+	return err
 }
 
-// apply changes the plan, and returns the accounts before and after. One that is on the
-// plan already, and has its credits as the plan says, stays as it is.
+// apply changes the plan, and returns the accounts before and after, which are the same
+// where nothing is to be changed.
 func (c *orgsSetPlanCmd) apply(ctx context.Context, tx *store.DB, org *store.Org, plan *store.Plan) (was, is *store.CreditAccount, err error) {
-	now := time.Now()
-	if was, err = tx.OpenPeriod(ctx, org.ID, now); err != nil { // the organization stays locked
-		return nil, nil, err
-	}
-	before, err := tx.OperatorOrg(ctx, org.ID)
-	if err != nil || before.Plan == plan.Name && was.Metered == plan.Metered {
-		return was, was, err
-	}
-	after, err := tx.ChangePlan(ctx, store.PlanChange{OrgID: org.ID, Plan: plan.Name, Reason: c.Reason, Actor: operator()}, now)
+	before, err := tx.OperatorOrg(ctx, org.ID) // locked
 	if err != nil {
 		return nil, nil, err
 	}
-	if is, err = tx.OpenPeriod(ctx, org.ID, now); err != nil {
+	was, is, err = tx.PutOnPlan(ctx, store.PlanChange{OrgID: org.ID, Plan: plan.Name, Reason: c.Reason, Actor: operator()}, time.Now())
+	if err != nil || was == is {
+		return was, is, err
+	}
+	after, err := tx.OperatorOrg(ctx, org.ID)
+	if err != nil {
 		return nil, nil, err
 	}
 	change := commandChange{

@@ -99,6 +99,8 @@ func releaseReason(g *store.Generation, released int) *string {
 	switch {
 	case released == 0:
 		return nil
+	case g.Status == store.StatusCanceled: // whatever its earlier runs have met
+		reason = string(g.Status)
 	case g.Error != nil:
 		reason = g.Error.Code
 	case len(g.ImageErrors) > 0:

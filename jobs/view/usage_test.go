@@ -53,6 +53,11 @@ func TestViewer_Cost(t *testing.T) {
 			g.Status, g.ImageErrors, g.Charged = store.StatusCanceled, nil, ptr(4)
 		},
 			want: "0.0580 usd, 4 x 0.0145 for 1 images, 8 released: canceled"},
+		"CanceledWithARefusedImage": {images: 1, change: func(g *store.Generation) {
+			failed(g)
+			g.Status, g.Charged = store.StatusCanceled, ptr(4)
+		},
+			want: "0.0580 usd, 4 x 0.0145 for 1 images, 8 released: canceled"},
 		// A program that knows no credits has ended it, and it is settled within a minute.
 		"Unsettled": {images: 2, change: func(g *store.Generation) { g.Charged = nil },
 			want: "0.0725 usd, 5 x 0.0145 for 2 images, 7 released: content_moderated"},
