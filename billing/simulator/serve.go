@@ -50,7 +50,7 @@ func (s *Simulator) refuse(w http.ResponseWriter, r *http.Request) {
 func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) //nolint:gosec // JSON is no page; an error says that the client is gone
+	_, _ = w.Write(body) // an error says that the client is gone
 }
 
 func (s *Simulator) serveAPI(w http.ResponseWriter, r *http.Request) {
