@@ -44,6 +44,7 @@ type CreditAccount struct {
 	Granted      int64
 	Reserved     int64 // for what is under way
 	Used         int64
+	Reported     int64  // of the used, what is in reports for Stripe: it is billed, and takes nothing of the granted
 	Bought       int64  // of the granted: what the next period gets as far as it is left
 	Given        int64  // of the granted, by operators: what a change of plan leaves, as far as it is left
 	Owed         int64  // what could not be taken back, since it is used or reserved: it is not available, and goes on into later periods
@@ -70,7 +71,7 @@ func (a *CreditAccount) Spendable() *int64 {
 }
 
 // rest is what is left of the granted.
-func (a *CreditAccount) rest() int64 { return a.Granted - a.Reserved - a.Used }
+func (a *CreditAccount) rest() int64 { return a.Granted - a.Reserved - (a.Used - a.Reported) }
 
 // spare is what of the rest can be taken: neither bought nor given.
 func (a *CreditAccount) spare() int64 { return max(0, a.rest()-a.Bought-a.Given) }
@@ -169,7 +170,7 @@ func (db *DB) enter(ctx context.Context, e CreditEntry) error {
 func (db *DB) forgetUsed(ctx context.Context, orgID string, period time.Time) error {
 	_, err := db.q.Exec(ctx, `
 		WITH account AS MATERIALIZED (
-			SELECT org_id, period, bought, given, greatest(0, granted - used) AS unused FROM credit_account
+			SELECT org_id, period, bought, given, greatest(0, granted - (used - reported)) AS unused FROM credit_account
 			WHERE org_id = @org_id AND period = @period
 			FOR UPDATE
 		), changed AS (
@@ -227,6 +228,11 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 		if c.Bought {
 			e.Bought = c.Amount
 		}
+		if c.Amount < 0 {
+			if err := tx.spareUnbilled(ctx, opened, -c.Amount); err != nil {
+				return err
+			}
+		}
 		if err := tx.enter(ctx, e); err != nil {
 			return err
 		}
@@ -243,6 +249,7 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 // SetCredits makes so many credits available from now on in the period that a time is
 // in, whatever was used, was given or is owed, of earlier periods too, and returns the account. Where use is metered and costs
 // nothing, they are all there is until the period is over: nothing beyond is let in.
+// Where use is billed, so is what was used before, and what is used beyond them.
 // It fails with ErrBoughtCredits where more than these were bought and are left.
 func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reason, actor string, at time.Time) (account *CreditAccount, err error) {
 	if available > math.MaxInt32 || available < -math.MaxInt32 {
@@ -259,6 +266,9 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		}
 		// Submissions wait, so that what is set is what is there.
 		if err := tx.spareBought(ctx, opened, func(*CreditAccount) int64 { return int64(available) }); err != nil {
+			return err
+		}
+		if err := tx.billUsed(ctx, opened, at); err != nil {
 			return err
 		}
 		for _, a := range owing {
@@ -316,6 +326,30 @@ func (db *DB) spareBought(ctx context.Context, a *CreditAccount, available func(
 		return fmt.Errorf("%d are left: %w", left, ErrBoughtCredits)
 	}
 	return nil
+}
+
+// spareUnbilled locks an account, and fails with ErrTooFewCredits if it has less than is
+// to be taken: where use is metered, what was used would be billed for it, or what never
+// was.
+func (db *DB) spareUnbilled(ctx context.Context, a *CreditAccount, taken int) error {
+	locked, err := db.lockAccount(ctx, a.OrgID, a.Period)
+	if err == nil && locked.Metered && int64(taken) > locked.rest() {
+		err = ErrTooFewCredits
+	}
+	return err
+}
+
+// billUsed reports what was used by now of an account, which is locked, if it is billed:
+// what comes to the account takes nothing off that.
+func (db *DB) billUsed(ctx context.Context, a *CreditAccount, at time.Time) error {
+	if !a.Metered || a.CreditMicros == 0 {
+		return nil
+	}
+	report, err := db.ReportUse(ctx, UnreportedUse{OrgID: a.OrgID, Period: a.Period}, at)
+	if report != nil {
+		a.Reported += report.Credits
+	}
+	return err
 }
 
 // endMetering lets nothing in beyond what an account, which is locked, grants.

@@ -25,8 +25,12 @@ var creditChecks = map[string]string{
 		FROM (SELECT *, lead(period) OVER (PARTITION BY org_id ORDER BY period) AS next FROM credit_account) AS a
 		WHERE next < ends_at`,
 	"nothing is used beyond what there is": `
-		SELECT format('%s %s: %s granted, %s reserved, %s used', org_id, period, granted, reserved, used) FROM credit_account
-		WHERE NOT metered AND granted < reserved + used`,
+		SELECT format('%s %s: %s granted, %s reserved, %s used, %s of it billed', org_id, period, granted, reserved, used, reported)
+		FROM credit_account AS a
+		WHERE NOT metered AND ` + restSQL + ` < 0`,
+	"what is billed was used, and paid with nothing else": `
+		SELECT format('%s %s: %s granted, %s used, %s of it billed', org_id, period, granted, used, reported) FROM credit_account
+		WHERE granted < 0 OR reported < 0 OR reported > used`,
 	"what was bought and given is of the granted": `
 		SELECT format('%s %s: %s bought, %s given, %s granted', org_id, period, bought, given, granted) FROM credit_account
 		WHERE NOT metered AND bought + given > granted`,

@@ -139,7 +139,7 @@ func (db *DB) restOf(ctx context.Context, org *Org, plan *Plan, at, begins, ends
 		since = addMonths(at, -1)
 	}
 	used, err := one[struct{ Used int64 }](ctx, db, `
-		SELECT coalesce(sum(least(used + reserved, granted)), 0)::bigint AS used FROM credit_account
+		SELECT coalesce(sum(least(used - reported + reserved, granted)), 0)::bigint AS used FROM credit_account
 		WHERE org_id = @org_id AND plan = @plan AND ends_at > @since`,
 		pgx.NamedArgs{"org_id": org.ID, "plan": plan.Name, "since": since})
 	if err != nil {

@@ -34,16 +34,19 @@ const takenSQL = `
 				SELECT generation_id FROM idempotency_key AS k
 				WHERE (k.project_id, k.test, k.route, k.key) = (mine.project_id, mine.test, mine.route, mine.key))`
 
+// restSQL is what is left of the granted on account a, as CreditAccount.rest has it.
+const restSQL = `(a.granted - a.reserved - (a.used - a.reported))`
+
 // availableSQL is what is available on account a, as CreditAccount.Available has it.
-const availableSQL = `greatest(a.granted - a.reserved - a.used - a.owed, least(a.granted - a.reserved - a.used, a.bought + a.given))`
+const availableSQL = `greatest(` + restSQL + ` - a.owed, least(` + restSQL + `, a.bought + a.given))`
 
 // owedFirstSQL tells whether account a has something that has come back and is owed:
 // what was bought or given is told apart from it once it is taken.
-const owedFirstSQL = `(a.owed > 0 AND a.granted - a.reserved - a.used > a.bought + a.given)`
+const owedFirstSQL = `(a.owed > 0 AND ` + restSQL + ` > a.bought + a.given)`
 
 // payableSQL is what is available on account a, as long as something is to be taken of
 // it, without a credit that was bought or given.
-const payableSQL = `a.granted - a.reserved - a.used - a.bought - a.given - a.owed`
+const payableSQL = restSQL + ` - a.bought - a.given - a.owed`
 
 // reserveCredits are the CTEs that take what generations cost from their
 // organizations' accounts, as far as these reach. Those that are not let in are in

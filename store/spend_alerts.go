@@ -32,7 +32,7 @@ type SpendAlert struct {
 // thresholdsSQL lists the shares of an account a that someone wants to hear of, with
 // the use that reaches them.
 const thresholdsSQL = `
-			SELECT '` + SpendQuota + `' AS what, percent, a.granted AS whole, ceil(a.granted * percent / 100.0)::bigint AS credits
+			SELECT '` + SpendQuota + `' AS what, percent, a.granted AS whole, a.reported + ceil(a.granted * percent / 100.0)::bigint AS credits
 			FROM unnest(ARRAY[80, 100]) AS percent
 			WHERE a.granted > 0 AND NOT a.metered
 			UNION ALL
@@ -83,7 +83,7 @@ var setWarningSQL = `
 			USING credit_account AS a
 			WHERE a.org_id = @org_id AND a.period = @period AND (s.org_id, s.period) = (a.org_id, a.period)
 				AND a.used < CASE s.what
-					WHEN '` + SpendQuota + `' THEN ceil(a.granted * s.percent / 100.0)
+					WHEN '` + SpendQuota + `' THEN a.reported + ceil(a.granted * s.percent / 100.0)
 					WHEN '` + SpendBudget + `' THEN coalesce((SELECT ` + budgetShareSQL + ` - a.spent_before FROM budget AS b WHERE b.org_id = a.org_id), a.used + 1)
 				END
 		), changed AS (
@@ -145,7 +145,7 @@ func (db *DB) TellSpending(ctx context.Context, orgID string, period time.Time) 
 		}
 		due, err := many[dueAlert](ctx, tx, `
 			SELECT a.org_id, o.name AS org_name, a.plan, t.what, t.percent,
-				a.used + CASE t.what WHEN '`+SpendBudget+`' THEN a.spent_before ELSE 0 END AS used, t.whole, a.period, a.ends_at,
+				a.used + CASE t.what WHEN '`+SpendBudget+`' THEN a.spent_before ELSE -a.reported END AS used, t.whole, a.period, a.ends_at,
 				ARRAY(SELECT id FROM project AS p WHERE p.org_id = a.org_id AND p.archived_at IS NULL ORDER BY id) AS projects
 			FROM credit_account AS a JOIN org AS o ON o.id = a.org_id, LATERAL (`+thresholdsSQL+`
 			) AS t
