@@ -51,8 +51,8 @@ CREATE TABLE credit_account (
     withheld      boolean NOT NULL DEFAULT false, -- what the plan grants waits for its payment
     held          boolean NOT NULL DEFAULT false, -- metered, and not let in: the subscription is not paid
     reported      bigint NOT NULL DEFAULT 0 CHECK (reported >= 0), -- of used, what is in reports for Stripe: it takes nothing of granted
-    spent_before  bigint NOT NULL DEFAULT 0, -- in accounts that changes of plan have ended within the budget's period
-    spend_limit   bigint,                -- the budget: reserved, used and spent_before together reach it at most; NULL: no limit
+    budget_since  timestamptz,           -- when the first account begins that changes of plan have ended within the budget's period; NULL: none was
+    spend_limit   bigint,                -- the budget: reserved and used, here and in these, reach it at most together; NULL: no limit
     warn_at       bigint,                -- used credits that someone wants to hear of next; NULL: nobody
     let_in        int NOT NULL DEFAULT 0, -- how many submissions the last statement let in, for itself to read
     PRIMARY KEY (org_id, period),

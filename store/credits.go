@@ -50,10 +50,17 @@ type CreditAccount struct {
 	Owed         int64  // what could not be taken back, since it is used or reserved: it is not available, and goes on into later periods
 	Closed       bool   // a change of plan has ended it: nothing more is let in, but in the account that goes on with it
 	Withheld     bool   // what the plan grants waits for its payment
-	SpendLimit   *int64 // reserved, used and spent before reach it at most together
-	SpentBefore  int64  // in accounts that changes of plan have ended within the budget's period
-	Held         bool   // nothing is let in beyond the granted, though it is metered: the subscription is not paid
-	WarnAt       *int64 // used credits that someone wants to hear of next
+	SpendLimit   *int64 // reserved and used, here and before, reach it at most together
+	// BudgetSince is when the first account begins that changes of plan have ended within
+	// the budget's period; nil: there is none.
+	BudgetSince *time.Time
+	Held        bool   // nothing is let in beyond the granted, though it is metered: the subscription is not paid
+	WarnAt      *int64 // used credits that someone wants to hear of next
+
+	// What those accounts have used and have under way. CreditAccount and what calls it
+	// tell; otherwise both are 0.
+	SpentBefore    int64 `db:"-"`
+	UnderWayBefore int64 `db:"-"`
 }
 
 // Available is what is left of the granted, less what is owed, which takes nothing that
@@ -67,7 +74,7 @@ func (a *CreditAccount) Spendable() *int64 {
 	if a.SpendLimit == nil {
 		return nil
 	}
-	return new(*a.SpendLimit - a.SpentBefore - a.Reserved - a.Used)
+	return new(*a.SpendLimit - a.SpentBefore - a.UnderWayBefore - a.Reserved - a.Used)
 }
 
 // rest is what is left of the granted.
@@ -85,6 +92,9 @@ func (db *DB) CreditAccount(ctx context.Context, orgID string, at time.Time) (*C
 	account, err := db.accountBeside(ctx, orgID, at, `period <= @at AND ends_at > @at ORDER BY period DESC`)
 	if err == nil && account == nil {
 		err = ErrNotFound
+	}
+	if err == nil && account.BudgetSince != nil {
+		err = db.readSpentBefore(ctx, account)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("credits of %s: %w", orgID, err)

@@ -99,7 +99,7 @@ func reserveCredits(refused string) string {
 				FROM claim AS c
 				WHERE (c.org_id, c.period) = (a.org_id, a.period) AND NOT a.closed
 					AND (a.metered AND NOT a.held OR c.total <= CASE WHEN ` + owedFirstSQL + ` THEN ` + payableSQL + ` ELSE ` + availableSQL + ` END)
-					AND (a.spend_limit IS NULL OR c.total <= a.spend_limit - a.spent_before - a.reserved - a.used)
+					AND (a.spend_limit IS NULL OR c.total <= a.spend_limit - a.reserved - a.used - ` + beforeSQL("used + reserved") + `)
 			)
 			RETURNING org_id, period, ends_at, plan, let_in, credit_micros, metered AND NOT held AS unbounded, spend_limit,
 				` + availableSQL + ` AS available, closed, CASE WHEN ` + owedFirstSQL + ` THEN ` + payableSQL + ` END AS payable
