@@ -64,6 +64,9 @@ func accountText(a *store.CreditAccount) string {
 	if a.Metered {
 		more = "; more is let in, and metered"
 	}
+	if a.Reported > 0 {
+		more += fmt.Sprintf("; %d of the used are billed, and taken from none of these", a.Reported)
+	}
 	if a.Owed > 0 {
 		more += fmt.Sprintf("; %d are owed", a.Owed)
 	}
