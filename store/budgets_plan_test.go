@@ -132,17 +132,23 @@ func TestBudget_IsExactOverChangesOfPlan(t *testing.T) {
 		}
 		return n
 	}
+	const rounds = 12
+	asked := make(chan struct{}, 5*rounds)
 	var all sync.WaitGroup
 	for client := range 6 {
 		all.Go(func() {
-			for round := range 12 {
+			for round := range rounds {
 				if client == 0 {
+					for range 4 { // a submission waits for no more than three changes
+						<-asked
+					}
 					plan := []string{"pro", "unlimited"}[round%2]
 					if _, err := l.ChangePlan(t.Context(), store.PlanChange{OrgID: l.org, Plan: plan}, time.Now()); err != nil {
 						t.Error(err)
 					}
 					continue
 				}
+				asked <- struct{}{}
 				g := l.priced(l.org, 3)
 				if err := l.InsertGenerations(t.Context(), []*store.NewGeneration{g}); err != nil {
 					t.Error(err)

@@ -35,12 +35,12 @@ var creditChecks = map[string]string{
 		SELECT format('%s %s: %s bought, %s given, %s granted', org_id, period, bought, given, granted) FROM credit_account
 		WHERE NOT metered AND bought + given > granted`,
 	"a budget counts what a change of plan has ended": `
-		SELECT format('%s %s: %s spent before, but %s in the one before', org_id, period, spent_before, spent)
+		SELECT format('%s %s: it counts from %s on, and the one before (ended: %s) from %s', org_id, period, budget_since, ended, since)
 		FROM (
-			SELECT *, lag(closed) OVER w AS ended, lag(spent_before + reserved + used) OVER w AS spent FROM credit_account
+			SELECT *, lag(closed) OVER w AS ended, lag(coalesce(budget_since, period)) OVER w AS since FROM credit_account
 			WINDOW w AS (PARTITION BY org_id ORDER BY period)
 		) AS a
-		WHERE spent_before > 0 AND (NOT coalesce(ended, false) OR spent_before < spent)`,
+		WHERE budget_since IS NOT NULL AND (ended IS NOT TRUE OR since <> budget_since)`,
 	"an account that is ended is gone on with": `
 		SELECT format('%s %s', org_id, period) FROM credit_account AS a
 		WHERE closed AND NOT EXISTS (SELECT FROM credit_account AS b WHERE b.org_id = a.org_id AND b.period = a.ends_at)`,
