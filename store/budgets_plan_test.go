@@ -29,8 +29,10 @@ func budgetOver(t *testing.T, alerts ...int) (l *ledger, old *store.NewGeneratio
 // wantSpendable compares what is left of the budget with what a submission gets.
 func (l *ledger) wantSpendable(t *testing.T, want int64) {
 	t.Helper()
-	if got := l.present(t).Spendable(); got == nil || *got != want {
-		t.Errorf("%v can be spent, want %d", got, want)
+	if got := l.present(t).Spendable(); got == nil {
+		t.Error("there is no limit")
+	} else if *got != want {
+		t.Errorf("%d can be spent, want %d", *got, want)
 	}
 	l.wantOverBudget(t, int(want)+1)
 }
@@ -117,6 +119,37 @@ func TestTellSpending_OverAChangeOfPlan(t *testing.T) {
 	}
 }
 
+// A ticket that is lost as an ended account's use is delivered is made good.
+func TestQueueLostWarnings_OverAChangeOfPlan(t *testing.T) {
+	t.Parallel()
+	l, old := budgetOver(t, 50)
+	l.deliver(t, old)
+	l.warnings(t)
+	lost := func() int {
+		t.Helper()
+		n, err := l.QueueLostWarnings(t.Context(), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := lost(); n != 1 {
+		t.Errorf("%d are queued, want 1", n)
+	}
+	ended := l.lines(t, `SELECT to_char(period AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM credit_account WHERE org_id = $1 ORDER BY period`, l.org)[0]
+	period, err := time.Parse(time.RFC3339Nano, ended)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told, err := l.TellSpending(t.Context(), l.org, period); err != nil || len(told) != 1 {
+		t.Errorf("told %+v, %v; want of 50 %%", told, err)
+	}
+	l.warnings(t)
+	if n := lost(); n != 0 {
+		t.Errorf("%d are queued once it is told", n)
+	}
+}
+
 // However plans change while it is submitted, canceled and delivered, what is used and
 // reserved never is more than the budget, and all of it can be had.
 func TestBudget_IsExactOverChangesOfPlan(t *testing.T) {
@@ -132,39 +165,36 @@ func TestBudget_IsExactOverChangesOfPlan(t *testing.T) {
 		}
 		return n
 	}
-	const rounds = 12
-	asked := make(chan struct{}, 5*rounds)
-	var all sync.WaitGroup
-	for client := range 6 {
+	ask := func(cancel bool) {
+		g := l.priced(l.org, 3)
+		if err := l.InsertGenerations(t.Context(), []*store.NewGeneration{g}); err != nil {
+			t.Error(err)
+		}
+		if n := spent(); n > budget {
+			t.Errorf("%d are used and reserved of %d", n, budget)
+		}
+		if g.Refusal == nil && cancel {
+			if _, _, err := l.CancelGeneration(t.Context(), g.ProjectID, g.ID); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for round := range 12 {
+		var all sync.WaitGroup
+		for client := range 5 {
+			all.Go(func() {
+				ask((client+round)%5 > 0)
+				ask(true)
+			})
+		}
 		all.Go(func() {
-			for round := range rounds {
-				if client == 0 {
-					for range 4 { // a submission waits for no more than three changes
-						<-asked
-					}
-					plan := []string{"pro", "unlimited"}[round%2]
-					if _, err := l.ChangePlan(t.Context(), store.PlanChange{OrgID: l.org, Plan: plan}, time.Now()); err != nil {
-						t.Error(err)
-					}
-					continue
-				}
-				asked <- struct{}{}
-				g := l.priced(l.org, 3)
-				if err := l.InsertGenerations(t.Context(), []*store.NewGeneration{g}); err != nil {
-					t.Error(err)
-				}
-				if n := spent(); n > budget {
-					t.Errorf("%d are used and reserved of %d", n, budget)
-				}
-				if g.Refusal == nil && (client+round)%5 > 0 {
-					if _, _, err := l.CancelGeneration(t.Context(), g.ProjectID, g.ID); err != nil {
-						t.Error(err)
-					}
-				}
+			plan := []string{"pro", "unlimited"}[round%2]
+			if _, err := l.ChangePlan(t.Context(), store.PlanChange{OrgID: l.org, Plan: plan}, time.Now()); err != nil {
+				t.Error(err)
 			}
 		})
+		all.Wait()
 	}
-	all.Wait()
 	for n := spent(); n < budget; n++ {
 		if refused := l.spend(t, l.org, 1); refused != nil {
 			t.Fatalf("beyond %d of %d: %+v", n, budget, refused)

@@ -75,7 +75,9 @@ func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org
 	if err != nil {
 		return err
 	}
-	if c.Anchor == nil && was.Period == plan.Period && account.Metered == plan.Metered {
+	// What is let in for nothing is never billed, and the other way about.
+	billed := plan.Metered && (plan.CreditMicros > 0) != (account.CreditMicros > 0)
+	if c.Anchor == nil && was.Period == plan.Period && account.Metered == plan.Metered && !billed {
 		return db.prorate(ctx, c, account, was, plan, at)
 	}
 	if !at.After(account.Period) {

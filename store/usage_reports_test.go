@@ -186,13 +186,26 @@ func TestReportUse_OverTheEndOfAPeriod(t *testing.T) {
 	}
 }
 
-// What lets everything in for nothing can be set as well, after use that was billed.
-func TestReportUse_ThenUnlimitedThenSet(t *testing.T) {
+// What is let in for nothing is never billed, what was used before it is, and what is set
+// there does not count that.
+func TestReportUse_BesideAPlanWithoutLimits(t *testing.T) {
 	t.Parallel()
-	l := setup(t).meteredLedgerSince(t, time.Now().UTC().Truncate(time.Microsecond))
-	l.use(t, 100)
+	l := setup(t).meteredLedgerSince(t, time.Now().UTC().Truncate(time.Microsecond).Add(-time.Hour))
+	later := func(plan string) {
+		t.Helper()
+		l.at = l.at.Add(time.Minute)
+		l.plan(t, plan, nil)
+	}
+	l.use(t, 60)
+	l.wantReported(t, 60)
+	l.use(t, 40)
+	later("unlimited")
+	l.use(t, 1000)
+	later("pay_as_you_go")
 	l.wantReported(t, 100)
-	l.plan(t, "unlimited", nil)
+	l.use(t, 5)
+	l.wantReported(t, 105)
+	later("unlimited")
 	l.set(t, 50)
 	l.wantAvailable(t, 50)
 	l.use(t, 39)
@@ -204,7 +217,7 @@ func TestReportUse_ThenUnlimitedThenSet(t *testing.T) {
 		t.Errorf("at 40 of 50: %q", told)
 	}
 	l.wantAvailable(t, 10)
-	l.wantReported(t, 100)
+	l.wantReported(t, 105)
 	l.wantNoFaults(t)
 }
 
