@@ -89,3 +89,34 @@ func TestBilling_ReportsOfMany(t *testing.T) {
 		return got[0] == "1 sent, 299 refused, 0 not tried"
 	})
 }
+
+// What was billed is paid with the invoice alone: what is bought after it is there whole,
+// and goes on whole.
+func TestBilling_MeteredThenBought(t *testing.T) {
+	t.Parallel()
+	s := setupShop(t, stripesim.Disorder{})
+	s.subscribe("pay_as_you_go")
+	s.use()
+	s.use()
+	s.run(jobs.ReportUsageArgs{})
+	s.must(s.sim.Pay(s.checkout("/v1/billing/credits", `{"credits":100}`)))
+	s.settled()
+	left := func(used, billed, available float64) {
+		t.Helper()
+		got := s.does(s.master, "GET", "/v1/billing/credits", "", 200).json
+		if got["used"] != used || got["billed"] != billed || got["available"] != available {
+			t.Errorf("%v, want %v used, %v billed, %v available", got, used, billed, available)
+		}
+	}
+	left(2, 2, 100)
+	s.use()
+	left(3, 2, 99)
+	s.nextPeriod(2 * time.Hour)
+	s.run(jobs.ReportUsageArgs{})
+	s.settled()
+	left(0, 0, 99)
+	if due := s.due()[0]; due != "4" {
+		t.Errorf("the period is billed with %s cents, want 4", due)
+	}
+	s.sound()
+}

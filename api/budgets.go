@@ -32,7 +32,7 @@ type budget struct {
 // viewBudget shows a budget, nil for none, with the account of its period.
 func viewBudget(b *store.Budget, a *store.CreditAccount) budget {
 	shown := budget{
-		Object: "budget", OrganizationID: a.OrgID, Alerts: []int{}, Used: a.SpentBefore + a.Used, Reserved: a.Reserved,
+		Object: "budget", OrganizationID: a.OrgID, Alerts: []int{}, Used: a.SpentBefore + a.Used, Reserved: a.UnderWayBefore + a.Reserved,
 		PeriodStartedAt: a.Period.UTC(), ResetsAt: a.EndsAt.UTC(),
 	}
 	if b == nil {

@@ -21,8 +21,9 @@ type CreditBalance struct {
 	ResetsAt  time.Time     `json:"resets_at" doc:"When the next period begins"`
 	Granted   int64         `json:"granted" doc:"By the plan, by purchase and by whoever runs the service"`
 	Used      int64         `json:"used" doc:"For images that were delivered"`
+	Billed    int64         `json:"billed" doc:"Of the used, what a metered plan has billed: it takes nothing of the granted"`
 	Reserved  int64         `json:"reserved" doc:"For what is under way: what is not delivered comes back"`
-	Available int64         `json:"available" doc:"What is left: granted, less used, reserved and owed. Below 0 only where use is metered"`
+	Available int64         `json:"available" doc:"What is left: granted, less reserved, owed and used, but for what is billed. Below 0 only where use is metered"`
 	Bought    int64         `json:"bought" doc:"Of the granted: what goes on into the next period, as far as it is left"`
 	Owed      int64         `json:"owed" doc:"What a smaller plan or a refund could not take back, since it was used or reserved: it is taken from what comes back, and from what later periods grant"`
 }
@@ -36,7 +37,7 @@ func viewBalance(a *store.CreditAccount) CreditBalance {
 	return CreditBalance{
 		Object: "credit_balance", OrgID: a.OrgID, Plan: a.Plan, Metered: a.Metered,
 		Period: balancePeriod{Start: a.Period.UTC(), End: a.EndsAt.UTC()}, ResetsAt: a.EndsAt.UTC(),
-		Granted: a.Granted, Used: a.Used, Reserved: a.Reserved, Available: a.Available(), Bought: a.Bought, Owed: a.Owed,
+		Granted: a.Granted, Used: a.Used, Billed: a.Reported, Reserved: a.Reserved, Available: a.Available(), Bought: a.Bought, Owed: a.Owed,
 	}
 }
 

@@ -31,7 +31,7 @@ func TestCredits(t *testing.T) {
 			"object": "credit_balance", "organization_id": p.org, "plan": "free", "metered": false,
 			"period":    map[string]any{"start": begins.Format(time.RFC3339), "end": ends.Format(time.RFC3339)},
 			"resets_at": ends.Format(time.RFC3339), "granted": granted, "used": used, "reserved": reserved,
-			"available": granted - used - reserved, "bought": 0.0, "owed": 0.0,
+			"billed": 0.0, "available": granted - used - reserved, "bought": 0.0, "owed": 0.0,
 		}
 	}
 	check := func(want map[string]any) {

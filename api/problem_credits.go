@@ -46,7 +46,7 @@ func (s *server) explainRefusal(ctx context.Context, orgID string, err error) er
 	r := &creditRefusal{CreditsError: e, left: e.Available}
 	switch {
 	case e.Budget != nil:
-		r.left = max(0, *e.Budget-account.SpentBefore-account.Reserved-account.Used)
+		r.left = max(0, *e.Budget-account.SpentBefore-account.UnderWayBefore-account.Reserved-account.Used)
 	case sub.Unpaid() && (account.Held || account.Granted <= account.Bought): // nothing by its plan
 		r.unpaid = *sub.Status
 	}

@@ -64,7 +64,7 @@ func viewUsageSummary(u *store.UsageSummary) usageSummary {
 		shown.Available = new(max(0, a.Available()))
 	}
 	if b := u.Spending; b != nil {
-		shown.Budget = &summaryBudget{Credits: b.Credits, Left: max(0, b.Credits-a.SpentBefore-a.Used-a.Reserved), HardStop: b.HardStop}
+		shown.Budget = &summaryBudget{Credits: b.Credits, Left: max(0, b.Credits-a.SpentBefore-a.UnderWayBefore-a.Used-a.Reserved), HardStop: b.HardStop}
 	}
 	return shown
 }

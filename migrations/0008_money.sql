@@ -50,16 +50,16 @@ CREATE TABLE credit_account (
     closed        boolean NOT NULL DEFAULT false, -- a change of plan has ended it: the next one lets in instead
     withheld      boolean NOT NULL DEFAULT false, -- what the plan grants waits for its payment
     held          boolean NOT NULL DEFAULT false, -- metered, and not let in: the subscription is not paid
-    reported      bigint NOT NULL DEFAULT 0, -- of used, what is in reports for Stripe
-    spent_before  bigint NOT NULL DEFAULT 0, -- in accounts that changes of plan have ended within the budget's period
-    spend_limit   bigint,                -- the budget: reserved, used and spent_before together reach it at most; NULL: no limit
+    reported      bigint NOT NULL DEFAULT 0 CHECK (reported >= 0), -- of used, what is in reports for Stripe: it takes nothing of granted
+    budget_since  timestamptz,           -- when the first account begins that changes of plan have ended within the budget's period; NULL: none was
+    spend_limit   bigint,                -- the budget: reserved and used, here and in these, reach it at most together; NULL: no limit
     warn_at       bigint,                -- used credits that someone wants to hear of next; NULL: nobody
     let_in        int NOT NULL DEFAULT 0, -- how many submissions the last statement let in, for itself to read
     subscription  text,                  -- that it was opened by, which pays for its use; NULL: none
     reported_at   timestamptz,           -- when the last report was written; NULL: never
     PRIMARY KEY (org_id, period),
     CHECK (ends_at > period),
-    CHECK (metered OR granted >= used + reserved)
+    CHECK (metered OR granted >= used - reported + reserved)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 -- Of bought credits that may still have to be carried on.
 CREATE INDEX credit_account_bought ON credit_account (ends_at) WHERE bought > 0;

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,8 +110,30 @@ func (db *DB) changeBudget(ctx context.Context, orgID string, at time.Time, chan
 	})
 }
 
-// goOnSpending counts what an ended account has used and reserved against the budget in
-// the one that goes on with it, where nobody is told again of what was told.
+// beforeSQL is the sum of what the accounts say that changes of plan have ended within
+// the budget's period of account a. They let in nothing more, so that what they have used
+// and reserved only becomes less: a budget that an older sum is held to is not exceeded.
+func beforeSQL(what string) string {
+	return `(
+					SELECT coalesce(sum(` + what + `), 0)::bigint FROM credit_account AS before
+					WHERE before.org_id = a.org_id AND before.period >= a.budget_since AND before.period < a.period)`
+}
+
+// readSpentBefore sets SpentBefore and UnderWayBefore of an account.
+func (db *DB) readSpentBefore(ctx context.Context, account *CreditAccount) error {
+	before, err := one[struct{ Used, Reserved int64 }](ctx, db, `
+		SELECT `+beforeSQL("used")+` AS used, `+beforeSQL("reserved")+` AS reserved FROM credit_account AS a
+		WHERE org_id = @org_id AND period = @period`, pgx.NamedArgs{"org_id": account.OrgID, "period": account.Period})
+	if err != nil {
+		return err
+	}
+	account.SpentBefore, account.UnderWayBefore = before.Used, before.Reserved
+	return nil
+}
+
+// goOnSpending has the account that goes on with an ended one count against the budget
+// what that has used and what of it is delivered yet. Nobody is told again of what was
+// told.
 func (db *DB) goOnSpending(ctx context.Context, ended *CreditAccount, period time.Time) error {
 	if _, err := db.q.Exec(ctx, `
 		WITH told AS (
@@ -120,11 +143,14 @@ func (db *DB) goOnSpending(ctx context.Context, ended *CreditAccount, period tim
 			ON CONFLICT DO NOTHING
 		)
 		UPDATE credit_account
-		SET spent_before = @spent
+		SET budget_since = @since
 		WHERE org_id = @org_id AND period = @period`,
 		pgx.NamedArgs{
-			"org_id": ended.OrgID, "period": period, "ended": ended.Period, "spent": ended.SpentBefore + ended.Reserved + ended.Used,
+			"org_id": ended.OrgID, "period": period, "ended": ended.Period, "since": cmp.Or(ended.BudgetSince, &ended.Period),
 		}); err != nil {
+		return err
+	}
+	if err := db.setWarning(ctx, ended.OrgID, ended.Period); err != nil {
 		return err
 	}
 	return db.setWarning(ctx, ended.OrgID, period)
@@ -137,9 +163,9 @@ func (db *DB) Downgrade(ctx context.Context, orgID string, at time.Time) (qualit
 	found, err := one[struct{ Quality string }](ctx, db, `
 		SELECT b.downgrade_quality AS quality
 		FROM budget AS b, LATERAL (
-			SELECT reserved + used + spent_before AS spent, ends_at FROM credit_account AS c
-			WHERE c.org_id = b.org_id AND c.period <= @at
-			ORDER BY c.period DESC
+			SELECT reserved + used + `+beforeSQL("used + reserved")+` AS spent, ends_at FROM credit_account AS a
+			WHERE a.org_id = b.org_id AND a.period <= @at
+			ORDER BY a.period DESC
 			LIMIT 1
 		) AS a
 		WHERE b.org_id = @org_id AND a.ends_at > @at AND a.spent * 100 >= b.credits * b.downgrade_at`,

@@ -6,17 +6,19 @@ import (
 	"unicode"
 )
 
-// columns lists the columns of T's fields, each with the alias before it. Rows
-// are read by these names and never by *, so that a program of today reads a
+// columns lists the columns of T's fields, each with the alias before it, but for those
+// that are tagged `db:"-"`, which no column has. Rows are read by these names and never by *, so that a program of today reads a
 // table that tomorrow's migration has widened.
 func columns[T any](alias string) string {
 	if alias != "" {
 		alias += "."
 	}
 	t := reflect.TypeFor[T]()
-	names := make([]string, t.NumField())
-	for i := range names {
-		names[i] = alias + columnName(t.Field(i).Name)
+	names := make([]string, 0, t.NumField())
+	for f := range t.Fields() {
+		if f.Tag.Get("db") != "-" {
+			names = append(names, alias+columnName(f.Name))
+		}
 	}
 	return strings.Join(names, ", ")
 }

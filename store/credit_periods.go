@@ -268,11 +268,11 @@ func (db *DB) takeOwed(ctx context.Context, a *CreditAccount) error {
 func (db *DB) CarryCredits(ctx context.Context, limit int) (int, error) {
 	orgs, err := many[struct{ OrgID string }](ctx, db, `
 		SELECT DISTINCT a.org_id FROM credit_account AS a
-		WHERE a.bought > 0 AND a.ends_at <= now() AND a.ends_at > now() - interval '40 days' AND a.granted > a.used + a.reserved
+		WHERE a.bought > 0 AND a.ends_at <= now() AND a.ends_at > now() - interval '40 days' AND `+restSQL+` > 0
 			AND EXISTS (SELECT FROM credit_account AS b WHERE b.org_id = a.org_id AND b.period > a.period)
 		UNION
 		SELECT org_id FROM credit_account AS a
-		WHERE owed > 0 AND (granted - reserved - used > bought + given OR owed > reserved AND EXISTS (
+		WHERE owed > 0 AND (`+restSQL+` > bought + given OR owed > reserved AND EXISTS (
 			SELECT FROM credit_account AS b WHERE b.org_id = a.org_id AND b.period > a.period))
 		LIMIT @limit`, pgx.NamedArgs{"limit": limit})
 	if err != nil {

@@ -44,15 +44,23 @@ type CreditAccount struct {
 	Granted      int64
 	Reserved     int64 // for what is under way
 	Used         int64
+	Reported     int64  // of the used, what is in reports for Stripe: it is billed, and takes nothing of the granted
 	Bought       int64  // of the granted: what the next period gets as far as it is left
 	Given        int64  // of the granted, by operators: what a change of plan leaves, as far as it is left
 	Owed         int64  // what could not be taken back, since it is used or reserved: it is not available, and goes on into later periods
 	Closed       bool   // a change of plan has ended it: nothing more is let in, but in the account that goes on with it
 	Withheld     bool   // what the plan grants waits for its payment
-	SpendLimit   *int64 // reserved, used and spent before reach it at most together
-	SpentBefore  int64  // in accounts that changes of plan have ended within the budget's period
-	Held         bool   // nothing is let in beyond the granted, though it is metered: the subscription is not paid
-	WarnAt       *int64 // used credits that someone wants to hear of next
+	SpendLimit   *int64 // reserved and used, here and before, reach it at most together
+	// BudgetSince is when the first account begins that changes of plan have ended within
+	// the budget's period; nil: there is none.
+	BudgetSince *time.Time
+	Held        bool   // nothing is let in beyond the granted, though it is metered: the subscription is not paid
+	WarnAt      *int64 // used credits that someone wants to hear of next
+
+	// What those accounts have used and have under way. CreditAccount and what calls it
+	// tell; otherwise both are 0.
+	SpentBefore    int64 `db:"-"`
+	UnderWayBefore int64 `db:"-"`
 }
 
 // Available is what is left of the granted, less what is owed, which takes nothing that
@@ -66,11 +74,11 @@ func (a *CreditAccount) Spendable() *int64 {
 	if a.SpendLimit == nil {
 		return nil
 	}
-	return new(*a.SpendLimit - a.SpentBefore - a.Reserved - a.Used)
+	return new(*a.SpendLimit - a.SpentBefore - a.UnderWayBefore - a.Reserved - a.Used)
 }
 
 // rest is what is left of the granted.
-func (a *CreditAccount) rest() int64 { return a.Granted - a.Reserved - a.Used }
+func (a *CreditAccount) rest() int64 { return a.Granted - a.Reserved - (a.Used - a.Reported) }
 
 // spare is what of the rest can be taken: neither bought nor given.
 func (a *CreditAccount) spare() int64 { return max(0, a.rest()-a.Bought-a.Given) }
@@ -84,6 +92,9 @@ func (db *DB) CreditAccount(ctx context.Context, orgID string, at time.Time) (*C
 	account, err := db.accountBeside(ctx, orgID, at, `period <= @at AND ends_at > @at ORDER BY period DESC`)
 	if err == nil && account == nil {
 		err = ErrNotFound
+	}
+	if err == nil && account.BudgetSince != nil {
+		err = db.readSpentBefore(ctx, account)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("credits of %s: %w", orgID, err)
@@ -169,7 +180,7 @@ func (db *DB) enter(ctx context.Context, e CreditEntry) error {
 func (db *DB) forgetUsed(ctx context.Context, orgID string, period time.Time) error {
 	_, err := db.q.Exec(ctx, `
 		WITH account AS MATERIALIZED (
-			SELECT org_id, period, bought, given, greatest(0, granted - used) AS unused FROM credit_account
+			SELECT org_id, period, bought, given, greatest(0, granted - (used - reported)) AS unused FROM credit_account
 			WHERE org_id = @org_id AND period = @period
 			FOR UPDATE
 		), changed AS (
@@ -227,6 +238,11 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 		if c.Bought {
 			e.Bought = c.Amount
 		}
+		if c.Amount < 0 {
+			if err := tx.spareUnbilled(ctx, opened, -c.Amount); err != nil {
+				return err
+			}
+		}
 		if err := tx.enter(ctx, e); err != nil {
 			return err
 		}
@@ -243,6 +259,7 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 // SetCredits makes so many credits available from now on in the period that a time is
 // in, whatever was used, was given or is owed, of earlier periods too, and returns the account. Where use is metered and costs
 // nothing, they are all there is until the period is over: nothing beyond is let in.
+// Where use is billed, so is what was used before, and what is used beyond them.
 // It fails with ErrBoughtCredits where more than these were bought and are left.
 func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reason, actor string, at time.Time) (account *CreditAccount, err error) {
 	if available > math.MaxInt32 || available < -math.MaxInt32 {
@@ -259,6 +276,9 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		}
 		// Submissions wait, so that what is set is what is there.
 		if err := tx.spareBought(ctx, opened, func(*CreditAccount) int64 { return int64(available) }); err != nil {
+			return err
+		}
+		if err := tx.billUsed(ctx, opened, at); err != nil {
 			return err
 		}
 		for _, a := range owing {
@@ -316,6 +336,30 @@ func (db *DB) spareBought(ctx context.Context, a *CreditAccount, available func(
 		return fmt.Errorf("%d are left: %w", left, ErrBoughtCredits)
 	}
 	return nil
+}
+
+// spareUnbilled locks an account, and fails with ErrTooFewCredits if it has less than is
+// to be taken: where use is metered, what was used would be billed for it, or what never
+// was.
+func (db *DB) spareUnbilled(ctx context.Context, a *CreditAccount, taken int) error {
+	locked, err := db.lockAccount(ctx, a.OrgID, a.Period)
+	if err == nil && locked.Metered && int64(taken) > locked.rest() {
+		err = ErrTooFewCredits
+	}
+	return err
+}
+
+// billUsed reports what was used by now of an account, which is locked, if it is billed:
+// what comes to the account takes nothing off that.
+func (db *DB) billUsed(ctx context.Context, a *CreditAccount, at time.Time) error {
+	if !a.Metered || a.CreditMicros == 0 {
+		return nil
+	}
+	report, err := db.ReportUse(ctx, UnreportedUse{OrgID: a.OrgID, Period: a.Period}, at)
+	if report != nil {
+		a.Reported += report.Credits
+	}
+	return err
 }
 
 // endMetering lets nothing in beyond what an account, which is locked, grants.

@@ -25,18 +25,22 @@ var creditChecks = map[string]string{
 		FROM (SELECT *, lead(period) OVER (PARTITION BY org_id ORDER BY period) AS next FROM credit_account) AS a
 		WHERE next < ends_at`,
 	"nothing is used beyond what there is": `
-		SELECT format('%s %s: %s granted, %s reserved, %s used', org_id, period, granted, reserved, used) FROM credit_account
-		WHERE NOT metered AND granted < reserved + used`,
+		SELECT format('%s %s: %s granted, %s reserved, %s used, %s of it billed', org_id, period, granted, reserved, used, reported)
+		FROM credit_account AS a
+		WHERE NOT metered AND ` + restSQL + ` < 0`,
+	"what is billed was used, and paid with nothing else": `
+		SELECT format('%s %s: %s granted, %s used, %s of it billed', org_id, period, granted, used, reported) FROM credit_account
+		WHERE granted < 0 OR reported < 0 OR reported > used`,
 	"what was bought and given is of the granted": `
 		SELECT format('%s %s: %s bought, %s given, %s granted', org_id, period, bought, given, granted) FROM credit_account
 		WHERE NOT metered AND bought + given > granted`,
 	"a budget counts what a change of plan has ended": `
-		SELECT format('%s %s: %s spent before, but %s in the one before', org_id, period, spent_before, spent)
+		SELECT format('%s %s: it counts from %s on, and the one before (ended: %s) from %s', org_id, period, budget_since, ended, since)
 		FROM (
-			SELECT *, lag(closed) OVER w AS ended, lag(spent_before + reserved + used) OVER w AS spent FROM credit_account
+			SELECT *, lag(closed) OVER w AS ended, lag(coalesce(budget_since, period)) OVER w AS since FROM credit_account
 			WINDOW w AS (PARTITION BY org_id ORDER BY period)
 		) AS a
-		WHERE spent_before > 0 AND (NOT coalesce(ended, false) OR spent_before < spent)`,
+		WHERE budget_since IS NOT NULL AND (ended IS NOT TRUE OR since <> budget_since)`,
 	"an account that is ended is gone on with": `
 		SELECT format('%s %s', org_id, period) FROM credit_account AS a
 		WHERE closed AND NOT EXISTS (SELECT FROM credit_account AS b WHERE b.org_id = a.org_id AND b.period = a.ends_at)`,

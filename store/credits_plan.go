@@ -61,7 +61,8 @@ func (db *DB) ChangePlan(ctx context.Context, c PlanChange, at time.Time) (org *
 
 // changePeriod goes on with the account of a time on another plan, or ends it then and
 // begins the plan's, which lets in what was submitted before too, and comes later: the
-// ended one's use is what the budget counts from then on. Where another process's clock is ahead, the latest account counts.
+// ended one's use is what the budget counts from then on. Where another process's clock
+// is ahead, the latest account counts.
 func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org, plan *Plan, at time.Time) error {
 	if _, err := db.openPeriod(ctx, before, at); err != nil {
 		return err
@@ -139,7 +140,7 @@ func (db *DB) restOf(ctx context.Context, org *Org, plan *Plan, at, begins, ends
 		since = addMonths(at, -1)
 	}
 	used, err := one[struct{ Used int64 }](ctx, db, `
-		SELECT coalesce(sum(least(used + reserved, granted)), 0)::bigint AS used FROM credit_account
+		SELECT coalesce(sum(least(used - reported + reserved, granted)), 0)::bigint AS used FROM credit_account
 		WHERE org_id = @org_id AND plan = @plan AND ends_at > @since`,
 		pgx.NamedArgs{"org_id": org.ID, "plan": plan.Name, "since": since})
 	if err != nil {

@@ -34,16 +34,19 @@ const takenSQL = `
 				SELECT generation_id FROM idempotency_key AS k
 				WHERE (k.project_id, k.test, k.route, k.key) = (mine.project_id, mine.test, mine.route, mine.key))`
 
+// restSQL is what is left of the granted on account a, as CreditAccount.rest has it.
+const restSQL = `(a.granted - a.reserved - (a.used - a.reported))`
+
 // availableSQL is what is available on account a, as CreditAccount.Available has it.
-const availableSQL = `greatest(a.granted - a.reserved - a.used - a.owed, least(a.granted - a.reserved - a.used, a.bought + a.given))`
+const availableSQL = `greatest(` + restSQL + ` - a.owed, least(` + restSQL + `, a.bought + a.given))`
 
 // owedFirstSQL tells whether account a has something that has come back and is owed:
 // what was bought or given is told apart from it once it is taken.
-const owedFirstSQL = `(a.owed > 0 AND a.granted - a.reserved - a.used > a.bought + a.given)`
+const owedFirstSQL = `(a.owed > 0 AND ` + restSQL + ` > a.bought + a.given)`
 
 // payableSQL is what is available on account a, as long as something is to be taken of
 // it, without a credit that was bought or given.
-const payableSQL = `a.granted - a.reserved - a.used - a.bought - a.given - a.owed`
+const payableSQL = restSQL + ` - a.bought - a.given - a.owed`
 
 // reserveCredits are the CTEs that take what generations cost from their
 // organizations' accounts, as far as these reach. Those that are not let in are in
@@ -96,7 +99,7 @@ func reserveCredits(refused string) string {
 				FROM claim AS c
 				WHERE (c.org_id, c.period) = (a.org_id, a.period) AND NOT a.closed
 					AND (a.metered AND NOT a.held OR c.total <= CASE WHEN ` + owedFirstSQL + ` THEN ` + payableSQL + ` ELSE ` + availableSQL + ` END)
-					AND (a.spend_limit IS NULL OR c.total <= a.spend_limit - a.spent_before - a.reserved - a.used)
+					AND (a.spend_limit IS NULL OR c.total <= a.spend_limit - a.reserved - a.used - ` + beforeSQL("used + reserved") + `)
 			)
 			RETURNING org_id, period, ends_at, plan, let_in, credit_micros, metered AND NOT held AS unbounded, spend_limit,
 				` + availableSQL + ` AS available, closed, CASE WHEN ` + owedFirstSQL + ` THEN ` + payableSQL + ` END AS payable

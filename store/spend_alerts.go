@@ -31,18 +31,24 @@ type SpendAlert struct {
 
 // thresholdsSQL lists the shares of an account a that someone wants to hear of, with
 // the use that reaches them.
-const thresholdsSQL = `
-			SELECT '` + SpendQuota + `' AS what, percent, a.granted AS whole, ceil(a.granted * percent / 100.0)::bigint AS credits
+var thresholdsSQL = `
+			SELECT '` + SpendQuota + `' AS what, percent, a.granted AS whole, a.reported + ceil(a.granted * percent / 100.0)::bigint AS credits
 			FROM unnest(ARRAY[80, 100]) AS percent
 			WHERE a.granted > 0 AND NOT a.metered
 			UNION ALL
-			SELECT '` + SpendBudget + `', s.percent, b.credits, ` + budgetShareSQL + ` - a.spent_before
-			FROM budget AS b, unnest(b.alerts) AS s (percent)
+			SELECT '` + SpendBudget + `', s.percent, b.credits, ` + budgetShareSQL + ` - before.used
+			FROM budget AS b, unnest(b.alerts) AS s (percent), (SELECT ` + beforeSQL("used") + ` AS used) AS before
 			WHERE b.org_id = a.org_id`
 
 // budgetShareSQL is the use that reaches the percent of s of budget b. Of one of 0
 // credits the first is more than any share.
 const budgetShareSQL = `greatest(1, ceil(b.credits * s.percent / 100.0))::bigint`
+
+// goesOnSQL is the period of the account whose budget counts what account a uses, where
+// a change of plan has ended that; otherwise NULL.
+const goesOnSQL = `(
+				SELECT max(later.period) FROM credit_account AS later
+				WHERE later.org_id = a.org_id AND later.period > a.period AND later.budget_since <= a.period)`
 
 // wasToldSQL tells whether someone was told of threshold t of account a.
 const wasToldSQL = `EXISTS (
@@ -68,7 +74,9 @@ func exactUTCSQL(t string) string {
 // setWarning notes the use of a period that someone wants to hear of next, and queues
 // WarnKind where it has been reached already and the organization is not deleted. What
 // was told and is true no more, since there is more to use or the budget is gone, is
-// forgotten, to be told again. The account has to be locked.
+// forgotten, to be told again. Whatever else is delivered of an account that a change of
+// plan has ended is heard of: the budget goes on counting it. The account has to be
+// locked.
 func (db *DB) setWarning(ctx context.Context, orgID string, period time.Time) error {
 	_, err := db.q.Exec(ctx, setWarningSQL, pgx.NamedArgs{"org_id": orgID, "period": period})
 	if err != nil {
@@ -83,14 +91,14 @@ var setWarningSQL = `
 			USING credit_account AS a
 			WHERE a.org_id = @org_id AND a.period = @period AND (s.org_id, s.period) = (a.org_id, a.period)
 				AND a.used < CASE s.what
-					WHEN '` + SpendQuota + `' THEN ceil(a.granted * s.percent / 100.0)
-					WHEN '` + SpendBudget + `' THEN coalesce((SELECT ` + budgetShareSQL + ` - a.spent_before FROM budget AS b WHERE b.org_id = a.org_id), a.used + 1)
+					WHEN '` + SpendQuota + `' THEN a.reported + ceil(a.granted * s.percent / 100.0)
+					WHEN '` + SpendBudget + `' THEN coalesce((SELECT ` + budgetShareSQL + ` - ` + beforeSQL("used") + ` FROM budget AS b WHERE b.org_id = a.org_id), a.used + 1)
 				END
 		), changed AS (
 			UPDATE credit_account AS a
-			SET warn_at = (
+			SET warn_at = CASE WHEN ` + goesOnSQL + ` IS NOT NULL THEN a.used + 1 ELSE (
 				SELECT min(t.credits) FROM (` + thresholdsSQL + `) AS t
-				WHERE t.credits > a.used OR NOT ` + wasToldSQL + `)
+				WHERE t.credits > a.used OR NOT ` + wasToldSQL + `) END
 			WHERE a.org_id = @org_id AND a.period = @period
 			RETURNING org_id, period, ends_at, used, warn_at
 		)
@@ -103,14 +111,16 @@ func warnTickets(from string) string {
 		FROM ` + from
 }
 
-// QueueLostWarnings queues WarnKind for up to limit running accounts whose use has
-// reached what someone wants to hear of, and that no ticket is there for. It returns
+// QueueLostWarnings queues WarnKind for up to limit accounts, running or ended by a
+// change of plan in the last day, whose use has reached what someone wants to hear of,
+// and that no ticket is there for. It returns
 // for how many. Any number of processes may call it at once.
 func (db *DB) QueueLostWarnings(ctx context.Context, limit int) (int, error) {
 	tag, err := db.q.Exec(ctx, `
 		WITH lost AS (
 			SELECT org_id, period FROM credit_account AS a
-			WHERE ends_at > now() AND used >= warn_at AND `+isLiveSQL("a")+` AND NOT EXISTS (
+			WHERE ends_at > now() - interval '1 day' AND used >= warn_at AND (ends_at > now() OR `+goesOnSQL+` IS NOT NULL)
+				AND `+isLiveSQL("a")+` AND NOT EXISTS (
 				SELECT FROM `+RiverSchema+`.river_job AS j
 				WHERE j.kind = '`+WarnKind+`' AND j.state NOT IN ('completed', 'cancelled', 'discarded')
 					AND j.args ->> 'org' = a.org_id AND (j.args ->> 'period')::timestamptz = a.period)
@@ -133,8 +143,9 @@ type dueAlert struct {
 // has reached and that nobody was told of: each with an event in every project that is
 // not archived and, of several shares of one thing the highest, with a mail to whoever
 // may see the organization's billing. It returns the shares. However often and by
-// whomever it is called, each is told once; none of a period that is over,
-// or of an organization that is deleted.
+// whomever it is called, each is told once; none of a period that is over, but that a
+// change of plan has ended: it tells of the one that goes on with it, whose budget counts
+// its use. It tells no organization that is deleted.
 func (db *DB) TellSpending(ctx context.Context, orgID string, period time.Time) (told []*SpendAlert, err error) {
 	err = db.within(ctx, func(tx *DB) error {
 		// Whoever else tells waits here, and whoever changes the budget or the credits.
@@ -143,9 +154,12 @@ func (db *DB) TellSpending(ctx context.Context, orgID string, period time.Time) 
 		} else if err != nil {
 			return err
 		}
+		if period, err = tx.goesOn(ctx, orgID, period); err != nil {
+			return err
+		}
 		due, err := many[dueAlert](ctx, tx, `
 			SELECT a.org_id, o.name AS org_name, a.plan, t.what, t.percent,
-				a.used + CASE t.what WHEN '`+SpendBudget+`' THEN a.spent_before ELSE 0 END AS used, t.whole, a.period, a.ends_at,
+				a.used + CASE t.what WHEN '`+SpendBudget+`' THEN `+beforeSQL("used")+` ELSE -a.reported END AS used, t.whole, a.period, a.ends_at,
 				ARRAY(SELECT id FROM project AS p WHERE p.org_id = a.org_id AND p.archived_at IS NULL ORDER BY id) AS projects
 			FROM credit_account AS a JOIN org AS o ON o.id = a.org_id, LATERAL (`+thresholdsSQL+`
 			) AS t
@@ -167,6 +181,23 @@ func (db *DB) TellSpending(ctx context.Context, orgID string, period time.Time) 
 		return nil, fmt.Errorf("tell %s of its use: %w", orgID, err)
 	}
 	return told, nil
+}
+
+// goesOn returns the period of the account, which it locks, that goes on with one that
+// is locked and that a change of plan has ended, or that one's period. From then on
+// what is used of either is heard of anew.
+func (db *DB) goesOn(ctx context.Context, orgID string, period time.Time) (time.Time, error) {
+	next, err := one[struct{ Period *time.Time }](ctx, db, `
+		SELECT `+goesOnSQL+` AS period FROM credit_account AS a
+		WHERE org_id = @org_id AND period = @period`, pgx.NamedArgs{"org_id": orgID, "period": period})
+	if err != nil || next.Period == nil {
+		return period, err
+	}
+	if err := db.setWarning(ctx, orgID, period); err != nil {
+		return period, err
+	}
+	_, err = db.lockAccount(ctx, orgID, *next.Period)
+	return *next.Period, err
 }
 
 // recordAlerts records alerts of one organization, with their events and mails.

@@ -41,9 +41,9 @@ type UnreportedUse struct {
 	Period time.Time
 }
 
-// billable is what of an account is billed afterwards: what goes beyond the granted,
-// which was bought or given.
-const billable = `greatest(0, a.used - a.granted)`
+// billable is what of an account's use is billed: what was reported stays so, and takes
+// nothing of what is bought or given afterwards; of the other, what goes beyond the granted.
+const billable = `(a.reported + greatest(0, a.used - a.reported - a.granted))`
 
 // UnreportedUse returns accounts of subscribers with metered use that no report names,
 // at most limit. What an account that was not opened by a subscription has used is
@@ -74,8 +74,8 @@ func (db *DB) unreportedUse(ctx context.Context, at time.Time, limit int, where 
 	return list, nil
 }
 
-// ReportUse writes a report of what of an account no report names. It returns nil if
-// there is nothing. Any number of processes may call it at once: each credit is in one
+// ReportUse writes a report of what of a subscriber's account no report names. It returns
+// nil if there is nothing. Any number of processes may call it at once: each credit is in one
 // report.
 func (db *DB) ReportUse(ctx context.Context, u UnreportedUse, at time.Time) (report *UsageReport, err error) {
 	err = db.within(ctx, func(tx *DB) error {
@@ -88,7 +88,9 @@ func (db *DB) ReportUse(ctx context.Context, u UnreportedUse, at time.Time) (rep
 			WITH named AS (
 				UPDATE credit_account AS a
 				SET reported = `+billable+`, reported_at = @at
-				WHERE org_id = @org_id AND period = @period AND metered AND subscription IS NOT NULL AND `+billable+` > reported
+				FROM subscription AS s
+				WHERE a.org_id = @org_id AND a.period = @period AND a.metered AND a.subscription IS NOT NULL AND `+billable+` > a.reported
+					AND s.org_id = a.org_id AND s.subscription IS NOT NULL
 			)
 			INSERT INTO usage_report (identifier, org_id, period, customer, credits, at)
 			SELECT format('%s:%s:%s-%s', a.org_id, (extract(epoch FROM a.period) * 1000000)::bigint, a.reported, `+billable+`),
@@ -96,6 +98,7 @@ func (db *DB) ReportUse(ctx context.Context, u UnreportedUse, at time.Time) (rep
 			FROM credit_account AS a
 			JOIN subscription AS s ON s.org_id = a.org_id
 			WHERE a.org_id = @org_id AND a.period = @period AND a.metered AND a.subscription IS NOT NULL AND `+billable+` > a.reported
+				AND s.subscription IS NOT NULL
 			RETURNING `+columns[UsageReport](""), args)
 		if err == nil && len(rows) > 0 {
 			report = rows[0]

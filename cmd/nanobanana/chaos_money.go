@@ -66,7 +66,7 @@ const sqlWrongAccounts = `
 	) AS g USING (org_id, period)
 	WHERE (a.granted, a.reserved, a.used, a.reserved)
 			<> (coalesce(e.granted, 0), coalesce(e.reserved, 0), coalesce(e.used, 0), coalesce(live, 0))
-		OR NOT metered AND a.granted < a.reserved + a.used
+		OR NOT metered AND a.granted < a.reserved + a.used - a.reported
 	ORDER BY 1`
 
 // A chaosBill is what the entries say of a generation, beside what was to be paid for

@@ -67,6 +67,9 @@ func accountText(a *store.CreditAccount) string {
 	case a.Metered:
 		more = "; no more is let in until its subscription is paid"
 	}
+	if a.Reported > 0 {
+		more += fmt.Sprintf("; %d of the used are billed, and taken from none of these", a.Reported)
+	}
 	if a.Owed > 0 {
 		more += fmt.Sprintf("; %d are owed", a.Owed)
 	}
