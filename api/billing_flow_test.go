@@ -101,7 +101,7 @@ func TestBilling_Withheld(t *testing.T) {
 			s := setupShop(t, stripesim.Disorder{Duplicate: true, Reverse: true})
 			s.subscribe(plan)
 			s.use()
-			s.run(jobs.ReportUsageArgs{})
+			s.report()
 			s.sim.SetCard(s.customer(), false)
 			s.nextPeriod(2 * time.Hour)
 			s.settled()
@@ -181,14 +181,14 @@ func TestBilling_Metered(t *testing.T) {
 		s.use()
 	}
 	s.sim.SetDown(true)
-	s.run(jobs.ReportUsageArgs{})
+	s.report()
 	s.use() // goes on
 	s.sim.SetDown(false)
 	s.advance(6 * time.Minute) // until the next report is due
 	s.sim.LoseAnswers(1)       // it is taken, and nobody knows
-	s.run(jobs.ReportUsageArgs{})
-	s.run(jobs.ReportUsageArgs{})
-	s.run(jobs.ReportUsageArgs{})
+	s.report()
+	s.report()
+	s.report()
 	if sent := s.strings(`SELECT sum(credits)::text FROM usage_report WHERE sent_at IS NOT NULL`); sent[0] != "4" {
 		t.Errorf("%v credits are reported", sent)
 	}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	stripesim "github.com/nanobanana/nanobanana/billing/simulator"
-	"github.com/nanobanana/nanobanana/jobs"
 )
 
 // change asks for another subscription, and waits until all is told of it.
@@ -87,7 +86,7 @@ func TestBilling_DownToMetered(t *testing.T) {
 	for range 3 {
 		s.use()
 	}
-	s.run(jobs.ReportUsageArgs{})
+	s.report()
 	s.refuses("what is metered is left at its end", s.master, "POST", "/v1/billing/subscription", `{"plan":"pro"}`, 409, "billing_refused")
 	s.nextPeriod(2 * time.Hour)
 	s.settled()

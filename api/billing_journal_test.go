@@ -47,7 +47,7 @@ func TestBilling_Journal(t *testing.T) {
 	s.use()
 	s.exec(`UPDATE credit_account SET used = greatest(used, granted) + 1 WHERE org_id = $1 AND period = $2`, s.org, s.credits().Period)
 
-	s.run(jobs.ReportUsageArgs{})
+	s.report()
 	s.exec(`UPDATE org SET deleted_at = now() WHERE id = $1`, s.org)
 	s.run(jobs.SyncBillingArgs{})
 	s.settled()

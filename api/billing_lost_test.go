@@ -95,7 +95,7 @@ func TestBilling_DeletedMetered(t *testing.T) {
 		}
 	}
 	state("active") // until the last is reported
-	s.run(jobs.ReportUsageArgs{})
+	s.report()
 	state("active") // and Stripe has had the time to count it
 	s.exec(`UPDATE usage_report SET sent_at = sent_at - interval '16 minutes'`)
 	state("canceled")
@@ -198,7 +198,7 @@ func TestBilling_MeteredUnpaid(t *testing.T) {
 	s := setupShop(t, stripesim.Disorder{Duplicate: true})
 	s.subscribe("pay_as_you_go")
 	s.use()
-	s.run(jobs.ReportUsageArgs{})
+	s.report()
 	s.nextPeriod(time.Minute)
 	s.use()
 	s.sim.SetCard(s.customer(), false)
@@ -211,7 +211,7 @@ func TestBilling_MeteredUnpaid(t *testing.T) {
 	s.settled()
 	s.use()
 	s.has("paid", "pay_as_you_go", "active", 0, 2, 0)
-	s.run(jobs.ReportUsageArgs{})
+	s.report()
 	s.change(`{"cancel_at_period_end":true}`)
 	s.sim.SetCard(s.customer(), false)
 	s.nextPeriod(2 * time.Hour)

@@ -163,6 +163,13 @@ func (s *shop) run(args river.JobArgs) {
 	})
 }
 
+// report has what was used reported, whenever that was done last.
+func (s *shop) report() {
+	s.Helper()
+	s.exec(`UPDATE credit_account SET reported_at = NULL`)
+	s.run(jobs.ReportUsageArgs{})
+}
+
 // checkout returns the id of a page that a POST has made.
 func (s *shop) checkout(path, body string) string {
 	s.Helper()

@@ -32,15 +32,15 @@ func TestBilling_MeteredOverTurn(t *testing.T) {
 			away(s)
 			s.use()
 			s.advance(6 * time.Minute) // the worker may have reported by itself
-			s.run(jobs.ReportUsageArgs{})
+			s.report()
 			if unsent := s.strings(`SELECT identifier FROM usage_report WHERE sent_at IS NULL`); len(unsent) == 0 {
 				t.Fatal("no report waits")
 			}
 			s.sim.SetDown(false)
 			s.sim.LoseAnswers(0)
 			s.nextPeriod(2 * time.Hour)
-			s.run(jobs.ReportUsageArgs{})
-			s.run(jobs.ReportUsageArgs{})
+			s.report()
+			s.report()
 			s.settled()
 			first := s.due()[0]
 			s.nextPeriod(2 * time.Hour)
@@ -98,7 +98,7 @@ func TestBilling_MeteredThenBought(t *testing.T) {
 	s.subscribe("pay_as_you_go")
 	s.use()
 	s.use()
-	s.run(jobs.ReportUsageArgs{})
+	s.report()
 	s.must(s.sim.Pay(s.checkout("/v1/billing/credits", `{"credits":100}`)))
 	s.settled()
 	left := func(used, billed, available float64) {
@@ -112,7 +112,7 @@ func TestBilling_MeteredThenBought(t *testing.T) {
 	s.use()
 	left(3, 2, 99)
 	s.nextPeriod(2 * time.Hour)
-	s.run(jobs.ReportUsageArgs{})
+	s.report()
 	s.settled()
 	left(0, 0, 99)
 	if due := s.due()[0]; due != "4" {

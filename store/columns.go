@@ -7,8 +7,8 @@ import (
 )
 
 // columns lists the columns of T's fields, each with the alias before it, but for those
-// that are tagged `db:"-"`, which no column has. Rows are read by these names and never by *, so that a program of today reads a
-// table that tomorrow's migration has widened.
+// that are tagged `db:"-"`, which no column has. Rows are read by these names and never
+// by *, so that a program of today reads a table that tomorrow's migration has widened.
 func columns[T any](alias string) string {
 	if alias != "" {
 		alias += "."

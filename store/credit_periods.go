@@ -95,28 +95,36 @@ func (db *DB) openPeriod(ctx context.Context, org *Org, at time.Time) (*CreditAc
 	case account != nil:
 		return account, nil
 	}
+	if err := db.beginPeriod(ctx, org, at); err != nil {
+		return nil, err
+	}
+	return db.ongoingAccount(ctx, org.ID, at)
+}
+
+// beginPeriod makes the account of the period that a time is in, which has none.
+func (db *DB) beginPeriod(ctx context.Context, org *Org, at time.Time) error {
 	plan, err := db.Plan(ctx, org.Plan)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	begins, ends := PeriodOf(plan.Period, org.PeriodAnchor, at)
 	org, sub, err := db.subscribed(ctx, org, begins)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if plan, err = db.Plan(ctx, org.Plan); err != nil {
-		return nil, err
+		return err
 	}
 	last, err := db.lastAccount(ctx, org.ID, at)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if last != nil && last.EndsAt.After(begins) {
 		begins = last.EndsAt // its plan's periods were others
 	}
 	next, err := db.firstAccountAfter(ctx, org.ID, at)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if next != nil && next.Period.Before(ends) {
 		ends = next.Period
@@ -126,22 +134,19 @@ func (db *DB) openPeriod(ctx context.Context, org *Org, at time.Time) (*CreditAc
 		granted.Credits, granted.Metered = 0, false
 	}
 	if had, err := db.hadElsewhere(ctx, org.ID, plan, begins, ends); err != nil {
-		return nil, err
+		return err
 	} else if had {
 		granted.Credits = 0
 	}
 	if err := db.insertAccount(ctx, org, &granted, begins, ends, granted.Credits); err != nil {
-		return nil, err
+		return err
 	}
 	if withheld {
 		if err := db.setWithheld(ctx, org.ID, begins, true); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := db.carryCredits(ctx, org.ID); err != nil {
-		return nil, err
-	}
-	return db.ongoingAccount(ctx, org.ID, at)
+	return db.carryCredits(ctx, org.ID)
 }
 
 // hadElsewhere reports whether the founder of an organization, which is locked, has had

@@ -257,10 +257,11 @@ func (db *DB) ChangeCredits(ctx context.Context, c CreditChange, at time.Time) (
 }
 
 // SetCredits makes so many credits available from now on in the period that a time is
-// in, whatever was used, was given or is owed, of earlier periods too, and returns the account. Where use is metered and costs
-// nothing, they are all there is until the period is over: nothing beyond is let in.
-// Where use is billed, so is what was used before, and what is used beyond them.
-// It fails with ErrBoughtCredits where more than these were bought and are left.
+// in, whatever was used, was given or is owed, of earlier periods too, and returns the
+// account. Where use is metered and costs nothing, they are all there is until the period
+// is over: nothing beyond is let in. Where use is billed, so is what was used before, and
+// what is used beyond them. It fails with ErrBoughtCredits where more than these were
+// bought and are left.
 func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reason, actor string, at time.Time) (account *CreditAccount, err error) {
 	if available > math.MaxInt32 || available < -math.MaxInt32 {
 		return nil, fmt.Errorf("set credits of %s to %d: %w", orgID, available, ErrCreditRange)

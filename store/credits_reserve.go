@@ -80,7 +80,15 @@ func reserveCredits(refused string) string {
 			) AS a ON a.ends_at > r.created_at
 			WHERE r.credits IS NOT NULL AND r.id NOT IN (SELECT generation_id FROM taken)
 				AND NOT EXISTS (SELECT FROM refused_before AS f WHERE f.id = r.id OR f.batch_id = r.batch_id)
-		), claim AS MATERIALIZED (
+		), ` + reservationSQL + `
+		), ` + deniedSQL + `
+		), ` + unclaimedSQL + `
+		), `
+}
+
+// reservationSQL are the CTEs that reserve what "bill" lists: the accounts let in of
+// their claims, the smallest first, as many as there is enough for.
+var reservationSQL = `claim AS MATERIALIZED (
 			SELECT org_id, period, subject, credits, row_number() OVER w AS place, sum(credits) OVER w AS total
 			FROM (
 				SELECT org_id, period, subject, sum(credits) AS credits FROM bill
@@ -108,8 +116,10 @@ func reserveCredits(refused string) string {
 			SELECT org_id, period, 'reserve', subject, claim.credits
 			FROM claim JOIN reserved USING (org_id, period)
 			WHERE place <= let_in
-			ORDER BY org_id, subject
-		), denied AS MATERIALIZED (
+			ORDER BY org_id, subject`
+
+// deniedSQL is the CTE of what was not let in, and why.
+const deniedSQL = `denied AS MATERIALIZED (
 			SELECT r.id, '` + RefusedKey + `' AS why, 0::bigint AS needed, 0::bigint AS available, NULL::bigint AS spend_limit,
 				NULL::text AS plan, NULL::timestamptz AS resets_at
 			FROM json_to_recordset(@rows) AS r (id text, batch_id text)
@@ -129,8 +139,10 @@ func reserveCredits(refused string) string {
 			FROM bill AS b
 			JOIN claim AS c ON (c.org_id, c.period, c.subject) = (b.org_id, b.period, b.subject)
 			JOIN reserved AS r ON (r.org_id, r.period) = (b.org_id, b.period)
-			WHERE c.place > r.let_in
-		), unclaimed AS (
+			WHERE c.place > r.let_in`
+
+// unclaimedSQL is the CTE that gives back the idempotency keys of these.
+const unclaimedSQL = `unclaimed AS (
 			DELETE FROM idempotency_key
 			WHERE ctid = ANY(ARRAY(
 				SELECT k.ctid
@@ -142,6 +154,4 @@ func reserveCredits(refused string) string {
 					WHERE (i.project_id, i.test, i.route, i.key) = (mine.project_id, mine.test, mine.route, mine.key)
 						AND i.generation_id = mine.generation_id
 					LIMIT 1
-				) AS k))
-		), `
-}
+				) AS k))`

@@ -138,8 +138,8 @@ func (db *DB) Clock(ctx context.Context) (time.Time, error) {
 
 // SubscriptionsToFetch returns subscriptions whose period has ended by a time, or that
 // were not fetched for a day before it: those of which Stripe may have told in vain, and
-// those that it did not have and may have again. At most limit are returned, those first that were tried the longest ago, and not again
-// for five minutes.
+// those that it did not have and may have again. At most limit are returned, those first
+// that were tried the longest ago, and not again for five minutes.
 func (db *DB) SubscriptionsToFetch(ctx context.Context, at time.Time, limit int) ([]*Subscription, error) {
 	list, err := db.trySubscriptions(ctx, at, limit, `
 		(status <> ALL (@ended) AND (period_end <= @at OR fetched_at < @at - interval '1 day') AND fetched_at < @at - interval '5 minutes'

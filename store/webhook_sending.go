@@ -188,13 +188,13 @@ type toldRow struct {
 	N            int
 }
 
-// The endpoint is an argument, so that the primary key is read and not the index of a
+// The endpoint is selected, so that the primary key is read and not the index of a
 // project's deliveries to it, of which an event's place is not known.
 const toldSQL = `
 		SELECT '` + prefixGeneration + `' || substr(d.event_id, 5, 25) || '0' AS generation_id, sum(d.attempts)::int AS n
 		FROM unnest((SELECT @generation_events::text[])) AS t (event_id), LATERAL (
 			SELECT event_id, attempts FROM webhook_delivery AS w
-			WHERE w.endpoint_id = @request AND w.event_id = t.event_id
+			WHERE w.endpoint_id = (SELECT @request::text) AND w.event_id = t.event_id
 			OFFSET 0
 		) AS d
 		GROUP BY 1`

@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 	"store/blobs":           {},
 	"store/blobs/blobstest": {"store/blobs"},
 	"store/localpg":         {},
-	"store/storetest":       {"store", "store/localpg"},
+	"store/storetest":       {"store", "store/blobs", "store/localpg"},
 	"worker":                {"billing", "imaging", "jobs", "jobs/egress", "jobs/mail", "jobs/view", "jobs/webhook", "providers", "store", "store/blobs"},
 }
 
