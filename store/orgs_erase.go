@@ -133,7 +133,7 @@ func (db *DB) EraseOrg(ctx context.Context, orgID string) error {
 		`DELETE FROM spend_alert
 		WHERE org_id = ` + deletedOrg,
 		`UPDATE refund_request
-		SET reason = '', actor = '', owner = id
+		SET reason = '', actor = '', owner = id, key = '', fingerprint = ''
 		WHERE org_id = ` + deletedOrg,
 		`UPDATE api_key
 		SET name = '', ip_allowlist = NULL
