@@ -244,6 +244,9 @@ func (db *DB) holdMetered(ctx context.Context, org *Org, hold bool, at time.Time
 	if err != nil || account.Held == hold || !account.Metered {
 		return err
 	}
+	if _, err := db.lockCarried(ctx, org.ID, account.Period); err != nil { // in order, before this one alone
+		return err
+	}
 	_, err = db.q.Exec(ctx, `
 		UPDATE credit_account
 		SET held = @hold
