@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 
 	"github.com/nanobanana/nanobanana/api/auth"
@@ -85,7 +87,8 @@ func (s *server) askRefund(ctx context.Context, i *store.Invoice, amount *int64,
 	if key == nil {
 		return nil, false, refuse("invalid_request", "The header Idempotency-Key is required, lest a repeated request pay twice.")
 	}
-	asked.Owner, asked.Key, asked.Fingerprint = key.OrgID, key.Key, key.Fingerprint
+	digest := sha256.Sum256([]byte(key.Key))
+	asked.Owner, asked.Key, asked.Fingerprint = key.OrgID, hex.EncodeToString(digest[:]), key.Fingerprint
 	if before, err := s.refundAsked(ctx, asked); before != nil || err != nil {
 		return before, true, err
 	}
@@ -111,10 +114,14 @@ func (s *server) askRefund(ctx context.Context, i *store.Invoice, amount *int64,
 			After: map[string]any{"request": asked.ID, "amount": asked.Amount, "reason": reason},
 		})
 	})
-	if err == nil && !first { // another was as quick
-		asked, err = s.refundAsked(ctx, asked)
+	if err != nil || first {
+		return asked, false, err
 	}
-	return asked, !first, err
+	before, err := s.refundAsked(ctx, asked) // another was as quick
+	if before == nil && err == nil {
+		err = jobs.ErrIdempotencyInFlight // of which nothing is known
+	}
+	return before, true, err
 }
 
 // refundAsked returns what was asked for with the same key before; nil: nothing.

@@ -71,6 +71,45 @@ func TestRefund_RetriedMuchLater(t *testing.T) {
 	}
 }
 
+// A key is one refund when the organization that was paid back is erased, too.
+func TestRefund_RetriedAfterErasure(t *testing.T) {
+	t.Parallel()
+	s := setupShop(t, stripesim.Disorder{})
+	invoice, operator := s.bought()
+	body := `{"invoice_id":"` + invoice + `","amount":50,"reason":"not needed"}`
+	const key = "Idempotency-Key: ticket-of-zoe"
+	first := s.does(operator, "POST", "/v1/admin/refunds", body, 201, key)
+	s.exec(`UPDATE org SET deleted_at = now() - interval '40 days' WHERE id = $1`, s.org)
+	s.must(s.db.EraseOrg(t.Context(), s.org))
+	again := s.does(operator, "POST", "/v1/admin/refunds", body, 201, key)
+	if again.text("id") != first.text("id") || again.header.Get("Idempotent-Replayed") != "true" {
+		t.Errorf("again: %s", again.body)
+	}
+	s.refuses("something else", operator, "POST", "/v1/admin/refunds", `{"invoice_id":"`+invoice+`","reason":"not needed"}`, 422, "idempotency_key_reused", key)
+	if n, given, _ := s.refunds(invoice); n != 1 || given != 50 {
+		t.Errorf("%d refunds of %d", n, given)
+	}
+	if left := s.strings(`SELECT r::text FROM refund_request AS r WHERE r::text ~ 'zoe|needed'`); len(left) > 0 {
+		t.Errorf("what was written is left: %v", left)
+	}
+}
+
+// Nothing is given back for what was not written.
+func TestRefund_NotWritten(t *testing.T) {
+	t.Parallel()
+	s := setupShop(t, stripesim.Disorder{})
+	invoice, operator := s.bought()
+	body := `{"invoice_id":"` + invoice + `","amount":50,"reason":"not needed"}`
+	s.exec(`CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$`)
+	s.exec(`CREATE TRIGGER skip BEFORE INSERT ON refund_request FOR EACH ROW EXECUTE FUNCTION skip()`)
+	s.refuses("as if another was as quick, and is gone", operator, "POST", "/v1/admin/refunds", body, 409, "idempotency_in_flight", "Idempotency-Key: a")
+	if n, given, _ := s.refunds(invoice); n != 0 || given != 0 {
+		t.Errorf("%d refunds of %d", n, given)
+	}
+	s.exec(`DROP TRIGGER skip ON refund_request`)
+	s.does(operator, "POST", "/v1/admin/refunds", body, 201, "Idempotency-Key: a")
+}
+
 // Killed between Stripe's refund and the transaction that notes it, a request is found
 // in the audit log, and one with its key goes on from there: all of it given back, too.
 func TestRefund_Killed(t *testing.T) {

@@ -244,8 +244,8 @@ CREATE TABLE refund_request (
     refund     text,                      -- Stripe's re_...; NULL: not known to be given back
     created_at timestamptz NOT NULL DEFAULT now(),
     owner       text COLLATE "C" NOT NULL, -- the account or organization whose key it is
-    key         text COLLATE "C" NOT NULL, -- the Idempotency-Key: for good, as what is paid twice is lost
-    fingerprint bytea NOT NULL,            -- of what was asked for with it
+    key         text COLLATE "C" NOT NULL, -- SHA-256 of the Idempotency-Key, in hex: for good, as what is paid twice is lost
+    fingerprint bytea NOT NULL,            -- of what was asked for with it, SHA-256
     UNIQUE (owner, key)
 );
 CREATE INDEX refund_request_org ON refund_request (org_id);

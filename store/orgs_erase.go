@@ -113,7 +113,8 @@ func (db *DB) EraseOrgEvents(ctx context.Context, orgID string, limit int) (int,
 // EraseOrg removes what a deleted organization had beside its generations and events:
 // names, webhook endpoints and secrets, invitations, mails and its budget. The rows that
 // others' rows name stay, empty, and so do the books: credits, use, subscription,
-// invoices and what was reported for them. Doing it twice changes nothing.
+// invoices, what was reported for them, and the operators' keys for which payments were
+// given back: none is given back twice. Doing it twice changes nothing.
 func (db *DB) EraseOrg(ctx context.Context, orgID string) error {
 	args := pgx.NamedArgs{"org_id": orgID, "mail_kind": MailTicketKind}
 	var batch pgx.Batch
@@ -133,7 +134,7 @@ func (db *DB) EraseOrg(ctx context.Context, orgID string) error {
 		`DELETE FROM spend_alert
 		WHERE org_id = ` + deletedOrg,
 		`UPDATE refund_request
-		SET reason = '', actor = '', owner = id, key = '', fingerprint = ''
+		SET reason = '', actor = ''
 		WHERE org_id = ` + deletedOrg,
 		`UPDATE api_key
 		SET name = '', ip_allowlist = NULL

@@ -22,7 +22,7 @@ type RefundRequest struct {
 
 	// What was asked for with an Idempotency-Key, for good.
 	Owner       string // the account or organization whose key it is
-	Key         string
+	Key         string // SHA-256 of the Idempotency-Key, in hex
 	Fingerprint []byte
 }
 
@@ -43,8 +43,8 @@ func (db *DB) InsertRefundRequest(ctx context.Context, r RefundRequest) (first b
 	return tag.RowsAffected() > 0, nil
 }
 
-// RefundRequestByKey returns the request that an owner has made with a key, or
-// ErrNotFound.
+// RefundRequestByKey returns the request that an owner has made with a key, given as its
+// digest, or ErrNotFound.
 func (db *DB) RefundRequestByKey(ctx context.Context, owner, key string) (*RefundRequest, error) {
 	r, err := one[RefundRequest](ctx, db, `
 		SELECT `+columns[RefundRequest]("")+` FROM refund_request

@@ -113,7 +113,7 @@ func (b *bundle) fillOrg(t *testing.T, word string) {
 	}
 	b.exec(t, `INSERT INTO budget (org_id, credits, alerts, hard_stop, downgrade_quality) VALUES ($1, 1, '{80}', false, $2)`, b.project.OrgID, word)
 	b.exec(t, `INSERT INTO spend_alert (org_id, period, what, percent) VALUES ($1, now(), $2, 80)`, b.project.OrgID, word)
-	b.exec(t, `INSERT INTO refund_request (id, org_id, invoice, amount, reason, actor, owner, key, fingerprint) VALUES ('rfd_1', $1, 'in_1', 900, $2, $2, $2, $2, convert_to($2, 'UTF8'))`, b.project.OrgID, word)
+	b.exec(t, `INSERT INTO refund_request (id, org_id, invoice, amount, reason, actor, owner, key, fingerprint) VALUES ('rfd_1', $1, 'in_1', 900, $2, $2, 'usr_1', encode(sha256('key'), 'hex'), '')`, b.project.OrgID, word)
 	b.exec(t, `INSERT INTO invoice (id, org_id, status, currency, amount_due, amount_paid, fetched_at, created_at) VALUES ('in_1', $1, 'paid', 'usd', 900, 900, now(), now())`, b.project.OrgID)
 }
 
