@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"github.com/nanobanana/nanobanana/billing"
 	stripesim "github.com/nanobanana/nanobanana/billing/simulator"
 	"github.com/nanobanana/nanobanana/jobs"
+	"github.com/nanobanana/nanobanana/store"
 )
 
 // askStripe does something at Stripe that the service does not, and returns its id.
@@ -119,8 +121,91 @@ func TestBilling_TwoSubscriptionsNotGivenBack(t *testing.T) {
 	if !sub.Ended() {
 		t.Errorf("the second subscription is %s", sub.Status)
 	}
-	if note, err := jobs.SyncOnly(t.Context(), s.db, client, session.Subscription, time.Now()); err != nil || note != "the organization has another subscription" {
+	if note, err := jobs.SyncOnly(t.Context(), s.db, client, session.Subscription, time.Now()); err != nil || !strings.HasPrefix(note, jobs.NoteNotPaid) {
 		t.Errorf("again: note %q, error %v", note, err)
+	}
+	for range 2 {
+		if note, err := jobs.SyncOnly(t.Context(), s.db, s.client, session.Subscription, time.Now()); err != nil || note != jobs.NoteDropped {
+			t.Errorf("with funds: note %q, error %v", note, err)
+		}
+	}
+	if left := s.kept(session.Subscription); left != 0 {
+		t.Errorf("%d cents of it are kept", left)
+	}
+}
+
+// kept is what was paid for a subscription and not given back, in cents.
+func (s *shop) kept(subscription string) (left int64) {
+	s.Helper()
+	invoices, err := s.client.Invoices(s.Context(), s.customer(), 100)
+	s.must(err)
+	for _, i := range invoices {
+		if i.Subscription == subscription && i.PaymentIntent != "" {
+			p, err := s.client.Payment(s.Context(), i.PaymentIntent)
+			s.must(err)
+			left += p.Amount - p.Refunded
+		}
+	}
+	return left
+}
+
+// awayOnceCanceled is a refusing Stripe that cannot be reached from the first
+// cancellation on.
+type awayOnceCanceled struct {
+	refusing
+	away *bool
+}
+
+func (f awayOnceCanceled) RoundTrip(r *http.Request) (*http.Response, error) {
+	if *f.away {
+		return nil, errors.New("away")
+	}
+	*f.away = r.Method == http.MethodDelete
+	return f.refusing.RoundTrip(r)
+}
+
+// Interrupted once the second subscription is canceled, the next call gives it back.
+func TestBilling_TwoSubscriptionsInterrupted(t *testing.T) {
+	t.Parallel()
+	s := setupShop(t, stripesim.Disorder{})
+	s.subscribe("pro")
+	s.sim.SetWebhooks(stripesim.Disorder{Hold: true})
+	s.exec(`UPDATE subscription SET status = 'canceled'`) // as if it were not there yet
+	page := s.checkout("/v1/billing/checkout", `{"plan":"pro"}`)
+	s.exec(`UPDATE subscription SET status = 'active'`)
+	s.must(s.sim.Pay(page))
+	session, err := s.client.CheckoutSession(t.Context(), page)
+	s.must(err)
+	away := billing.New(billing.Options{
+		APIKey: stripesim.DefaultAPIKey, URL: "http://stripe.test", HTTPClient: &http.Client{Transport: awayOnceCanceled{refusing{s.sim}, new(bool)}},
+	})
+	if note, err := jobs.SyncOnly(t.Context(), s.db, away, session.Subscription, time.Now()); err == nil {
+		t.Errorf("away: note %q", note)
+	}
+	if note, err := jobs.SyncOnly(t.Context(), s.db, s.client, session.Subscription, time.Now()); err != nil || note != jobs.NoteDropped {
+		t.Errorf("again: note %q, error %v", note, err)
+	}
+	if left := s.kept(session.Subscription); left != 0 {
+		t.Errorf("%d cents of it are kept", left)
+	}
+}
+
+// What was paid for a subscription that was the organization's own, and has ended, stays
+// paid when it is told of after another has begun.
+func TestBilling_AnEarlierSubscriptionIsKept(t *testing.T) {
+	t.Parallel()
+	s := setupShop(t, stripesim.Disorder{})
+	s.subscribe("hobby")
+	earlier := s.strings(`SELECT subscription FROM subscription`)[0]
+	_, err := s.client.CancelSubscription(t.Context(), earlier, true)
+	s.must(err)
+	s.settled()
+	s.subscribe("pro")
+	if note, err := jobs.SyncOnly(t.Context(), s.db, s.client, earlier, time.Now()); err != nil || note != store.NoteAnother {
+		t.Errorf("note %q, error %v", note, err)
+	}
+	if left := s.kept(earlier); left != 900 {
+		t.Errorf("%d cents of it are kept", left)
 	}
 }
 

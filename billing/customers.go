@@ -14,6 +14,7 @@ const (
 	metaRefund  = "nanobanana_refund"
 	metaReason  = "nanobanana_reason"
 	metaActor   = "nanobanana_actor"
+	metaBeside  = "nanobanana_beside"
 )
 
 // Missing turns an ErrNotFound about something of a customer's into an ErrAccount if

@@ -31,7 +31,8 @@ type Subscription struct {
 	PeriodEnd         time.Time
 	CancelAtPeriodEnd bool
 	LatestInvoice     string
-	Lost              bool // Stripe does not have it any more, and this is what is left to say
+	Beside            string // the subscription that it is dropped beside, as DropSubscription notes
+	Lost              bool   // Stripe does not have it any more, and this is what is left to say
 
 	item    string // that has the plan's price
 	metered bool
@@ -74,7 +75,7 @@ func (s *Subscription) Ended() bool {
 // subscription reads what Stripe says. Its period is that of its item: a subscription
 // has none of its own since API version 2025-03-31.
 func subscription(s *stripe.Subscription) *Subscription {
-	sub := &Subscription{ID: s.ID, Status: string(s.Status), CancelAtPeriodEnd: s.CancelAtPeriodEnd}
+	sub := &Subscription{ID: s.ID, Status: string(s.Status), CancelAtPeriodEnd: s.CancelAtPeriodEnd, Beside: s.Metadata[metaBeside]}
 	if s.Customer != nil {
 		sub.Customer = s.Customer.ID
 	}
@@ -203,4 +204,20 @@ func (c *Client) CancelSubscription(ctx context.Context, id string, billed bool)
 		return nil, failed(doing, err)
 	}
 	return subscription(s), nil
+}
+
+// DropSubscription ends a subscription at once that goes on beside another one, and
+// notes first which: an ended one is told by that from one that was paid for its use.
+func (c *Client) DropSubscription(ctx context.Context, id, beside string) error {
+	doing := "note that subscription " + id + " is dropped"
+	if !c.On() {
+		return off(doing)
+	}
+	if _, err := c.stripe.V1Subscriptions.Update(ctx, id, &stripe.SubscriptionUpdateParams{
+		Params: once("beside:" + id + ":" + beside), Metadata: map[string]string{metaBeside: beside},
+	}); err != nil {
+		return failed(doing, err)
+	}
+	_, err := c.CancelSubscription(ctx, id, false)
+	return err
 }

@@ -64,19 +64,25 @@ const (
 // SyncOnly fetches a subscription and applies it. One that goes on beside the
 // organization's own, which two pages that were paid lead to, is given back and
 // canceled: wherever that is interrupted, the next call does the rest. If Stripe
-// refuses to give it back it is canceled all the same, and the note says so.
+// refuses to give it back it is canceled all the same, the note says so, and the next
+// call tries again. One that was the organization's own and has ended stays paid.
 func SyncOnly(ctx context.Context, db *store.DB, client *billing.Client, id string, now time.Time) (note string, err error) {
 	note, err = SyncSubscription(ctx, db, client, id, now)
 	if err != nil || note != store.NoteAnother {
 		return note, err
 	}
 	sub, err := client.Subscription(ctx, id)
-	if err != nil || sub.Ended() || sub.Status == billing.StatusIncomplete {
+	if err != nil || sub.Status == billing.StatusIncomplete {
 		return note, err
 	}
 	own, err := db.SubscriptionOfCustomer(ctx, sub.Customer)
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", err
+	case sub.Ended() && sub.Beside != *own.Subscription:
+		return note, nil
+	case sub.Ended():
+		return giveRest(ctx, client, sub)
 	}
 	if _, err := SyncSubscription(ctx, db, client, *own.Subscription, now); err != nil { // it may have ended, unheard
 		return "", err
@@ -88,12 +94,20 @@ func SyncOnly(ctx context.Context, db *store.DB, client *billing.Client, id stri
 	if refused != nil && !errors.Is(refused, billing.ErrRefused) {
 		return "", refused
 	}
-	if _, err := client.CancelSubscription(ctx, id, false); err != nil {
+	if err := client.DropSubscription(ctx, id, *own.Subscription); err != nil {
 		return "", errors.Join(err, refused)
 	}
-	if err := giveBack(ctx, client, sub); errors.Is(err, billing.ErrRefused) { // what was paid meanwhile, too
+	return giveRest(ctx, client, sub) // what was paid meanwhile, too
+}
+
+// giveRest gives back what is left of a subscription that was dropped, and says whether
+// Stripe has.
+func giveRest(ctx context.Context, client *billing.Client, dropped *billing.Subscription) (note string, err error) {
+	err = giveBack(ctx, client, dropped)
+	switch {
+	case errors.Is(err, billing.ErrRefused):
 		return NoteNotPaid + err.Error(), nil
-	} else if err != nil {
+	case err != nil:
 		return "", err
 	}
 	return NoteDropped, nil
