@@ -90,6 +90,11 @@ func (db *DB) ApplySubscription(ctx context.Context, f FetchedSubscription, at t
 	return note, nil
 }
 
+// isIn reports whether it is this one, in the same period.
+func (s *Subscription) isIn(f *FetchedSubscription) bool {
+	return s.Subscription != nil && *s.Subscription == f.ID && s.PeriodStart != nil && s.PeriodStart.Equal(f.PeriodStart)
+}
+
 // refuseFetched says why a subscription is not the organization's present one. One that
 // is for no plan is for something that the same customer has beside it, such as a
 // contract.
@@ -144,7 +149,7 @@ func (db *DB) applySubscription(ctx context.Context, org *Org, known *Subscripti
 	if next != nil {
 		now.Plan = *plan
 	}
-	if err := db.payPlan(ctx, org, plan, &now, at); err != nil {
+	if err := db.payPlan(ctx, org, known, plan, &now, at); err != nil {
 		return "", err
 	}
 	return "", db.saveFetched(ctx, org.ID, &now.Plan, next, f)
@@ -173,11 +178,14 @@ func (db *DB) nextPlan(ctx context.Context, known *Subscription, plan *string, f
 
 // payPlan puts an organization on the plan that it pays for. before is the one it was
 // on for this subscription; nil: none. An operator's choice of another stays until
-// the subscription changes.
-func (db *DB) payPlan(ctx context.Context, org *Org, before *string, f *FetchedSubscription, at time.Time) error {
+// the subscription changes. One that was lost and is found again in the period that it
+// was paid for, as the anchor says, goes on with the rest of that.
+func (db *DB) payPlan(ctx context.Context, org *Org, known *Subscription, before *string, f *FetchedSubscription, at time.Time) error {
 	c := PlanChange{OrgID: org.ID, Plan: f.Plan, Reason: "subscription " + f.ID}
 	if before == nil {
-		c.Anchor = &f.PeriodStart
+		if !known.isIn(f) || !beginsPeriod(org.PeriodAnchor, f.PeriodStart) {
+			c.Anchor = &f.PeriodStart
+		}
 		return db.changePaidPlan(ctx, c, f.ID, at)
 	}
 	if err := db.grantWithheld(ctx, org, *before, at); err != nil {

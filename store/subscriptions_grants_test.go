@@ -3,6 +3,8 @@ package store_test
 import (
 	"testing"
 	"time"
+
+	"github.com/nanobanana/nanobanana/store"
 )
 
 // What nothing is withheld of grants nothing when it is fetched again, as after an
@@ -45,4 +47,56 @@ func TestApplySubscription_WithheldByThePlanOfThePeriod(t *testing.T) {
 		apply("pro", "active", start)
 		l.want(t, "free 50/0/0 (0)", "pro 2000/0/0 (0)", "hobby 500/0/0 (0)")
 	}
+}
+
+// One payment is one allowance and one budget, however often Stripe does not have the
+// subscription for a while: it goes on with the rest.
+func TestApplySubscription_LostAndFound(t *testing.T) {
+	t.Parallel()
+	for _, status := range []string{"active", "past_due"} {
+		t.Run("Found_"+status, func(t *testing.T) {
+			t.Parallel()
+			l := setup(t).ledgerOf(t, "free")
+			if _, err := l.SetBudget(t.Context(), store.Budget{OrgID: l.org, Credits: 450, HardStop: true}, l.at); err != nil {
+				t.Fatal(err)
+			}
+			apply := l.applies(t)
+			start := l.at
+			apply("hobby", "active", start)
+			l.use(t, 400)
+			for _, rest := range []string{"485", "470"} { // less the share of the days without
+				l.at = l.at.Add(time.Hour)
+				apply("", "canceled", start) // as it is when it is lost
+				l.want(t, "free 50/0/0 (0)", "free 400/0/400 (0)")
+				l.at = l.at.Add(24 * time.Hour)
+				apply("hobby", status, start)
+				apply("hobby", "active", start)
+				l.want(t, "free 50/0/0 (0)", "hobby "+rest+"/0/400 (0)")
+			}
+			l.wantOwed(t, "0", "0")
+			if got := l.present(t).Spendable(); got == nil || *got != 50 {
+				t.Errorf("%v of the budget can be spent, want 50", got)
+			}
+		})
+	}
+}
+
+// What is paid for a first time, though later than it began, or again for a next period,
+// is granted whole.
+func TestApplySubscription_PaidWhole(t *testing.T) {
+	t.Parallel()
+	l := setup(t).ledgerOf(t, "free")
+	apply := l.applies(t)
+	start := l.at
+	apply("hobby", "incomplete", start)
+	l.at = l.at.Add(time.Hour)
+	apply("hobby", "active", start)
+	l.want(t, "free 50/0/0 (0)", "hobby 500/0/0 (0)")
+	l.use(t, 400)
+	l.at = start.AddDate(0, 0, 29)
+	apply("", "canceled", start)
+	start = start.AddDate(0, 1, 0)
+	l.at = start.Add(time.Hour)
+	apply("hobby", "active", start)
+	l.want(t, "free 50/0/0 (0)", "free 485/0/400 (0)", "free 50/0/0 (0)", "hobby 500/0/0 (0)")
 }
