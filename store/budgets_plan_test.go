@@ -73,6 +73,19 @@ func TestBudget_OfWhatIsUnderWayAtAChangeOfPlan(t *testing.T) {
 	}
 }
 
+// Who opens a period hears of what was spent before a change of plan.
+func TestOpenPeriod_OverAChangeOfPlan(t *testing.T) {
+	t.Parallel()
+	l, _ := budgetOver(t)
+	a, err := l.OpenPeriod(t.Context(), l.org, l.at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := a.Spendable(); a.UnderWayBefore != 30 || left == nil || *left != 10 {
+		t.Errorf("%d under way before the change of a budget of %v, want 30 of 40", a.UnderWayBefore, *a.SpendLimit)
+	}
+}
+
 // Alerts are of what was delivered, by the plan before a change too, and as it is.
 func TestTellSpending_OverAChangeOfPlan(t *testing.T) {
 	t.Parallel()

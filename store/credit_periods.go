@@ -73,6 +73,9 @@ func (db *DB) OpenPeriod(ctx context.Context, orgID string, at time.Time) (accou
 			return err
 		}
 		account, err = tx.openPeriod(ctx, org, at)
+		if err == nil && account.BudgetSince != nil {
+			err = tx.readSpentBefore(ctx, account)
+		}
 		return err
 	})
 	if err != nil {

@@ -57,7 +57,7 @@ type CreditAccount struct {
 	Held        bool   // nothing is let in beyond the granted, though it is metered: the subscription is not paid
 	WarnAt      *int64 // used credits that someone wants to hear of next
 
-	// What those accounts have used and have under way. CreditAccount and what calls it
+	// What those accounts have used and have under way. CreditAccount and OpenPeriod
 	// tell; otherwise both are 0.
 	SpentBefore    int64 `db:"-"`
 	UnderWayBefore int64 `db:"-"`
