@@ -282,10 +282,8 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		if err := tx.billUsed(ctx, opened, at); err != nil {
 			return err
 		}
-		for _, a := range owing {
-			if err := tx.setOwed(ctx, orgID, a.Period, 0); err != nil {
-				return err
-			}
+		if err := tx.endOwed(ctx, owing); err != nil {
+			return err
 		}
 		for change := int64(available) - opened.rest(); change != 0; {
 			step := max(-math.MaxInt32, min(math.MaxInt32, change)) // what an entry holds

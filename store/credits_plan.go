@@ -94,7 +94,7 @@ func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org
 	if c.Anchor == nil || plan.PriceMicros == 0 {
 		credits, err = db.restOf(ctx, after, plan, at, begins, ends)
 	} else { // it is paid whole
-		err = db.setOwed(ctx, c.OrgID, account.Period, 0)
+		err = db.endOwed(ctx, accounts)
 	}
 	if err != nil {
 		return err
@@ -200,6 +200,16 @@ func (db *DB) setOwed(ctx context.Context, orgID string, period time.Time, owed 
 		WHERE org_id = @org_id AND period = @period AND owed <> @owed`,
 		pgx.NamedArgs{"org_id": orgID, "period": period, "owed": owed})
 	return err
+}
+
+// endOwed ends what is owed of accounts, which are locked.
+func (db *DB) endOwed(ctx context.Context, accounts []*CreditAccount) error {
+	for _, a := range accounts {
+		if err := db.setOwed(ctx, a.OrgID, a.Period, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // share is what is due of credits for the rest of a period, to the nearest.
