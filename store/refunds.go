@@ -131,7 +131,7 @@ func (db *DB) restoreRefund(ctx context.Context, orgID, id string, period time.T
 		there := back
 		there.Period, there.Subject = e.Period, new(*e.Subject+failedRefund+reservedRefund)
 		if *e.Subject != id { // of the period before: nothing was owed of it
-			there.Bought = -e.Bought
+			there.Granted, there.Bought = -e.Granted, -e.Bought
 			others = append(others, there)
 			continue
 		}
@@ -235,9 +235,16 @@ func (db *DB) refundFrom(ctx context.Context, r RefundedPurchase, period time.Ti
 		OrgID: r.OrgID, Period: period, Kind: CreditRefund, Granted: -int(left), Bought: -int(left + reserved),
 		Subject: &r.ID, Reason: textOrNil(reason), Actor: textOrNil(r.Actor),
 	}
+	owed := present.Owed + reserved
+	if present.Metered {
+		e.Granted, owed = e.Bought, present.Owed
+	}
 	if earlier > 0 { // what is released there is lost
 		old := e
 		old.Period, old.Granted, old.Bought, old.Subject = before.Period, 0, -int(earlier), new(r.ID+reservedRefund)
+		if before.Metered {
+			old.Granted = old.Bought
+		}
 		if err := db.enter(ctx, old); err != nil {
 			return 0, err
 		}
@@ -245,5 +252,5 @@ func (db *DB) refundFrom(ctx context.Context, r RefundedPurchase, period time.Ti
 	if err := db.enter(ctx, e); err != nil {
 		return 0, err
 	}
-	return taken, db.setOwed(ctx, r.OrgID, period, present.Owed+reserved)
+	return taken, db.setOwed(ctx, r.OrgID, period, owed)
 }
