@@ -102,7 +102,7 @@ func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org
 	if err := db.insertAccount(ctx, after, plan, at, ends, credits); err != nil {
 		return err
 	}
-	if c.Anchor == nil {
+	if c.Anchor == nil || !plan.paid() { // else what begins is a subscription
 		if err := db.goOnSpending(ctx, account, at); err != nil {
 			return err
 		}
