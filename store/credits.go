@@ -86,10 +86,11 @@ func (a *CreditAccount) spare() int64 { return max(0, a.rest()-a.Bought-a.Given)
 // BoughtLeft is what is left of the bought, as everything else is used before it.
 func (a *CreditAccount) BoughtLeft() int64 { return max(0, min(a.Bought, a.Available())) }
 
-// CreditAccount returns the account of the period that a time is in, or ErrNotFound
-// while there is none.
+// CreditAccount returns the account of the period that a time is in or, where a change of
+// plan has ended that, the one that goes on with it: what a submission of that time takes
+// its credits from. It returns ErrNotFound while there is none.
 func (db *DB) CreditAccount(ctx context.Context, orgID string, at time.Time) (*CreditAccount, error) {
-	account, err := db.accountBeside(ctx, orgID, at, `period <= @at AND ends_at > @at ORDER BY period DESC`)
+	account, err := db.ongoingAccount(ctx, orgID, at)
 	if err == nil && account == nil {
 		err = ErrNotFound
 	}
