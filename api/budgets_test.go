@@ -269,3 +269,20 @@ func TestListEvents_OfSpending(t *testing.T) {
 	}
 	p.does(p.live, "POST", "/v1/webhook_endpoints", `{"url":"https://example.com/hook","events":["quota.*","budget.alert","quota.exceeded"]}`, 201)
 }
+
+// What is set is answered with what was used before a change of plan too.
+func TestBudget_SetAfterAChangeOfPlan(t *testing.T) {
+	t.Parallel()
+	p := setupBudget(t, "free")
+	p.submit(p.live, `{"prompt":"x","n":3}`)
+	p.exec(`UPDATE credit_account SET used = 10 WHERE org_id = $1`, p.org)
+	if _, err := p.db.ChangePlan(t.Context(), store.PlanChange{OrgID: p.org, Plan: "unlimited"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second changes nothing
+		set := p.does(p.master, "PUT", limitsPath, `{"credits":100}`, 200)
+		if diff := cmp.Diff(p.does(p.master, "GET", limitsPath, "", 200).json, set.json); diff != "" || set.json["used"] != 10. || set.json["reserved"] != 3. {
+			t.Errorf("%s, and then (-want +got):\n%s", set.body, diff)
+		}
+	}
+}

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nanobanana/nanobanana/api"
 	"github.com/nanobanana/nanobanana/api/auth"
 	"github.com/nanobanana/nanobanana/store"
 )
@@ -128,5 +130,32 @@ func TestLimits_GuessesReachNoDatabase(t *testing.T) {
 	}
 	if a := b.do(b.live, "GET", "/v1/models", ""); a.status != http.StatusOK {
 		t.Errorf("a good key of the same address gets %d", a.status)
+	}
+}
+
+// Whoever was short and has a plan now is let in, though the process's clock is behind the
+// change; estimates say so, and the receipt of what was before has its plan.
+func TestLimits_OfAClockBehindAChangeOfPlan(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *api.Options) { o.Now = func() time.Time { return time.Now().Add(-time.Second) } })
+	b.onPlan("free")
+	before := b.submit(b.live, banana)
+	b.change(`UPDATE credit_account SET granted = reserved WHERE org_id = $1`, b.project.OrgID)
+	if a := b.do(b.live, "POST", "/v1/generations", banana); a.code() != "quota_exceeded" {
+		t.Fatalf("without credits: %d %s", a.status, a.body)
+	}
+	now := time.Now()
+	_, err := b.db.ChangePlan(t.Context(), store.PlanChange{OrgID: b.project.OrgID, Plan: "hobby", Anchor: &now}, now)
+	b.must(err)
+	if a := b.do(b.live, "POST", "/v1/estimate", banana); a.json["available"] != 500. || a.json["would_be_accepted"] != true {
+		t.Errorf("the estimate: %s", a.body)
+	}
+	if a := b.do(b.live, "POST", "/v1/generations", banana); a.status != http.StatusAccepted {
+		t.Errorf("on hobby: %d %s", a.status, a.body)
+	}
+	receipt := b.do(b.live, "GET", "/v1/generations/"+before+"/receipt", "")
+	period, _ := receipt.json["period"].(map[string]any)
+	if want := now.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano); receipt.json["plan"] != "free" || period["ends_at"] != want {
+		t.Errorf("the receipt of before says plan %v and period %v, want free until %s", receipt.json["plan"], period, want)
 	}
 }

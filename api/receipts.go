@@ -101,7 +101,7 @@ func (s *server) getReceipt(ctx context.Context, in *generationInput) (*receiptO
 		return nil, err
 	}
 	out.Body.Entries = receiptEntries(g, entries)
-	account, err := s.db.CreditAccount(ctx, g.OrgID, *g.CreditPeriod)
+	account, err := s.db.CreditAccountOf(ctx, g.OrgID, *g.CreditPeriod)
 	switch {
 	case err == nil:
 		out.Body.Plan, out.Body.Period.EndsAt = &account.Plan, new(account.EndsAt.UTC())

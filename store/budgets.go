@@ -163,12 +163,10 @@ func (db *DB) Downgrade(ctx context.Context, orgID string, at time.Time) (qualit
 	found, err := one[struct{ Quality string }](ctx, db, `
 		SELECT b.downgrade_quality AS quality
 		FROM budget AS b, LATERAL (
-			SELECT reserved + used + `+beforeSQL("used + reserved")+` AS spent, ends_at FROM credit_account AS a
-			WHERE a.org_id = b.org_id AND a.period <= @at
-			ORDER BY a.period DESC
-			LIMIT 1
+			SELECT reserved + used + `+beforeSQL("used + reserved")+` AS spent FROM credit_account AS a
+			WHERE a.org_id = b.org_id AND a.period = `+ongoingPeriodSQL("@org_id")+`
 		) AS a
-		WHERE b.org_id = @org_id AND a.ends_at > @at AND a.spent * 100 >= b.credits * b.downgrade_at`,
+		WHERE b.org_id = @org_id AND a.spent * 100 >= b.credits * b.downgrade_at`,
 		pgx.NamedArgs{"org_id": orgID, "at": at})
 	switch {
 	case errors.Is(err, ErrNotFound):

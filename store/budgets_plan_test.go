@@ -73,6 +73,54 @@ func TestBudget_OfWhatIsUnderWayAtAChangeOfPlan(t *testing.T) {
 	}
 }
 
+// Who opens a period hears of what was spent before a change of plan.
+func TestOpenPeriod_OverAChangeOfPlan(t *testing.T) {
+	t.Parallel()
+	l, _ := budgetOver(t)
+	a, err := l.OpenPeriod(t.Context(), l.org, l.at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := a.Spendable(); a.UnderWayBefore != 30 || left == nil || *left != 10 {
+		t.Errorf("%d under way before the change of a budget of %v, want 30 of 40", a.UnderWayBefore, *a.SpendLimit)
+	}
+}
+
+// A subscription that begins begins the budget anew; one that ends does not, whatever its
+// plan grants.
+func TestBudget_OfASubscription(t *testing.T) {
+	t.Parallel()
+	for _, plan := range []string{"pay_as_you_go", "hobby"} {
+		t.Run(plan, func(t *testing.T) {
+			t.Parallel()
+			p := newPayer(t)
+			at := func(hours int) time.Time { return p.now.Add(time.Duration(hours) * time.Hour) }
+			_, err := p.db.OpenPeriod(t.Context(), p.org, at(-2))
+			p.must(err)
+			_, err = p.db.SetBudget(t.Context(), store.Budget{OrgID: p.org, Credits: 100, HardStop: true}, at(-2))
+			p.must(err)
+			p.meter(40, at(-1))
+			spendable := func(when string, hours int, want int64) {
+				t.Helper()
+				a, err := p.db.CreditAccount(t.Context(), p.org, at(hours))
+				p.must(err)
+				if left := *a.Spendable(); left != want {
+					t.Errorf("%s: %d can be spent, want %d", when, left, want)
+				}
+			}
+			p.apply(p.fetched(1, plan, "active"), at(0))
+			spendable("begun", 0, 100)
+			p.meter(70, at(1))
+			p.apply(p.fetched(2, plan, "canceled"), at(2))
+			spendable("ended", 3, 30)
+			again := p.fetched(3, plan, "active")
+			again.PeriodStart, again.PeriodEnd = at(4), at(4).AddDate(0, 1, 0)
+			p.apply(again, at(4))
+			spendable("begun again", 4, 100)
+		})
+	}
+}
+
 // Alerts are of what was delivered, by the plan before a change too, and as it is.
 func TestTellSpending_OverAChangeOfPlan(t *testing.T) {
 	t.Parallel()

@@ -118,18 +118,16 @@ func (db *DB) batchOf(ctx context.Context, orgID, id string) (string, error) {
 	return *row.BatchID, nil
 }
 
-// CreditAccountsAt returns the accounts of a time that organizations have, by
-// organization. One that has asked for nothing in its period may have none.
+// CreditAccountsAt returns the accounts of a time that organizations have, as CreditAccount
+// does, by organization. One that has asked for nothing in its period may have none.
 func (db *DB) CreditAccountsAt(ctx context.Context, orgIDs []string, at time.Time) (map[string]*CreditAccount, error) {
 	accounts, err := many[CreditAccount](ctx, db, `
 		SELECT `+columns[CreditAccount]("a")+`
 		FROM unnest(@org_ids::text[]) AS org (id), LATERAL (
 			SELECT * FROM credit_account
-			WHERE org_id = org.id AND period <= @at
-			ORDER BY period DESC
+			WHERE org_id = org.id AND period = `+ongoingPeriodSQL("org.id")+`
 			LIMIT 1
-		) AS a
-		WHERE a.ends_at > @at`, pgx.NamedArgs{"org_ids": orgIDs, "at": at})
+		) AS a`, pgx.NamedArgs{"org_ids": orgIDs, "at": at})
 	if err != nil {
 		return nil, fmt.Errorf("list credits of %d organizations: %w", len(orgIDs), err)
 	}

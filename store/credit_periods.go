@@ -73,6 +73,9 @@ func (db *DB) OpenPeriod(ctx context.Context, orgID string, at time.Time) (accou
 			return err
 		}
 		account, err = tx.openPeriod(ctx, org, at)
+		if err == nil && account.BudgetSince != nil {
+			err = tx.readSpentBefore(ctx, account)
+		}
 		return err
 	})
 	if err != nil {
@@ -300,11 +303,23 @@ func (db *DB) CarryCredits(ctx context.Context, limit int) (int, error) {
 // ongoingAccount is the account of the period that a time is in or, where a change of
 // plan has ended that, the one that goes on with it; nil: there is none.
 func (db *DB) ongoingAccount(ctx context.Context, orgID string, at time.Time) (*CreditAccount, error) {
-	account, err := db.accountBeside(ctx, orgID, at, `period <= @at AND ends_at > @at ORDER BY period DESC`)
-	if err != nil || account == nil || !account.Closed {
-		return account, err
-	}
-	return db.accountBeside(ctx, orgID, at, `period > @at AND NOT closed ORDER BY period`)
+	return db.accountBeside(ctx, orgID, at, `period = `+ongoingPeriodSQL("@org_id"))
+}
+
+// ongoingPeriodSQL names an organization's account that ongoingAccount returns of @at.
+func ongoingPeriodSQL(orgID string) string {
+	return `(
+				SELECT CASE WHEN closed THEN (
+					SELECT min(period) FROM credit_account AS next
+					WHERE next.org_id = present.org_id AND next.period > present.period AND NOT next.closed
+				) ELSE period END
+				FROM (
+					SELECT org_id, period, ends_at, closed FROM credit_account
+					WHERE org_id = ` + orgID + ` AND period <= @at
+					ORDER BY period DESC
+					LIMIT 1
+				) AS present
+				WHERE ends_at > @at)`
 }
 
 // lastAccount is the latest one that began by a time; nil: there is none.

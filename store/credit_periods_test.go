@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -220,5 +221,45 @@ func TestCredits_ReadLittle(t *testing.T) {
 		if n := b.rowsRead(t, ask); n > 1500 {
 			t.Errorf("%s: %d rows are read", name, n)
 		}
+	}
+}
+
+// Whose clock is behind a change of plan reads the account that goes on, as a submission
+// does; the one that has ended is there under its own name.
+func TestCreditAccount_BehindAChangeOfPlan(t *testing.T) {
+	t.Parallel()
+	l := setup(t).ledgerOf(t, "free")
+	l.budget(t, l.org, 100, func(set *store.Budget) { set.DowngradeAt, set.DowngradeQuality = new(60), new("low") })
+	begun := l.present(t).Period
+	l.use(t, 50)
+	l.at = l.at.Add(time.Hour)
+	l.plan(t, "unlimited", nil)
+	l.use(t, 10)
+	behind := l.at.Add(-2 * time.Second)
+	present, err := l.CreditAccount(t.Context(), l.org, behind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, err := l.CreditAccountOf(t.Context(), l.org, begun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed, err := l.CreditAccountsAt(t.Context(), []string{l.org}, behind)
+	if err != nil || listed[l.org] == nil {
+		t.Fatal(listed, err)
+	}
+	quality, err := l.Downgrade(t.Context(), l.org, behind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []any{present.Plan, present.SpentBefore, listed[l.org].Plan, quality, ended.Plan, ended.Closed}
+	if diff := cmp.Diff([]any{"unlimited", int64(50), "unlimited", "low", "free", true}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := l.CreditAccountOf(t.Context(), l.org, behind); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the account of no period: %v", err)
+	}
+	if a, err := l.CreditAccount(t.Context(), l.org, begun.Add(-time.Second)); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("before the first: %+v, %v", a, err)
 	}
 }

@@ -57,7 +57,7 @@ type CreditAccount struct {
 	Held        bool   // nothing is let in beyond the granted, though it is metered: the subscription is not paid
 	WarnAt      *int64 // used credits that someone wants to hear of next
 
-	// What those accounts have used and have under way. CreditAccount and what calls it
+	// What those accounts have used and have under way. CreditAccount and OpenPeriod
 	// tell; otherwise both are 0.
 	SpentBefore    int64 `db:"-"`
 	UnderWayBefore int64 `db:"-"`
@@ -86,10 +86,11 @@ func (a *CreditAccount) spare() int64 { return max(0, a.rest()-a.Bought-a.Given)
 // BoughtLeft is what is left of the bought, as everything else is used before it.
 func (a *CreditAccount) BoughtLeft() int64 { return max(0, min(a.Bought, a.Available())) }
 
-// CreditAccount returns the account of the period that a time is in, or ErrNotFound
-// while there is none.
+// CreditAccount returns the account of the period that a time is in or, where a change of
+// plan has ended that, the one that goes on with it: what a submission of that time takes
+// its credits from. It returns ErrNotFound while there is none.
 func (db *DB) CreditAccount(ctx context.Context, orgID string, at time.Time) (*CreditAccount, error) {
-	account, err := db.accountBeside(ctx, orgID, at, `period <= @at AND ends_at > @at ORDER BY period DESC`)
+	account, err := db.ongoingAccount(ctx, orgID, at)
 	if err == nil && account == nil {
 		err = ErrNotFound
 	}
@@ -282,10 +283,8 @@ func (db *DB) SetCredits(ctx context.Context, orgID string, available int, reaso
 		if err := tx.billUsed(ctx, opened, at); err != nil {
 			return err
 		}
-		for _, a := range owing {
-			if err := tx.setOwed(ctx, orgID, a.Period, 0); err != nil {
-				return err
-			}
+		if err := tx.endOwed(ctx, owing); err != nil {
+			return err
 		}
 		for change := int64(available) - opened.rest(); change != 0; {
 			step := max(-math.MaxInt32, min(math.MaxInt32, change)) // what an entry holds

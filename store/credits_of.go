@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -24,4 +25,16 @@ func (db *DB) CreditEntriesOf(ctx context.Context, g *Generation) ([]*CreditEntr
 		return nil, fmt.Errorf("credits of generation %s: %w", g.ID, err)
 	}
 	return entries, nil
+}
+
+// CreditAccountOf returns the account of the period that begins at a time, also one that
+// a change of plan has ended, or ErrNotFound. It tells nothing of what was spent before.
+func (db *DB) CreditAccountOf(ctx context.Context, orgID string, period time.Time) (*CreditAccount, error) {
+	account, err := one[CreditAccount](ctx, db, `
+		SELECT `+columns[CreditAccount]("")+` FROM credit_account
+		WHERE org_id = @org_id AND period = @period`, pgx.NamedArgs{"org_id": orgID, "period": period})
+	if err != nil {
+		return nil, fmt.Errorf("credits of %s in the period of %v: %w", orgID, period, err)
+	}
+	return account, nil
 }

@@ -212,6 +212,24 @@ func TestOwed_BesideWhatWasBoughtAtOnce(t *testing.T) {
 	l.wantAvailable(t, 50)
 }
 
+// A plan that is paid whole is had whole, whichever period owes something.
+func TestOwed_EndsWithAPlanThatIsPaidWhole(t *testing.T) {
+	t.Parallel()
+	l := setup(t).ledgerOf(t, "hobby")
+	g := l.reserve(t, 400)
+	l.plan(t, "free", nil)
+	l.turn(t)
+	l.wantOwed(t, "125", "0")
+	l.at = l.at.AddDate(0, 0, 1)
+	anchor := l.at
+	l.plan(t, "hobby", &anchor)
+	l.wantOwed(t, "0", "0", "0")
+	l.deliver(t, g)
+	l.carry(t, 0)
+	l.want(t, "free 400/0/400 (0)", "free 50/0/0 (0)", "hobby 500/0/0 (0)")
+	l.wantAvailable(t, 500)
+}
+
 // An operator's word ends what is owed.
 func TestSetCredits_EndsWhatIsOwed(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -89,20 +90,10 @@ func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org
 		pgx.NamedArgs{"org_id": c.OrgID, "period": account.Period, "at": at}); err != nil {
 		return err
 	}
-	begins, ends := PeriodOf(plan.Period, after.PeriodAnchor, at)
-	credits := plan.Credits
-	if c.Anchor == nil || plan.PriceMicros == 0 {
-		credits, err = db.restOf(ctx, after, plan, at, begins, ends)
-	} else { // it is paid whole
-		err = db.setOwed(ctx, c.OrgID, account.Period, 0)
-	}
-	if err != nil {
+	if err := db.beginWith(ctx, c, after, plan, accounts, at); err != nil {
 		return err
 	}
-	if err := db.insertAccount(ctx, after, plan, at, ends, credits); err != nil {
-		return err
-	}
-	if c.Anchor == nil {
+	if c.Anchor == nil || !plan.paid() { // else what begins is a subscription
 		if err := db.goOnSpending(ctx, account, at); err != nil {
 			return err
 		}
@@ -111,6 +102,50 @@ func (db *DB) changePeriod(ctx context.Context, c PlanChange, before, after *Org
 		return err
 	}
 	return db.carryCredits(ctx, c.OrgID)
+}
+
+// beginWith opens the account of a plan that begins at a time, with what is due of it for
+// the rest of its period: nothing while that waits for its payment.
+func (db *DB) beginWith(ctx context.Context, c PlanChange, org *Org, plan *Plan, accounts []*CreditAccount, at time.Time) (err error) {
+	begins, ends := PeriodOf(plan.Period, org.PeriodAnchor, at)
+	credits, waits := plan.Credits, false
+	if c.Anchor == nil && !plan.Metered {
+		if waits, err = db.waitsForPayment(ctx, org.ID, begins); err != nil {
+			return err
+		}
+	}
+	switch {
+	case waits:
+		credits = 0
+	case c.Anchor == nil || plan.PriceMicros == 0:
+		credits, err = db.restOf(ctx, org, plan, at, begins, ends)
+	default: // it is paid whole
+		err = db.endOwed(ctx, accounts)
+	}
+	if err != nil {
+		return err
+	}
+	if err := db.insertAccount(ctx, org, plan, at, ends, credits); err != nil {
+		return err
+	}
+	return db.setWithheld(ctx, org.ID, at, waits)
+}
+
+// waitsForPayment reports whether what is granted in the period that begins at a time
+// waits for a payment: it did before an operator's choice of a plan in between, and the
+// subscription is not paid since.
+func (db *DB) waitsForPayment(ctx context.Context, orgID string, begins time.Time) (bool, error) {
+	sub, err := db.Subscription(ctx, orgID)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil || !sub.withholds(begins) {
+		return false, err
+	}
+	n, err := db.number(ctx, `
+		SELECT count(*)::int FROM credit_account
+		WHERE org_id = @org_id AND withheld AND ends_at > @begins`, pgx.NamedArgs{"org_id": orgID, "begins": begins})
+	return n > 0, err
 }
 
 // carryGiven moves what operators have given and is left to the account that goes on
@@ -200,6 +235,16 @@ func (db *DB) setOwed(ctx context.Context, orgID string, period time.Time, owed 
 		WHERE org_id = @org_id AND period = @period AND owed <> @owed`,
 		pgx.NamedArgs{"org_id": orgID, "period": period, "owed": owed})
 	return err
+}
+
+// endOwed ends what is owed of accounts, which are locked.
+func (db *DB) endOwed(ctx context.Context, accounts []*CreditAccount) error {
+	for _, a := range accounts {
+		if err := db.setOwed(ctx, a.OrgID, a.Period, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // share is what is due of credits for the rest of a period, to the nearest.

@@ -43,6 +43,9 @@ func (p *Plan) Waits(was *Plan) bool {
 	return !was.Metered && (p.Metered || p.PriceMicros < was.PriceMicros)
 }
 
+// paid reports whether a subscription pays for the plan: by the month, or for its use.
+func (p *Plan) paid() bool { return p.PriceMicros > 0 || p.Metered && p.CreditMicros > 0 }
+
 // Plans returns every plan in order: the one of whoever registers comes first.
 func (db *DB) Plans(ctx context.Context) ([]*Plan, error) {
 	plans, err := many[Plan](ctx, db, `SELECT `+columns[Plan]("")+` FROM plan ORDER BY place, name`, nil)

@@ -119,6 +119,9 @@ func (db *DB) restoreRefund(ctx context.Context, orgID, id string, period time.T
 	for _, e := range took {
 		periods = append(periods, e.Period)
 	}
+	if err := db.carryCredits(ctx, orgID); err != nil { // what has come back is taken first
+		return err
+	}
 	accounts, err := db.lockCarried(ctx, orgID, periods...)
 	if err != nil {
 		return err
@@ -131,7 +134,7 @@ func (db *DB) restoreRefund(ctx context.Context, orgID, id string, period time.T
 		there := back
 		there.Period, there.Subject = e.Period, new(*e.Subject+failedRefund+reservedRefund)
 		if *e.Subject != id { // of the period before: nothing was owed of it
-			there.Bought = -e.Bought
+			there.Granted, there.Bought = -e.Granted, -e.Bought
 			others = append(others, there)
 			continue
 		}
@@ -157,11 +160,17 @@ func (db *DB) restoreRefund(ctx context.Context, orgID, id string, period time.T
 
 // forgiveRefund ends what is owed of what a refund has taken while it was reserved, and
 // returns how much that is: of what may still come back in the period it was taken in,
-// and of what a later period owes, since it was delivered.
+// and of what a later period owes, since it was delivered. What has come back is taken
+// already, so that what is owed beyond this is of something else.
 func (db *DB) forgiveRefund(ctx context.Context, accounts []*CreditAccount, took *CreditEntry) (here, gone int, err error) {
+	released, err := db.releasedSince(ctx, took)
+	if err != nil {
+		return 0, 0, err
+	}
+	owed := max(0, int64(took.Granted-took.Bought)-released)
 	latest := accounts[len(accounts)-1]
 	for _, a := range accounts {
-		forgiven := int(min(a.Owed, int64(took.Granted-took.Bought-here-gone)))
+		forgiven := int(min(a.Owed, owed))
 		switch {
 		case forgiven == 0:
 			continue
@@ -172,11 +181,29 @@ func (db *DB) forgiveRefund(ctx context.Context, accounts []*CreditAccount, took
 		default:
 			continue
 		}
-		if err := db.setOwed(ctx, a.OrgID, a.Period, a.Owed-int64(forgiven)); err != nil {
+		owed -= int64(forgiven)
+		a.Owed -= int64(forgiven)
+		if err := db.setOwed(ctx, a.OrgID, a.Period, a.Owed); err != nil {
 			return 0, 0, err
 		}
 	}
 	return here, gone, nil
+}
+
+// releasedSince is how many of the credits that were reserved in an entry's period as it
+// was written were released since.
+func (db *DB) releasedSince(ctx context.Context, took *CreditEntry) (int64, error) {
+	sum, err := one[struct{ Released int64 }](ctx, db, `
+		SELECT coalesce(-sum(e.reserved) - sum(e.used), 0)::bigint AS released
+		FROM credit_entry AS e
+		JOIN generation AS g ON g.id = e.subject
+		JOIN credit_entry AS r ON r.subject = coalesce(g.batch_id, g.id) AND (r.kind = 'reserve')
+		WHERE e.org_id = @org_id AND e.id > @id AND e.period = @period AND e.kind IN ('settle', 'release') AND r.id < @id`,
+		pgx.NamedArgs{"org_id": took.OrgID, "id": took.ID, "period": took.Period})
+	if err != nil {
+		return 0, err
+	}
+	return sum.Released, nil
 }
 
 // lockRefunded locks the accounts that a refund may take from, with what is left carried
@@ -235,9 +262,16 @@ func (db *DB) refundFrom(ctx context.Context, r RefundedPurchase, period time.Ti
 		OrgID: r.OrgID, Period: period, Kind: CreditRefund, Granted: -int(left), Bought: -int(left + reserved),
 		Subject: &r.ID, Reason: textOrNil(reason), Actor: textOrNil(r.Actor),
 	}
+	owed := present.Owed + reserved
+	if present.Metered {
+		e.Granted, owed = e.Bought, present.Owed
+	}
 	if earlier > 0 { // what is released there is lost
 		old := e
 		old.Period, old.Granted, old.Bought, old.Subject = before.Period, 0, -int(earlier), new(r.ID+reservedRefund)
+		if before.Metered {
+			old.Granted = old.Bought
+		}
 		if err := db.enter(ctx, old); err != nil {
 			return 0, err
 		}
@@ -245,5 +279,5 @@ func (db *DB) refundFrom(ctx context.Context, r RefundedPurchase, period time.Ti
 	if err := db.enter(ctx, e); err != nil {
 		return 0, err
 	}
-	return taken, db.setOwed(ctx, r.OrgID, period, present.Owed+reserved)
+	return taken, db.setOwed(ctx, r.OrgID, period, owed)
 }

@@ -139,6 +139,47 @@ func TestRestoreRefund_AfterDelivery(t *testing.T) {
 	}
 }
 
+// A refund that fails forgives its own debt alone: what else is owed stays so, though
+// what has come back of the refund's was taken for it.
+func TestRestoreRefund_BesideWhatElseIsOwed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		ends, turn bool // before the refund fails
+		want       []string
+		owed       []string
+		available  int64
+	}{
+		"under way":        {false, false, []string{"free 400/80/300 (100)"}, []string{"25"}, 20},
+		"ended":            {true, false, []string{"free 400/0/350 (100)"}, []string{"25"}, 50},
+		"after the turn":   {false, true, []string{"free 380/80/300 (80)", "free 45/0/0 (20)"}, []string{"0", "0"}, 45},
+		"ended, and later": {true, true, []string{"free 350/0/350 (0)", "free 75/0/0 (75)"}, []string{"0", "0"}, 75},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := setup(t).ledgerOf(t, "hobby")
+			l.use(t, 300)
+			l.plan(t, "free", nil)
+			l.wantOwed(t, "25")
+			l.change(t, store.CreditPurchase, 100)
+			canceled, delivered := l.reserve(t, 30), l.reserve(t, 50)
+			l.refund(t, 100, 100)
+			l.wantOwed(t, "105")
+			if c.ends {
+				l.cancel(t, canceled)
+				l.deliver(t, delivered)
+				l.carry(t, 1)
+			}
+			if c.turn {
+				l.turn(t)
+			}
+			l.restore(t)
+			l.wantOwed(t, c.owed...)
+			l.want(t, c.want...)
+			l.wantAvailable(t, c.available)
+		})
+	}
+}
+
 // The same at a turn: what is under way in the period before follows if it comes back.
 func TestRestoreRefund_AfterTheTurn(t *testing.T) {
 	t.Parallel()

@@ -217,7 +217,7 @@ func TestReportUse(t *testing.T) {
 			t.Errorf("%d credits in %d reports after %d", sum, len(unsent), n+1)
 		}
 	}
-	due, err := p.db.UnreportedUse(t.Context(), p.now, 10)
+	due, err := p.db.DueUse(t.Context(), p.now.Add(time.Hour), 10)
 	p.must(err)
 	if len(due) != 0 {
 		t.Errorf("%+v is still due", due)

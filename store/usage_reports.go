@@ -45,25 +45,16 @@ type UnreportedUse struct {
 // nothing of what is bought or given afterwards; of the other, what goes beyond the granted.
 const billable = `(a.reported + greatest(0, a.used - a.reported - a.granted))`
 
-// UnreportedUse returns accounts of subscribers with metered use that no report names,
-// at most limit. What an account that was not opened by a subscription has used is
-// nobody's to pay.
-func (db *DB) UnreportedUse(ctx context.Context, at time.Time, limit int) ([]*UnreportedUse, error) {
-	return db.unreportedUse(ctx, at, limit, `true`)
-}
-
-// DueUse returns those of them that a report is due of: every five minutes, and at once
-// where something ends.
+// DueUse returns accounts of subscribers with metered use that no report names and that a
+// report is due of, at most limit: every five minutes, and at once where something ends.
+// What an account that was not opened by a subscription has used is nobody's to pay.
 func (db *DB) DueUse(ctx context.Context, at time.Time, limit int) ([]*UnreportedUse, error) {
-	return db.unreportedUse(ctx, at, limit, `(coalesce(a.reported_at <= @earlier, true) OR a.ends_at <= @soon OR s.status = ANY (@ended)
-		OR s.cancel_at_period_end AND s.period_end <= @soon OR EXISTS (SELECT FROM org WHERE org.id = a.org_id AND org.deleted_at IS NOT NULL))`)
-}
-
-func (db *DB) unreportedUse(ctx context.Context, at time.Time, limit int, where string) ([]*UnreportedUse, error) {
 	list, err := many[UnreportedUse](ctx, db, `
 		SELECT a.org_id, a.period
 		FROM subscription AS s JOIN credit_account AS a ON a.org_id = s.org_id
-		WHERE s.subscription IS NOT NULL AND a.subscription IS NOT NULL AND a.metered AND a.credit_micros > 0 AND a.ends_at > @since AND `+billable+` > a.reported AND `+where+`
+		WHERE s.subscription IS NOT NULL AND a.subscription IS NOT NULL AND a.metered AND a.credit_micros > 0 AND a.ends_at > @since AND `+billable+` > a.reported
+			AND (coalesce(a.reported_at <= @earlier, true) OR a.ends_at <= @soon OR s.status = ANY (@ended)
+				OR s.cancel_at_period_end AND s.period_end <= @soon OR EXISTS (SELECT FROM org WHERE org.id = a.org_id AND org.deleted_at IS NOT NULL))
 		ORDER BY a.org_id, a.period
 		LIMIT @limit`, pgx.NamedArgs{
 		"since": at.Add(-reportFor), "earlier": at.Add(-reportEach), "soon": at.Add(reportEach), "ended": statusesEnded, "limit": limit,

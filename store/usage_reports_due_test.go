@@ -186,7 +186,7 @@ func TestAimUsageReport(t *testing.T) {
 	if diff := cmp.Diff([]int{4, 2, 0}, kept); diff != "" {
 		t.Errorf("forgotten (-want +got):\n%s", diff)
 	}
-	due, err := p.db.UnreportedUse(t.Context(), p.now, 10)
+	due, err := p.db.DueUse(t.Context(), p.now.Add(time.Hour), 10)
 	if err != nil || len(due) > 0 {
 		t.Errorf("what was reported and forgotten is due again: %+v, %v", due, err)
 	}
