@@ -108,7 +108,7 @@ func (b *bundle) quickest(rounds int, requests []func(i int)) []time.Duration {
 // differ, now this one and now that; a difference that is in the requests themselves
 // shows in every measurement.
 func TestTiming_TellsNothing(t *testing.T) {
-	const rounds, most, measurements = 40, 0.05, 8
+	const rounds, most, measurements = 80, 0.05, 4
 	b := setup(t, func(o *api.Options) { o.Passwords = nil }) // as the service keeps them
 	b.verified("known@example.com")
 	for range 5 {

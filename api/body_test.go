@@ -2,7 +2,6 @@ package api_test
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -47,15 +46,9 @@ func TestHugeBodiesCostLittle(t *testing.T) {
 		"ManyTags":       {`{"prompt":"x","tags":[` + strings.Repeat(`"",`, 900) + `""]}`, "tags"},
 		"ManyOtherCases": {`{"prompt":"x",` + repeat(900, `"PROMPT%d":0`) + `}`, "PROMPT"},
 	} {
-		var took, parsed time.Duration
-		dear := func() bool { return took > 400*time.Millisecond && took > 25*parsed } // a tenth of it unless races are looked for
-		for tries := 0; tries == 0 || dear() && tries < 20; tries++ {                  // others use the machine too
-			var value any
-			began := time.Now()
-			b.must(json.Unmarshal([]byte(c.body), &value))
-			if once := time.Since(began); parsed == 0 || once < parsed {
-				parsed = once
-			}
+		var took time.Duration
+		const most = 400 * time.Millisecond                                // a tenth of it unless races are looked for
+		for tries := 0; tries == 0 || took > most && tries < 20; tries++ { // others use the machine too
 			r := httptest.NewRequest("POST", "/v1/generations", strings.NewReader(c.body))
 			r.Header.Set("Authorization", "Bearer "+b.live)
 			w := httptest.NewRecorder()
@@ -68,10 +61,10 @@ func TestHugeBodiesCostLittle(t *testing.T) {
 				t.Errorf("%s: %d with %d bytes: %.300s", name, w.Code, w.Body.Len(), w.Body)
 			}
 		}
-		if dear() {
+		if took > most {
 			t.Errorf("%s: %s", name, took)
 		}
-		t.Logf("%s: %s, %.1f times what it takes to parse it", name, took, float64(took)/float64(parsed))
+		t.Logf("%s: %s", name, took)
 	}
 }
 

@@ -247,7 +247,7 @@ func TestDeliver_AfterTheWorkerDied(t *testing.T) {
 	if got := r.until(t, 1); got[0].Type != "generation.failed" {
 		t.Error(got)
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("it took %s", took)
 	}
 	b.untilText(t, "delivered 1 0", deliveryState, r.endpoint)

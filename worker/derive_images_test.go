@@ -114,7 +114,7 @@ func TestDeriveImages_StopsInTheMiddle(t *testing.T) {
 	if err := w.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(began); took > 30*time.Second {
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("the worker took %s to stop", took)
 	}
 	var due, tried int

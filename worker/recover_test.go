@@ -120,12 +120,7 @@ func (b *bundle) startFreezable(t *testing.T, id string) (*freezer, *record) {
 	return f, log
 }
 
-// recoveryLimit is what a worker's runs may take to go on elsewhere on a machine
-// that is busy with other tests. The 8 s that are promised of one with time to
-// spare are held by the chaos runs.
-const recoveryLimit = 30 * time.Second
-
-// A worker that is cut off loses its runs to another soon. Back again, it
+// A worker that is cut off loses its runs to another within 8 s. Back again, it
 // neither finishes nor fails nor charges what is no longer its own.
 func TestRecover_AFrozenWorkersRunGoesOnElsewhere(t *testing.T) {
 	t.Parallel()
@@ -145,10 +140,10 @@ func TestRecover_AFrozenWorkersRunGoesOnElsewhere(t *testing.T) {
 	g := b.ended(t, id)
 	took := time.Since(frozen)
 	f.mu.Unlock()
-	if g.Status != store.StatusSucceeded || *g.Worker != "living" || g.Fence != 2 || took > recoveryLimit {
-		t.Errorf("got %s by %s under fence %d after %s; want success by the living one under 2 within %s", g.Status, *g.Worker, g.Fence, took, recoveryLimit)
+	if g.Status != store.StatusSucceeded || *g.Worker != "living" || g.Fence != 2 || took > 8*time.Second {
+		t.Errorf("got %s by %s under fence %d after %s; want success by the living one under 2 within 8 s", g.Status, *g.Worker, g.Fence, took)
 	}
-	log.wait(t, "status=superseded", time.Minute)
+	log.wait(t, "status=superseded", 10*time.Second)
 	again := b.until(t, id, func(*store.Generation) bool { return true })
 	if again.Fence != 2 || !again.FinishedAt.Equal(*g.FinishedAt) || b.calls(prompt) != 2 || len(b.images(t, g)) != 1 {
 		t.Errorf("after thawing it is %+v, %d calls, %d images; want nothing changed, 2 and 1", again, b.calls(prompt), len(b.images(t, g)))
@@ -231,7 +226,7 @@ func TestRecover_ABusyPoolIsNoSilence(t *testing.T) {
 func (b *bundle) wantTickets(t *testing.T, id string, want ...string) {
 	t.Helper()
 	var got []string
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		err := b.db.Pool().QueryRow(t.Context(),
 			`SELECT array_agg(state::text ORDER BY id) FROM river.river_job WHERE args ->> 'id' = $1`, id).Scan(&got)
 		if err != nil {
@@ -320,7 +315,7 @@ func TestCancel_WithoutTheNews(t *testing.T) {
 	if _, ended, err := b.db.CancelGeneration(t.Context(), b.project.ID, id); err != nil || !ended {
 		t.Fatalf("cancel: %t, %v", ended, err)
 	}
-	log.wait(t, "status=superseded", time.Minute)
+	log.wait(t, "status=superseded", 2*time.Second)
 	if b.calls(prompt) != 1 {
 		t.Errorf("the provider was called %d times, want once", b.calls(prompt))
 	}

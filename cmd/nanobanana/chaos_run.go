@@ -15,9 +15,8 @@ import (
 
 const (
 	// chaosPatience is how long customers go on asking, and the service may take
-	// to settle, once the last submission was due. An organization that may run two
-	// at once needs more than 90 s for its share of 1,000 jobs.
-	chaosPatience = 3 * time.Minute
+	// to settle, once the last submission was due.
+	chaosPatience = 90 * time.Second
 	// afterglow is how long a settled service is watched: what is fenced off may
 	// still be under way.
 	afterglow = 1500 * time.Millisecond
