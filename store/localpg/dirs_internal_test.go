@@ -123,8 +123,36 @@ func TestPrivateDirRefusesWhatOthersPrepared(t *testing.T) {
 		if diff := cmp.Diff(fs.FileMode(0o700), info.Mode().Perm()); diff != "" {
 			t.Errorf("mode (-want +got):\n%s", diff)
 		}
-		if err := os.Chmod(loose, 0o777); err != nil {
+		if err := os.Chmod(loose, 0o766); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// Processes share a directory, some of whose servers run under an account of
+// their own.
+func TestPrivateDirStaysPassable(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(PassableDir(t), "shared")
+	for i, mode := range []fs.FileMode{0o700, 0o711, 0o700, 0o711} {
+		if err := privateDir(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := fs.FileMode(0o711)
+		if i == 0 {
+			want = 0o700
+		}
+		if diff := cmp.Diff(want, info.Mode().Perm()); diff != "" {
+			t.Errorf("mode after use %d (-want +got):\n%s", i, diff)
+		}
+		if i == 2 {
+			if err := os.Chmod(dir, 0o777); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

@@ -25,6 +25,9 @@ const socketLife = time.Hour
 // port only names the socket file; every server has a directory of its own.
 const port = "5432"
 
+// passable lets other accounts pass a directory without letting them list it.
+const passable fs.FileMode = 0o011
+
 // home is the directory tree of one server, locked for this process.
 type home struct {
 	base      string
@@ -166,7 +169,8 @@ func socketDir(seat string) (string, error) {
 }
 
 // privateDir makes path, or checks that it is a directory that no other
-// account can have prepared, and sets its mode.
+// account can have prepared, and gives it mode. Where others may already pass it
+// they go on to: a server of another process may need that.
 func privateDir(path string, mode fs.FileMode) error {
 	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make private directory: %w", err)
@@ -179,7 +183,7 @@ func privateDir(path string, mode fs.FileMode) error {
 	if !info.IsDir() || !known || uid != os.Geteuid() {
 		return fmt.Errorf("use %s: it belongs to another account", path)
 	}
-	if info.Mode().Perm() == mode {
+	if mode |= info.Mode().Perm() & passable; info.Mode().Perm() == mode {
 		return nil
 	}
 	if err := os.Chmod(path, mode); err != nil {
@@ -218,7 +222,7 @@ func openToOthers(dir string) error {
 	if err != nil {
 		return fmt.Errorf("inspect %s: %w", dir, err)
 	}
-	if err := os.Chmod(dir, info.Mode().Perm()|0o011); err != nil {
+	if err := os.Chmod(dir, info.Mode().Perm()|passable); err != nil {
 		return fmt.Errorf("open %s to the server's account: %w", dir, err)
 	}
 	return nil
