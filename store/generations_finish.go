@@ -112,28 +112,46 @@ var finishSQL = `
 // ones. It refuses two outcomes of one generation: only one of them can be the
 // rightful one's.
 func (db *DB) FinishGenerations(ctx context.Context, by Sender, outcomes []*Outcome) ([]Finish, error) {
-	args, err := finishArgs(outcomes)
+	var batch pgx.Batch // one transaction, one round trip
+	f, err := db.queueFinish(&batch, by, outcomes)
+	if err == nil {
+		err = db.q.SendBatch(ctx, &batch).Close()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("finish generations: %w", err)
 	}
-	var finished []finishedRow
-	var batch pgx.Batch // one transaction, one round trip
+	return f.finishes(), nil
+}
+
+// A finishing is a batch that writes outcomes, and what it returns.
+type finishing struct {
+	outcomes []*Outcome
+	finished []finishedRow
+	reads    sendingRows
+}
+
+func (db *DB) queueFinish(batch *pgx.Batch, by Sender, outcomes []*Outcome) (*finishing, error) {
+	args, err := finishArgs(outcomes)
+	if err != nil {
+		return nil, err
+	}
+	f := &finishing{outcomes: outcomes}
 	batch.Queue(finishSQL, pgx.NamedArgs(withDeliveriesBy(args, by))).Query(func(rows pgx.Rows) error {
-		finished, err = pgx.CollectRows(rows, pgx.RowToStructByName[finishedRow])
+		f.finished, err = pgx.CollectRows(rows, pgx.RowToStructByName[finishedRow])
 		return err
 	})
-	var reads sendingRows
 	if events := toldEvents(outcomes); len(events) > 0 {
-		args := errandArgs(events)
-		reads.queue(&batch, errandsOf, args)
+		f.reads.queue(batch, errandsOf, errandArgs(events))
 	}
 	batch.Queue(admitNextSQL, db.admitNextArgs(terminal(outcomes)))
-	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
-		return nil, fmt.Errorf("finish generations: %w", err)
-	}
-	finishes := matches(outcomes, finished)
-	reads.share(finishes)
-	return finishes, nil
+	return f, nil
+}
+
+// finishes tells what came of each outcome, once the batch has been sent.
+func (f *finishing) finishes() []Finish {
+	finishes := matches(f.outcomes, f.finished)
+	f.reads.share(finishes)
+	return finishes
 }
 
 // share gives each finish what its errands take.

@@ -66,6 +66,9 @@ func (r *run) draw(ctx context.Context, index int) error {
 	if err != nil {
 		return err
 	}
+	if r.storeAside(ctx, index, result.Image) {
+		return nil
+	}
 	return r.keep(ctx, index, result.Image)
 }
 

@@ -31,9 +31,11 @@ type run struct {
 	chain     *providers.Chain
 	announced providers.Call // the call that the first claim has recorded, of image 0
 
-	earlier int // images that earlier runs have made
-	owed    int // credits, for these
-	lead    int // the image whose place is the run's own
+	earlier int      // images that earlier runs have made
+	owed    int      // credits, for these
+	lead    int      // the image whose place is the run's own
+	only    bool     // no other image is missing
+	aside   *storing // the picture that is stored while the run ends; nil: none
 
 	mu        sync.Mutex
 	images    []*store.NewImage
@@ -78,8 +80,7 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 	if err != nil {
 		return fmt.Errorf("run %s: %w", claim.ID, err)
 	}
-	outcome, again := r.judge(ctx, verdicts)
-	own, err := g.w.finish(ctx, outcome)
+	outcome, again, own, err := r.end(ctx, verdicts)
 	if own && outcome.Status.Terminal() {
 		g.w.forget(claim.ID, claim.N)
 	}
@@ -111,21 +112,22 @@ func code(e *store.GenerationError) string {
 
 // finish writes a run's outcome, again and again while the database does not
 // take it: what has been paid for is not thrown away for that. It reports
-// whether the run still had the claim.
-func (w *Worker) finish(ctx context.Context, outcome *store.Outcome) (bool, error) {
+// whether the run still had the claim. unsure is that an earlier try may have been
+// written and its answer lost.
+func (w *Worker) finish(ctx context.Context, outcome *store.Outcome, unsure bool) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
 	defer cancel()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		finished, err := w.finishes.Do(ctx, outcome)
 		own := finished.Own
-		if err == nil && !own && pause > 50*time.Millisecond {
-			// An earlier try may have been written and its answer lost.
+		if err == nil && !own && unsure {
 			own, err = w.opts.DB.Finished(ctx, outcome)
 		}
 		if err == nil {
 			w.courier.sendAtOnce(finished)
 			return own, nil
 		}
+		unsure = true
 		w.opts.Logger.Warn("finish failed, trying again", "generation", outcome.GenerationID, "error", err)
 		if store.IsRejected(err) {
 			outcome = unwritable(outcome)
@@ -160,7 +162,7 @@ func (r *run) drawAll(ctx context.Context) ([]verdict, error) {
 		return verdicts, nil
 	}
 	if len(missing) > 0 {
-		r.lead = missing[0]
+		r.lead, r.only = missing[0], len(missing) == 1
 	}
 	r.refused = slices.Clone(r.claim.ImageErrors)
 	var wg sync.WaitGroup

@@ -44,10 +44,16 @@ func (r *run) keep(ctx context.Context, index int, picture providers.Image) erro
 // writingBack has images that are going to be synced where they arrive written to
 // the disk meanwhile. Where they are sent on to a bucket, the disk is spared.
 func (w *Worker) writingBack(ctx context.Context) context.Context {
-	if dir, ok := w.opts.Blobs.(*blobs.Dir); ok && dir.TempDir() == w.opts.SpoolDir {
+	if w.inPlace() {
 		return providers.WithWriteBack(ctx)
 	}
 	return ctx
+}
+
+// inPlace reports whether images are stored on the disk where they arrive.
+func (w *Worker) inPlace() bool {
+	dir, ok := w.opts.Blobs.(interface{ TempDir() string })
+	return ok && dir.TempDir() == w.opts.SpoolDir
 }
 
 // keepFile gives a picture the name under which the next run finds it, whole.

@@ -73,18 +73,9 @@ func (r *run) render(ctx context.Context, picture providers.Image) (*rendition, 
 		return nil, fmt.Errorf("open image: %w", err)
 	}
 	defer func() { _ = in.Close() }() // only read
-	info, err := imaging.Probe(in)
-	if err == nil {
-		err = limits.Check(info)
-	}
-	if err != nil {
-		return nil, unusable(err)
-	}
-	asSent := &rendition{final: picture, width: info.Width, height: info.Height}
-	asSent.final.MediaType = info.Format.MediaType()
-	o := promised(r.claim.Params, info)
-	if o == (imaging.Options{}) {
-		return asSent, nil
+	asSent, o, err := r.inspect(in, picture)
+	if err != nil || o == (imaging.Options{}) {
+		return asSent, err
 	}
 	made, err := r.convert(ctx, in, o)
 	if errors.Is(err, imaging.ErrTooSmall) {
@@ -100,6 +91,20 @@ func (r *run) render(ctx context.Context, picture providers.Image) (*rendition, 
 	}
 	made.original = &asSent.final
 	return made, nil
+}
+
+// inspect describes a picture as it was sent, and says what to change of it.
+func (r *run) inspect(in io.ReadSeeker, picture providers.Image) (*rendition, imaging.Options, error) {
+	info, err := imaging.Probe(in)
+	if err == nil {
+		err = limits.Check(info)
+	}
+	if err != nil {
+		return nil, imaging.Options{}, unusable(err)
+	}
+	asSent := &rendition{final: picture, width: info.Width, height: info.Height}
+	asSent.final.MediaType = info.Format.MediaType()
+	return asSent, promised(r.claim.Params, info), nil
 }
 
 // promised says what to change of a picture: nothing if it is zero.

@@ -148,6 +148,7 @@ type Worker struct {
 	first    atomic.Bool              // of the living workers: what one is enough for is its own
 	roll     roll
 	progress progress
+	ends     ends
 	pulse    pulse
 	courier  *courier
 	ending   context.CancelFunc // of the heartbeat and the watch
@@ -267,7 +268,12 @@ func (w *Worker) claimBatch(ctx context.Context, tickets []store.Ticket) ([]clai
 
 // finishBatch writes outcomes together.
 func (w *Worker) finishBatch(ctx context.Context, outcomes []*store.Outcome) ([]store.Finish, error) {
-	return w.opts.DB.FinishGenerations(ctx, store.Sender{Worker: w.opts.ID, Net: netAfter + w.opts.Ahead()}, outcomes)
+	return w.opts.DB.FinishGenerations(ctx, w.sender(), outcomes)
+}
+
+// sender is this worker as the one that attempts at once what it causes to be sent.
+func (w *Worker) sender() store.Sender {
+	return store.Sender{Worker: w.opts.ID, Net: netAfter + w.opts.Ahead()}
 }
 
 // ID names this worker in the rows it writes.

@@ -1,0 +1,137 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// state is what others see of a generation: its state and its images.
+func (b *bundle) state(t *testing.T, id string) (status store.Status, images int) {
+	t.Helper()
+	g, err := b.Generation(t.Context(), b.project.ID, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := b.Images(t.Context(), b.project.ID, []*store.Generation{g})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g.Status, len(list)
+}
+
+// An outcome counts once it is true, and then all of it.
+func TestFinishGenerationAhead_CountsOnceReady(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.endpoint(t, []string{"*"}, "")
+	c := b.claim(t, b.queued(t, nil).ID)
+	o := succeeded(c)
+	o.Told = true
+	finish, err := b.FinishGenerationAhead(t.Context(), store.Sender{Worker: "w", Net: time.Minute}, o, func(context.Context) error {
+		if status, images := b.state(t, c.ID); status != store.StatusProcessing || images != 0 {
+			t.Errorf("others see %s with %d images before it is true", status, images)
+		}
+		return nil
+	})
+	if err != nil || !finish.Own || len(finish.Errands) != 1 {
+		t.Fatalf("got %+v, %v; want its own, with one errand", finish, err)
+	}
+	if status, images := b.state(t, c.ID); status != store.StatusSucceeded || images != 1 {
+		t.Errorf("others see %s with %d images", status, images)
+	}
+	after, err := b.Sendings(t.Context(), finish.Errands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(after, finish.Sendings); diff != "" {
+		t.Errorf("what the delivery takes (-want +got):\n%s", diff)
+	}
+}
+
+// Nothing is left of an outcome that has not come true, and the run can still end
+// as it did.
+func TestFinishGenerationAhead_NothingIsLeftOfWhatIsNotTrue(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("no disk")
+	for name, c := range map[string]struct {
+		ready func(t *testing.T, b *bundle) func(context.Context) error
+		want  error
+	}{
+		"NotTrue": {func(*testing.T, *bundle) func(context.Context) error {
+			return func(context.Context) error { return broken }
+		}, broken},
+		"TooSlow": {func(*testing.T, *bundle) func(context.Context) error {
+			return func(ctx context.Context) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		}, store.ErrNotReady},
+		"ConnectionLost": {func(t *testing.T, b *bundle) func(context.Context) error {
+			return func(context.Context) error {
+				_, err := b.Pool().Exec(t.Context(), `
+					SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+					WHERE datname = current_database() AND state = 'idle in transaction'`)
+				return err
+			}
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			claim := b.claim(t, b.queued(t, nil).ID)
+			_, err := b.FinishGenerationAhead(t.Context(), store.Sender{}, succeeded(claim), c.ready(t, b))
+			if err == nil || c.want != nil && !errors.Is(err, c.want) {
+				t.Errorf("error = %v, want %v", err, c.want)
+			}
+			if status, images := b.state(t, claim.ID); status != store.StatusProcessing || images != 0 {
+				t.Errorf("the generation is %s with %d images", status, images)
+			}
+			if !b.finish(t, succeeded(claim)) {
+				t.Error("the run has lost its claim")
+			}
+		})
+	}
+}
+
+// A run that has lost its claim writes nothing.
+func TestFinishGenerationAhead_AfterTheClaimIsLost(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	claim := b.claim(t, b.queued(t, nil).ID)
+	if _, _, err := b.CancelGeneration(t.Context(), b.project.ID, claim.ID); err != nil {
+		t.Fatal(err)
+	}
+	finish, err := b.FinishGenerationAhead(t.Context(), store.Sender{}, succeeded(claim), func(context.Context) error { return nil })
+	if err != nil || finish.Own {
+		t.Errorf("got %+v, %v; want not its own", finish, err)
+	}
+	if status, images := b.state(t, claim.ID); status != store.StatusCanceled || images != 0 {
+		t.Errorf("the generation is %s with %d images", status, images)
+	}
+}
+
+// A process that stalls before it commits keeps others from the rows for a second
+// at most.
+func TestFinishGenerationAhead_AStalledProcess(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	claim := b.claim(t, b.queued(t, nil).ID)
+	_, err := b.FinishGenerationAhead(t.Context(), store.Sender{}, succeeded(claim), func(context.Context) error {
+		if !b.finish(t, succeeded(claim)) { // waits for the rows
+			t.Error("the other process found the run written")
+		}
+		return nil
+	})
+	if !store.IsUnavailable(err) {
+		t.Errorf("error = %v, want that the connection is gone", err)
+	}
+	if status, images := b.state(t, claim.ID); status != store.StatusSucceeded || images != 1 {
+		t.Errorf("the generation is %s with %d images", status, images)
+	}
+}

@@ -1,0 +1,153 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nanobanana/nanobanana/imaging"
+	"github.com/nanobanana/nanobanana/providers"
+	"github.com/nanobanana/nanobanana/store"
+)
+
+// aheadQuiet is for how long no run has ended where one may be written down ahead:
+// more of them share a commit.
+const aheadQuiet = 10 * time.Millisecond
+
+// ends are the runs that are being written down.
+type ends struct {
+	mu   sync.Mutex
+	now  int
+	last time.Time // when one was last written
+}
+
+// enter counts a run, and tells whether it is alone.
+func (e *ends) enter(now time.Time) (alone bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.now++
+	return e.now == 1 && now.Sub(e.last) >= aheadQuiet
+}
+
+func (e *ends) leave(now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.now--
+	e.last = now
+}
+
+// A storing is a picture that is being stored while its run goes on to its end.
+type storing struct {
+	index   int
+	picture providers.Image
+	done    chan struct{}
+	err     error // once done
+}
+
+// storeAside begins to store the run's only picture, if nothing is to be changed of
+// it and it is on the disk already: to sync it takes about as long as to write the
+// run's outcome. It is false for a picture that is to be kept first.
+func (r *run) storeAside(ctx context.Context, index int, picture providers.Image) bool {
+	if !r.only || !r.w.inPlace() {
+		return false
+	}
+	in, err := os.Open(picture.Path)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = in.Close() }() // only read
+	made, change, err := r.inspect(in, picture)
+	if err != nil || change != (imaging.Options{}) {
+		return false
+	}
+	s := &storing{index: index, picture: picture, done: make(chan struct{})}
+	r.aside = s
+	r.add(made.row(r.claim, index))
+	go func() {
+		defer close(s.done)
+		defer func() {
+			if p := recover(); p != nil {
+				s.err = r.panicked(p)
+			}
+		}()
+		_, s.err = r.putFinal(ctx, index, made)
+	}()
+	return true
+}
+
+// wait returns once the picture is stored, or can not be.
+func (s *storing) wait(ctx context.Context) error {
+	select {
+	case <-s.done:
+		return s.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// end judges the run and writes its outcome. A picture that is still being stored
+// is waited for: with the outcome written ahead where no other shares its commit.
+func (r *run) end(ctx context.Context, verdicts []verdict) (o *store.Outcome, again time.Duration, own bool, err error) {
+	alone := r.w.ends.enter(time.Now())
+	defer func() { r.w.ends.leave(time.Now()) }()
+	o, again = r.judge(ctx, verdicts)
+	unsure := false
+	if s := r.aside; s != nil {
+		if alone {
+			if own, err = r.w.finishAhead(ctx, o, s); err == nil {
+				_ = os.Remove(s.picture.Path) // a leftover is swept with its directory
+				return o, again, own, nil
+			}
+			unsure = true
+		}
+		if verdicts = r.stored(ctx, verdicts); verdicts != nil {
+			o, again = r.judge(ctx, verdicts)
+		}
+	}
+	own, err = r.w.finish(ctx, o, unsure)
+	return o, again, own, err
+}
+
+// stored sees to it that the picture is stored. It returns other verdicts if the
+// run's outcome is not what it was to be.
+func (r *run) stored(ctx context.Context, verdicts []verdict) []verdict {
+	s := r.aside
+	<-s.done
+	if s.err == nil {
+		_ = os.Remove(s.picture.Path) // a leftover is swept with its directory
+		return nil
+	}
+	r.images = nil // it was the only one
+	if err := r.keepSafely(ctx, s.index, s.picture); err != nil {
+		for i := range verdicts {
+			if verdicts[i].index == s.index {
+				verdicts[i] = r.fault(s.index, err)
+			}
+		}
+	}
+	return verdicts
+}
+
+// keepSafely is keep for where drawSafely is over.
+func (r *run) keepSafely(ctx context.Context, index int, picture providers.Image) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = r.panicked(p)
+		}
+	}()
+	return r.keep(ctx, index, picture)
+}
+
+// finishAhead writes an outcome while the picture is being stored that it tells of.
+func (w *Worker) finishAhead(ctx context.Context, o *store.Outcome, s *storing) (own bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
+	defer cancel()
+	finished, err := w.opts.DB.FinishGenerationAhead(ctx, w.sender(), o, s.wait)
+	if err != nil {
+		return false, fmt.Errorf("finish %s: %w", o.GenerationID, err)
+	}
+	w.courier.sendAtOnce(finished)
+	return finished.Own, nil
+}
