@@ -17,15 +17,15 @@ const aheadHold = 50 * time.Millisecond
 var ErrNotReady = errors.New("what the outcome depends on is not done in time")
 
 // FinishGenerationAhead writes an outcome as FinishGenerations does, while what it
-// says is still being made true: it is committed once ready has returned nil. With
-// ready's error, or ErrNotReady if ready takes more than 50 ms longer than the
-// writing, nothing is written. Other errors may leave it written, as those of
-// FinishGenerations.
+// says is still being made true: it is committed once ready has returned nil, which
+// is given what is going to come of it. With ready's error, or ErrNotReady if ready
+// takes more than 50 ms longer than the writing, nothing is written. Other errors
+// may leave it written, as those of FinishGenerations.
 //
 // It takes two round trips, and others wait for its rows meanwhile: it is for an
 // outcome that no other one could share a commit with. It can not be used within
 // Transact.
-func (db *DB) FinishGenerationAhead(ctx context.Context, by Sender, o *Outcome, ready func(context.Context) error) (Finish, error) {
+func (db *DB) FinishGenerationAhead(ctx context.Context, by Sender, o *Outcome, ready func(context.Context, Finish) error) (Finish, error) {
 	finish, err := db.finishAhead(ctx, by, o, ready)
 	if err != nil {
 		return Finish{}, fmt.Errorf("finish generation ahead: %w", err)
@@ -33,7 +33,7 @@ func (db *DB) FinishGenerationAhead(ctx context.Context, by Sender, o *Outcome, 
 	return finish, nil
 }
 
-func (db *DB) finishAhead(ctx context.Context, by Sender, o *Outcome, ready func(context.Context) error) (Finish, error) {
+func (db *DB) finishAhead(ctx context.Context, by Sender, o *Outcome, ready func(context.Context, Finish) error) (Finish, error) {
 	var batch pgx.Batch
 	batch.Queue("BEGIN")
 	// A process that stalls now must not keep others from these rows for long.
@@ -51,14 +51,15 @@ func (db *DB) finishAhead(ctx context.Context, by Sender, o *Outcome, ready func
 	if err := conn.SendBatch(ctx, &batch).Close(); err != nil {
 		return Finish{}, err
 	}
-	if err := readyIn(ctx, ready); err != nil {
+	finish := f.finishes()[0]
+	if err := readyIn(ctx, func(ctx context.Context) error { return ready(ctx, finish) }); err != nil {
 		_, rollback := conn.Exec(ctx, "ROLLBACK")
 		return Finish{}, errors.Join(err, rollback)
 	}
 	if _, err := conn.Exec(ctx, "COMMIT"); err != nil {
 		return Finish{}, err
 	}
-	return f.finishes()[0], nil
+	return finish, nil
 }
 
 // readyIn waits for ready, but not for long.

@@ -11,6 +11,8 @@ import (
 	"github.com/nanobanana/nanobanana/store"
 )
 
+type readiness = func(context.Context, store.Finish) error
+
 // state is what others see of a generation: its state and its images.
 func (b *bundle) state(t *testing.T, id string) (status store.Status, images int) {
 	t.Helper()
@@ -33,7 +35,10 @@ func TestFinishGenerationAhead_CountsOnceReady(t *testing.T) {
 	c := b.claim(t, b.queued(t, nil).ID)
 	o := succeeded(c)
 	o.Told = true
-	finish, err := b.FinishGenerationAhead(t.Context(), store.Sender{Worker: "w", Net: time.Minute}, o, func(context.Context) error {
+	finish, err := b.FinishGenerationAhead(t.Context(), store.Sender{Worker: "w", Net: time.Minute}, o, func(_ context.Context, f store.Finish) error {
+		if len(f.Sendings) != 1 || f.Sendings[0] == nil {
+			t.Errorf("it is not told what will be delivered: %+v", f)
+		}
 		if status, images := b.state(t, c.ID); status != store.StatusProcessing || images != 0 {
 			t.Errorf("others see %s with %d images before it is true", status, images)
 		}
@@ -60,20 +65,20 @@ func TestFinishGenerationAhead_NothingIsLeftOfWhatIsNotTrue(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("no disk")
 	for name, c := range map[string]struct {
-		ready func(t *testing.T, b *bundle) func(context.Context) error
+		ready func(t *testing.T, b *bundle) readiness
 		want  error
 	}{
-		"NotTrue": {func(*testing.T, *bundle) func(context.Context) error {
-			return func(context.Context) error { return broken }
+		"NotTrue": {func(*testing.T, *bundle) readiness {
+			return func(context.Context, store.Finish) error { return broken }
 		}, broken},
-		"TooSlow": {func(*testing.T, *bundle) func(context.Context) error {
-			return func(ctx context.Context) error {
+		"TooSlow": {func(*testing.T, *bundle) readiness {
+			return func(ctx context.Context, _ store.Finish) error {
 				<-ctx.Done()
 				return ctx.Err()
 			}
 		}, store.ErrNotReady},
-		"ConnectionLost": {func(t *testing.T, b *bundle) func(context.Context) error {
-			return func(context.Context) error {
+		"ConnectionLost": {func(t *testing.T, b *bundle) readiness {
+			return func(context.Context, store.Finish) error {
 				_, err := b.Pool().Exec(t.Context(), `
 					SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 					WHERE datname = current_database() AND state = 'idle in transaction'`)
@@ -107,7 +112,7 @@ func TestFinishGenerationAhead_AfterTheClaimIsLost(t *testing.T) {
 	if _, _, err := b.CancelGeneration(t.Context(), b.project.ID, claim.ID); err != nil {
 		t.Fatal(err)
 	}
-	finish, err := b.FinishGenerationAhead(t.Context(), store.Sender{}, succeeded(claim), func(context.Context) error { return nil })
+	finish, err := b.FinishGenerationAhead(t.Context(), store.Sender{}, succeeded(claim), func(context.Context, store.Finish) error { return nil })
 	if err != nil || finish.Own {
 		t.Errorf("got %+v, %v; want not its own", finish, err)
 	}
@@ -122,7 +127,7 @@ func TestFinishGenerationAhead_AStalledProcess(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	claim := b.claim(t, b.queued(t, nil).ID)
-	_, err := b.FinishGenerationAhead(t.Context(), store.Sender{}, succeeded(claim), func(context.Context) error {
+	_, err := b.FinishGenerationAhead(t.Context(), store.Sender{}, succeeded(claim), func(context.Context, store.Finish) error {
 		if !b.finish(t, succeeded(claim)) { // waits for the rows
 			t.Error("the other process found the run written")
 		}

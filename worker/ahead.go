@@ -144,10 +144,14 @@ func (r *run) keepSafely(ctx context.Context, index int, picture providers.Image
 func (w *Worker) finishAhead(ctx context.Context, o *store.Outcome, s *storing) (own bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
 	defer cancel()
-	finished, err := w.opts.DB.FinishGenerationAhead(ctx, w.sender(), o, s.wait)
+	var letters func() []*letter
+	finished, err := w.opts.DB.FinishGenerationAhead(ctx, w.sender(), o, func(ctx context.Context, f store.Finish) error {
+		letters = w.writeAhead(f)
+		return s.wait(ctx)
+	})
 	if err != nil {
 		return false, fmt.Errorf("finish %s: %w", o.GenerationID, err)
 	}
-	w.courier.sendAtOnce(finished)
+	w.courier.sendAtOnce(finished, letters())
 	return finished.Own, nil
 }

@@ -101,10 +101,6 @@ func TestAhead_StorageFails(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(b *bundle, t *testing.T, key, path string) error{
 		"Twice": func(*bundle, *testing.T, string, string) error { return errors.New("no disk") },
-		"TheConnectionToo": func(b *bundle, t *testing.T, _, _ string) error {
-			b.cut(t)
-			return nil
-		},
 		"AnotherRunWasFirst": func(b *bundle, t *testing.T, key, path string) error {
 			return b.blobs.Put(t.Context(), key, path, blobs.PutOptions{})
 		},

@@ -88,10 +88,22 @@ func (c *courier) record(ctx context.Context, sent []*store.Sent) error {
 	}
 }
 
-// sendAtOnce attempts what this worker has just caused to be delivered. It does
-// not wait for it. Whatever it leaves undone is the net's.
-func (c *courier) sendAtOnce(finished store.Finish) {
+// A parcel is a delivery on its way, with what is known of it.
+type parcel struct {
+	store.Errand
+	sending *store.Sending // what it takes, if it was just read
+	letter  *letter        // of that, if it was written ahead
+}
+
+// sendAtOnce attempts what this worker has just caused to be delivered. letters are
+// those written ahead, or nil. It does not wait for the attempts. Whatever it leaves
+// undone is the net's.
+func (c *courier) sendAtOnce(finished store.Finish, letters []*letter) {
 	for i, e := range finished.Errands {
+		p := parcel{Errand: e, sending: finished.Sendings[i]}
+		if letters != nil {
+			p.letter = letters[i]
+		}
 		select {
 		case c.turns <- struct{}{}:
 		default:
@@ -102,7 +114,7 @@ func (c *courier) sendAtOnce(finished store.Finish) {
 			defer c.survive(e)
 			ctx, cancel := context.WithTimeout(c.ctx, netAfter)
 			defer cancel()
-			err := c.attempt(ctx, e, finished.Sendings[i], atOnceWait)
+			err := c.attempt(ctx, p, atOnceWait)
 			switch {
 			case errors.Is(err, errNoPlace):
 				c.w.opts.Logger.Debug("webhook left to its ticket", "event", e.EventID, "endpoint", e.EndpointID, "error", err)
@@ -122,23 +134,22 @@ func (c *courier) survive(e store.Errand) {
 }
 
 // attempt makes one attempt of a delivery, if it is still due, and records what
-// came of it. s is what that takes if it was just read, or nil. It waits up to
-// patience for its turn.
-func (c *courier) attempt(ctx context.Context, e store.Errand, s *store.Sending, patience time.Duration) (err error) {
-	if s == nil || s.Stopped || s.URL == "" {
-		if s, err = c.read(ctx, e); err != nil || s == nil {
+// came of it. It waits up to patience for its turn.
+func (c *courier) attempt(ctx context.Context, p parcel, patience time.Duration) (err error) {
+	if s := p.sending; s == nil || s.Stopped || s.URL == "" {
+		if err = c.read(ctx, &p); err != nil || p.sending == nil {
 			return err
 		}
 	}
-	leave, waited, err := c.places.enter(ctx, s, patience)
+	leave, waited, err := c.places.enter(ctx, p.sending, patience)
 	if err != nil {
 		return err
 	}
-	sent, err := c.sendInPlace(ctx, e, s, waited, leave)
+	sent, err := c.sendInPlace(ctx, &p, waited, leave)
 	if err != nil || sent == nil {
 		return err
 	}
-	c.log(s, sent)
+	c.log(p.sending, sent)
 	// What was sent is on record even when the worker is being stopped.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sentTime+recordLinger)
 	defer cancel()
@@ -148,29 +159,31 @@ func (c *courier) attempt(ctx context.Context, e store.Errand, s *store.Sending,
 
 // sendInPlace makes the request while it has its place, and not a moment longer.
 // sent is nil if there was nothing to send any more.
-func (c *courier) sendInPlace(ctx context.Context, e store.Errand, s *store.Sending, waited bool, leave func()) (sent *store.Sent, err error) {
+func (c *courier) sendInPlace(ctx context.Context, p *parcel, waited bool, leave func()) (sent *store.Sent, err error) {
 	defer leave()
 	if waited { // and the endpoint may have been changed, or its secret
-		if s, err = c.read(ctx, e); err != nil || s == nil {
+		if err = c.read(ctx, p); err != nil || p.sending == nil {
 			return nil, err
 		}
 	}
-	return c.send(ctx, s)
+	return c.send(ctx, p)
 }
 
-// read returns what an attempt needs, or nil if there is nothing to attempt: then
-// the delivery is over, or ends here.
-func (c *courier) read(ctx context.Context, e store.Errand) (*store.Sending, error) {
-	s, err := c.reads.Do(ctx, e)
+// read learns what an attempt needs. It leaves sending nil if there is nothing to
+// attempt: then the delivery is over, or ends here.
+func (c *courier) read(ctx context.Context, p *parcel) error {
+	p.sending, p.letter = nil, nil
+	s, err := c.reads.Do(ctx, p.Errand)
 	switch {
 	case err != nil || s == nil:
-		return nil, err
+		return err
 	case s.Stopped:
-		return nil, c.hold(ctx, e, store.DeliveryHeld)
+		return c.hold(ctx, p.Errand, store.DeliveryHeld)
 	case s.URL == "":
-		return nil, c.hold(ctx, e, store.DeliveryFailed)
+		return c.hold(ctx, p.Errand, store.DeliveryFailed)
 	}
-	return s, nil
+	p.sending = s
+	return nil
 }
 
 // hold ends a delivery that can not be attempted, or lets it wait where that has
@@ -185,16 +198,20 @@ func (c *courier) hold(ctx context.Context, e store.Errand, state string) error 
 
 // send makes the request. It returns an error if nothing can be said about the
 // endpoint: the worker is being stopped, or has a fault of its own.
-func (c *courier) send(ctx context.Context, s *store.Sending) (*store.Sent, error) {
-	secrets, err := c.w.ensureSecrets(ctx, s)
-	if err != nil {
-		return nil, err
-	}
+func (c *courier) send(ctx context.Context, p *parcel) (*store.Sent, error) {
+	s := p.sending
 	began, now := time.Now(), c.w.webhookTime()
+	if p.letter == nil {
+		secrets, err := c.w.ensureSecrets(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		p.letter = c.w.write(s, secrets, now)
+	}
 	answer, excerpt, unsent, verdict := webhook.Answer{}, "", false, webhook.Verdict{Outcome: webhook.Failed}
-	body, header, err := c.w.letter(s, secrets, now)
+	err := p.letter.err
 	if err == nil {
-		answer, excerpt = c.post(ctx, s.URL, header, body)
+		answer, excerpt = c.post(ctx, s.URL, p.letter.header, p.letter.body)
 		if answer.Status == 0 && ctx.Err() != nil {
 			return nil, fmt.Errorf("post %s: %w", s.EventID, ctx.Err())
 		}

@@ -46,7 +46,7 @@ func (d *deliver) NextRetry(job *river.Job[jobs.DeliverArgs]) time.Time {
 // place it gives up its slot: the delivery goes back to those that wait.
 func (d *deliver) Work(ctx context.Context, job *river.Job[jobs.DeliverArgs]) error {
 	e := store.Errand{EndpointID: job.Args.EndpointID, EventID: job.Args.EventID, Ticket: job.ID}
-	err := d.w.courier.attempt(ctx, e, nil, deliverWait)
+	err := d.w.courier.attempt(ctx, parcel{Errand: e}, deliverWait)
 	if errors.Is(err, errNoPlace) {
 		_, err = d.w.courier.backs.Do(ctx, e)
 	}

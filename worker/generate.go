@@ -124,7 +124,7 @@ func (w *Worker) finish(ctx context.Context, outcome *store.Outcome, unsure bool
 			own, err = w.opts.DB.Finished(ctx, outcome)
 		}
 		if err == nil {
-			w.courier.sendAtOnce(finished)
+			w.courier.sendAtOnce(finished, nil)
 			return own, nil
 		}
 		unsure = true

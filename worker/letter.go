@@ -27,23 +27,49 @@ func (w *Worker) eventBody(s *store.Sending) ([]byte, error) {
 	return event.Body(webhook.MaxBody)
 }
 
-// letter is what is sent of a delivery: its body and the headers that sign it.
-func (w *Worker) letter(s *store.Sending, sealed [][]byte, at time.Time) (body []byte, header http.Header, err error) {
+// A letter is what is sent of a delivery: its body and the headers that sign it, or
+// why there is none.
+type letter struct {
+	body   []byte
+	header http.Header
+	err    error
+}
+
+// write prepares what is sent of a delivery.
+func (w *Worker) write(s *store.Sending, sealed [][]byte, at time.Time) (l *letter) {
+	l = &letter{}
 	// A row that is not as it should be must not stop what is delivered beside it.
 	defer func() {
 		if fault := recover(); fault != nil {
-			err = fmt.Errorf("prepare webhook: panic: %v", fault)
+			l.err = fmt.Errorf("prepare webhook: panic: %v", fault)
 		}
 	}()
-	if body, err = w.eventBody(s); err != nil {
-		return nil, nil, err
+	if l.body, l.err = w.eventBody(s); l.err != nil {
+		return l
 	}
-	secrets, err := w.openSecrets(s, sealed)
-	if err != nil {
-		return nil, nil, err
+	var secrets []string
+	if secrets, l.err = w.openSecrets(s, sealed); l.err != nil {
+		return l
 	}
-	header, err = w.opts.Keyring.Sign(s.EventID, at, body, secrets)
-	return body, header, err
+	l.header, l.err = w.opts.Keyring.Sign(s.EventID, at, l.body, secrets)
+	return l
+}
+
+// writeAhead prepares what is going to be sent at once, as far as it is known what
+// that takes, for whoever has something else to wait for meanwhile. read returns the
+// letters in the order of the errands, nil for those that are yet to be written.
+func (w *Worker) writeAhead(f store.Finish) (read func() []*letter) {
+	letters := make([]*letter, len(f.Errands))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i, s := range f.Sendings {
+			if s != nil && len(s.Secrets) > 0 && !s.Stopped {
+				letters[i] = w.write(s, s.Secrets, w.webhookTime())
+			}
+		}
+	}()
+	return func() []*letter { <-done; return letters }
 }
 
 // openSecrets returns the secrets that can be read. Those sealed with a key that is
