@@ -38,7 +38,7 @@ type Options struct {
 	// MaxConns bounds the pool; default 16. More than 16 is slower on two cores.
 	MaxConns int32
 	// Queue makes a pool for River, whose maintenance may take longer than the
-	// application's statements and which holds no transaction open while idle.
+	// application's statements.
 	Queue bool
 	// Warm is how many connections are kept open with the statements of a job
 	// planned, so that under a light load no job waits for either; default 0. It is
@@ -63,11 +63,11 @@ func Open(ctx context.Context, url string, opts Options) (*DB, error) {
 	}
 	// A host that is gone must not keep its locks for as long as TCP hopes.
 	params["tcp_user_timeout"] = "15000"
+	// A stalled process must not hold rows that others wait for.
+	params["idle_in_transaction_session_timeout"] = "5s"
 	if !opts.Queue {
-		// A stalled process must not hold rows that others wait for.
 		params["statement_timeout"] = "20s"
 		params["lock_timeout"] = "8s"
-		params["idle_in_transaction_session_timeout"] = "5s"
 	}
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
 	keepWarm(cfg, opts.Warm)

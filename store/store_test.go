@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -50,5 +52,42 @@ func TestTransact_AFailureLeavesNothing(t *testing.T) {
 	var n int
 	if err := b.Pool().QueryRow(t.Context(), `SELECT count(*) FROM project WHERE name = 'half'`).Scan(&n); err != nil || n != 0 {
 		t.Errorf("%d rows are left, %v", n, err)
+	}
+}
+
+// A process that is frozen within a transaction holds what it has locked for
+// seconds, not until it thaws: others may need it to go on, the queue's leader
+// among them.
+func TestOpen_AFrozenTransactionEnds(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string]store.Options{"Application": {}, "Queue": {Queue: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			db, err := store.Open(t.Context(), storetest.URL(b.DB), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(db.Close)
+			frozen, err := db.Pool().Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = frozen.Rollback(context.WithoutCancel(t.Context())) }()
+			const lock = `SELECT FROM org FOR UPDATE`
+			if _, err := frozen.Exec(t.Context(), lock); err != nil {
+				t.Fatal(err)
+			}
+			within, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			other, err := pgx.Connect(within, storetest.URL(b.DB))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = other.Close(context.WithoutCancel(t.Context())) }()
+			if _, err := other.Exec(within, lock); err != nil {
+				t.Errorf("the row is still locked: %v", err)
+			}
+		})
 	}
 }

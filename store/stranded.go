@@ -63,8 +63,9 @@ func (db *DB) tickets(ctx context.Context, sql string, args pgx.NamedArgs) ([]in
 // for each generation that it was to run. The old ticket is never run again, so
 // that a worker that was only frozen writes to a ticket that is over, and not to
 // that of the run which took its place. It returns how many generations got one.
-// Tickets that another process is taking are left to it, and so are those of a
-// worker that has been heard of after all; own are the caller's.
+// A ticket whose run has ended its generation is completed instead: only the word of
+// it was lost. Tickets that another process is taking are left to it, and so are
+// those of a worker that has been heard of after all; own are the caller's.
 func (db *DB) TakeTickets(ctx context.Context, silent []Silence, tickets, own []int64) (int, error) {
 	taken := 0
 	args := silences(silent)
@@ -137,11 +138,13 @@ func (db *DB) freshTickets(ctx context.Context, ids []string) error {
 }
 
 // endTickets ends the tickets of the generations given, and those whose
-// generation is not theirs to run. It returns the generations of the ended.
+// generation has ended or is not theirs to run. It returns the generations of the
+// ended.
 func (db *DB) endTickets(ctx context.Context, tickets []int64, generations []string) (map[string]bool, error) {
 	rows, err := db.q.Query(ctx, `
 		WITH idle AS (
-			SELECT j.id FROM `+RiverSchema+`.river_job AS j
+			SELECT j.id, coalesce(g.finished_at IS NOT NULL AND g.river_job_id = j.id, false) AS done, g.status
+			FROM `+RiverSchema+`.river_job AS j
 			LEFT JOIN generation AS g ON g.id = j.args ->> 'id'
 			WHERE j.id = ANY(@tickets) AND j.state = 'running' AND (
 				g.id = ANY(@generations) OR g.id IS NULL OR g.finished_at IS NOT NULL OR g.river_job_id <> j.id)
@@ -149,9 +152,10 @@ func (db *DB) endTickets(ctx context.Context, tickets []int64, generations []str
 			FOR UPDATE OF j SKIP LOCKED
 		)
 		UPDATE `+RiverSchema+`.river_job AS j
-		SET state = 'cancelled', finalized_at = now(),
-			errors = array_append(errors, jsonb_build_object(
-				'at', now(), 'attempt', attempt, 'error', 'the worker fell silent; a fresh ticket took over', 'trace', ''))
+		SET state = CASE WHEN done AND idle.status <> 'canceled' THEN 'completed' ELSE 'cancelled' END::`+RiverSchema+`.river_job_state,
+			finalized_at = now(),
+			errors = CASE WHEN done THEN errors ELSE array_append(errors, jsonb_build_object(
+				'at', now(), 'attempt', attempt, 'error', 'the worker fell silent; a fresh ticket took over', 'trace', '')) END
 		FROM idle
 		WHERE j.id = idle.id
 		RETURNING j.args ->> 'id'`,

@@ -225,18 +225,24 @@ func TestRecover_ABusyPoolIsNoSilence(t *testing.T) {
 // wantTickets waits until the tickets of a generation, in order, have these states.
 func (b *bundle) wantTickets(t *testing.T, id string, want ...string) {
 	t.Helper()
-	var got []string
+	var got string
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		err := b.db.Pool().QueryRow(t.Context(),
-			`SELECT array_agg(state::text ORDER BY id) FROM river.river_job WHERE args ->> 'id' = $1`, id).Scan(&got)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Join(got, " ") == strings.Join(want, " ") {
+		if got = b.tickets(t, id); got == strings.Join(want, " ") {
 			return
 		}
 	}
-	t.Errorf("the tickets are %v, want %v", got, want)
+	t.Errorf("the tickets are %q, want %q", got, want)
+}
+
+// tickets are the states of a generation's tickets, in order.
+func (b *bundle) tickets(t *testing.T, id string) (states string) {
+	t.Helper()
+	err := b.db.Pool().QueryRow(t.Context(),
+		`SELECT coalesce(string_agg(state::text, ' ' ORDER BY id), '') FROM river.river_job WHERE args ->> 'id' = $1`, id).Scan(&states)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return states
 }
 
 // strand makes a ticket that a worker took and never worked on.

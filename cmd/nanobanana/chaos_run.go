@@ -13,14 +13,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const (
-	// chaosPatience is how long customers go on asking, and the service may take
-	// to settle, once the last submission was due.
-	chaosPatience = 90 * time.Second
-	// afterglow is how long a settled service is watched: what is fenced off may
-	// still be under way.
-	afterglow = 1500 * time.Millisecond
-)
+// afterglow is how long a settled service is watched: what is fenced off may
+// still be under way.
+const afterglow = 1500 * time.Millisecond
 
 // chaosRun is one run of the command on its rig.
 type chaosRun struct {
@@ -52,9 +47,12 @@ func (r *chaosRun) hurt(ctx context.Context) (err error) {
 		return err
 	}
 	r.startWatch(ctx)
-	limited, stop := context.WithTimeout(ctx, window+chaosPatience)
+	limited, stop := context.WithCancel(ctx)
+	var waiting, wg sync.WaitGroup
+	defer waiting.Wait()
 	defer stop()
-	var wg sync.WaitGroup
+	lastDue := time.Now().Add(window)
+	waiting.Go(func() { r.losePatience(limited, lastDue); stop() })
 	wg.Go(func() {
 		if err = r.blows.deal(ctx, plan); err != nil {
 			stop() // the customers would wait in vain
@@ -90,12 +88,13 @@ func (r *chaosRun) startWatch(ctx context.Context) {
 func (r *chaosRun) settle(ctx context.Context) error {
 	defer r.endWatch()
 	began := time.Now()
+	patience := newChaosPatience(began)
 	for {
 		unsettled, err := r.unsettled(ctx)
 		if err == nil && !unsettled {
 			break
 		}
-		if time.Since(began) > chaosPatience {
+		if r.outOf(ctx, patience) {
 			break // the invariants say what is wrong
 		}
 		if !pause(ctx, 100*time.Millisecond) {
