@@ -19,8 +19,7 @@ type filesKey struct{}
 // Files are the images of one call, and how the upstream answered it. It is safe
 // for concurrent use.
 type Files struct {
-	dir   string
-	begin func(f *os.File, offset, n int64) error // of write-back; nil: none
+	dir string
 
 	mu        sync.Mutex
 	images    map[string]Image // by token
@@ -34,9 +33,6 @@ type Files struct {
 // must exist. The caller takes the images it wants and discards the rest.
 func WithSpool(ctx context.Context, dir string) (context.Context, *Files) {
 	f := &Files{dir: dir, images: map[string]Image{}}
-	if WritesBack(ctx) {
-		f.begin = beginWriteBack
-	}
 	return context.WithValue(ctx, filesKey{}, f), f
 }
 
@@ -137,7 +133,6 @@ type imageFile struct {
 	sum    *digest
 	head   []byte // first 12 bytes
 	padded bool   // the last chunk of base64 ended it
-	back   writeBack
 }
 
 func (f *Files) create(maxBytes int64) (*imageFile, error) {
@@ -145,9 +140,7 @@ func (f *Files) create(maxBytes int64) (*imageFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create image file: %w", err)
 	}
-	return &imageFile{
-		file: file, left: maxBytes, sum: newDigest(), head: make([]byte, 0, 12), back: writeBack{begin: f.begin},
-	}, nil
+	return &imageFile{file: file, left: maxBytes, sum: newDigest(), head: make([]byte, 0, 12)}, nil
 }
 
 // decode appends a chunk of base64, of which every one but the last must hold
@@ -178,13 +171,11 @@ func (f *imageFile) write(p []byte) error {
 	if _, err := f.file.Write(p); err != nil {
 		return fmt.Errorf("write image file: %w", err)
 	}
-	f.back.reach(f.file, f.size, writeBackStep)
 	return nil
 }
 
 // finish closes the file. If that fails, the file is gone.
 func (f *imageFile) finish() (Image, error) {
-	f.back.end(f.file, f.size)
 	img := Image{Path: f.file.Name(), MediaType: mediaType(f.head), Bytes: f.size}
 	f.sum.end(img.SHA256[:0])
 	if err := f.file.Close(); err != nil {

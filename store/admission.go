@@ -143,7 +143,7 @@ func (db *DB) AdmitHeld(ctx context.Context) (int, error) {
 
 // leaveSQL returns the statement that takes ended generations out of their
 // organizations' counts. from has org_id, queue and held_at, the last as it was
-// before. Rows are taken in order, so that two transactions wait for each other in
+// before. It returns how many each count still has held. Rows are taken in order, so that two transactions wait for each other in
 // one direction only; an update would take them in any.
 func leaveSQL(from string) string {
 	return `
@@ -154,5 +154,5 @@ func leaveSQL(from string) string {
 		ORDER BY org_id, queue
 		ON CONFLICT (org_id, queue) DO UPDATE
 		SET running = a.running + EXCLUDED.running, held = a.held + EXCLUDED.held
-		RETURNING a.org_id`
+		RETURNING a.org_id, a.held`
 }

@@ -101,7 +101,8 @@ var finishSQL = `
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM finished
 			WHERE status <> 'queued' HAVING count(*) > 0
 		)
-		SELECT finished.id, delivery.endpoint_id, delivery.event_id, delivery.ticket
+		SELECT finished.id, delivery.endpoint_id, delivery.event_id, delivery.ticket,
+			EXISTS (SELECT FROM freed WHERE held > 0) AS held
 		FROM finished
 		LEFT JOIN delivery ON at_once AND delivery.event_id = ` + eventOf("finished.id", "'"+stepEnded+"'") + `
 		LEFT JOIN told ON true, errands_announced`
@@ -113,11 +114,12 @@ var finishSQL = `
 // rightful one's.
 func (db *DB) FinishGenerations(ctx context.Context, by Sender, outcomes []*Outcome) ([]Finish, error) {
 	var batch pgx.Batch // one transaction, one round trip
-	f, err := db.queueFinish(&batch, by, outcomes)
-	if err == nil {
-		err = db.q.SendBatch(ctx, &batch).Close()
-	}
+	f, err := queueFinish(&batch, by, outcomes)
 	if err != nil {
+		return nil, fmt.Errorf("finish generations: %w", err)
+	}
+	batch.Queue(admitNextSQL, db.admitNextArgs(terminal(outcomes)))
+	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("finish generations: %w", err)
 	}
 	return f.finishes(), nil
@@ -130,7 +132,9 @@ type finishing struct {
 	reads    sendingRows
 }
 
-func (db *DB) queueFinish(batch *pgx.Batch, by Sender, outcomes []*Outcome) (*finishing, error) {
+// queueFinish adds what writes outcomes to a batch. What admits the generations whose
+// turn it is then is to follow.
+func queueFinish(batch *pgx.Batch, by Sender, outcomes []*Outcome) (*finishing, error) {
 	args, err := finishArgs(outcomes)
 	if err != nil {
 		return nil, err
@@ -143,7 +147,6 @@ func (db *DB) queueFinish(batch *pgx.Batch, by Sender, outcomes []*Outcome) (*fi
 	if events := toldEvents(outcomes); len(events) > 0 {
 		f.reads.queue(batch, errandsOf, errandArgs(events))
 	}
-	batch.Queue(admitNextSQL, db.admitNextArgs(terminal(outcomes)))
 	return f, nil
 }
 
@@ -245,6 +248,7 @@ type finishedRow struct {
 	EndpointID *string
 	EventID    *string
 	Ticket     *int64
+	Held       bool // others of the ended ones' organizations wait for their turn
 }
 
 // matches tells for each outcome what came of it.

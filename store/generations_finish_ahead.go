@@ -38,7 +38,7 @@ func (db *DB) finishAhead(ctx context.Context, by Sender, o *Outcome, ready func
 	batch.Queue("BEGIN")
 	// A process that stalls now must not keep others from these rows for long.
 	batch.Queue("SET LOCAL idle_in_transaction_session_timeout = '1s'")
-	f, err := db.queueFinish(&batch, by, []*Outcome{o})
+	f, err := queueFinish(&batch, by, []*Outcome{o})
 	if err != nil {
 		return Finish{}, err
 	}
@@ -50,6 +50,11 @@ func (db *DB) finishAhead(ctx context.Context, by Sender, o *Outcome, ready func
 	defer conn.Release()
 	if err := conn.SendBatch(ctx, &batch).Close(); err != nil {
 		return Finish{}, err
+	}
+	if len(f.finished) > 0 && f.finished[0].Held {
+		if _, err := conn.Exec(ctx, admitNextSQL, db.admitNextArgs([]string{o.GenerationID})); err != nil {
+			return Finish{}, err
+		}
 	}
 	finish := f.finishes()[0]
 	if err := readyIn(ctx, func(ctx context.Context) error { return ready(ctx, finish) }); err != nil {

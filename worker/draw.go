@@ -59,7 +59,7 @@ func (r *run) draw(ctx context.Context, index int) error {
 		}
 	}
 	calling := &calling{r: r, index: index}
-	result, err := r.chain.Generate(r.w.writingBack(ctx), providers.Ask{
+	result, err := r.chain.Generate(ctx, providers.Ask{
 		Model: r.model, Request: r.request(index), Unknown: max(0, maxPaid-1-r.paid(index)),
 		Begin: calling.begin, End: calling.end,
 	})

@@ -41,15 +41,6 @@ func (r *run) keep(ctx context.Context, index int, picture providers.Image) erro
 	return fmt.Errorf("%w: %w", errKept, err)
 }
 
-// writingBack has images that are going to be synced where they arrive written to
-// the disk meanwhile. Where they are sent on to a bucket, the disk is spared.
-func (w *Worker) writingBack(ctx context.Context) context.Context {
-	if w.inPlace() {
-		return providers.WithWriteBack(ctx)
-	}
-	return ctx
-}
-
 // inPlace reports whether images are stored on the disk where they arrive.
 func (w *Worker) inPlace() bool {
 	dir, ok := w.opts.Blobs.(interface{ TempDir() string })

@@ -1,7 +1,6 @@
 package worker_test
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -9,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/nanobanana/nanobanana/jobs"
-	"github.com/nanobanana/nanobanana/providers"
 	"github.com/nanobanana/nanobanana/store"
 	"github.com/nanobanana/nanobanana/store/blobs"
 	"github.com/nanobanana/nanobanana/worker"
@@ -59,38 +57,4 @@ func TestKeep_RendersOnce(t *testing.T) {
 		t.Errorf("got %s after %d refusals, and %d pictures were made of one; want one", g.Status, bucket.refused.Load(), len(bucket.seen))
 	}
 	b.wantNoSpool(t)
-}
-
-// asked is a provider that tells whether each picture is to be written back.
-type asked struct {
-	fixed
-	writeBack chan bool
-}
-
-func (a asked) Generate(ctx context.Context, req providers.Request) (*providers.Result, error) {
-	a.writeBack <- providers.WritesBack(ctx)
-	return a.fixed.Generate(ctx, req)
-}
-
-// TestKeep_WritesBackWhatIsSynced asks for a picture that is kept where it
-// arrives, and for one that is copied elsewhere.
-func TestKeep_WritesBackWhatIsSynced(t *testing.T) {
-	t.Parallel()
-	for name, want := range map[string]bool{"InStore": true, "Elsewhere": false} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := setupIdle(t)
-			provider := asked{sending(t, jpegOf(t, drawing(64, 64, 200))), make(chan bool, 1)}
-			b.start(t, func(o *worker.Options) {
-				o.Simulator.Routes[0].Provider = provider
-				if !want {
-					o.SpoolDir = t.TempDir()
-				}
-			})
-			g := b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: "x"}).ID)
-			if got := <-provider.writeBack; got != want || g.Status != store.StatusSucceeded {
-				t.Errorf("write-back %v, and %s; want %v, and succeeded", got, g.Status, want)
-			}
-		})
-	}
 }
