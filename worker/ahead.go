@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -16,11 +17,15 @@ import (
 // more of them share a commit.
 const aheadQuiet = 10 * time.Millisecond
 
+// aheadRehearsed is how long a rehearsal of the end of a run is good for.
+const aheadRehearsed = 100 * time.Millisecond
+
 // ends are the runs that are being written down.
 type ends struct {
-	mu   sync.Mutex
-	now  int
-	last time.Time // when one was last written
+	mu        sync.Mutex
+	now       int
+	last      time.Time // when one was last written
+	rehearsed time.Time // when it was last rehearsed to write one ahead
 }
 
 // enter counts a run, and tells whether it is alone.
@@ -36,6 +41,33 @@ func (e *ends) leave(now time.Time) {
 	defer e.mu.Unlock()
 	e.now--
 	e.last = now
+}
+
+// rehearse reports whether it is worthwhile to rehearse the end of a run that begins.
+func (e *ends) rehearse(now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.now > 0 || now.Sub(e.last) < aheadQuiet || now.Sub(e.rehearsed) < aheadRehearsed {
+		return false
+	}
+	e.rehearsed = now
+	return true
+}
+
+// rehearseEnd gets ready to write the end of a run ahead, while its picture is being
+// made.
+func (w *Worker) rehearseEnd() {
+	if w.inPlace() && w.ends.rehearse(time.Now()) {
+		go w.rehearseNow(context.Background())
+	}
+}
+
+// rehearseNow is rehearseEnd for when there is time. Without it runs end as they do
+// while there are many.
+func (w *Worker) rehearseNow(ctx context.Context) {
+	if err := w.ahead.Rehearse(ctx); err != nil {
+		w.opts.Logger.Debug("no outcome is written ahead", "error", err)
+	}
 }
 
 // A storing is a picture that is being stored while its run goes on to its end.
@@ -100,7 +132,7 @@ func (r *run) end(ctx context.Context, verdicts []verdict) (o *store.Outcome, ag
 				_ = os.Remove(s.picture.Path) // a leftover is swept with its directory
 				return o, again, own, nil
 			}
-			unsure = true
+			unsure = !errors.Is(err, store.ErrNotReady)
 		}
 		if verdicts = r.stored(ctx, verdicts); verdicts != nil {
 			o, again = r.judge(ctx, verdicts)
@@ -145,7 +177,7 @@ func (w *Worker) finishAhead(ctx context.Context, o *store.Outcome, s *storing) 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
 	defer cancel()
 	var letters func() []*letter
-	finished, err := w.opts.DB.FinishGenerationAhead(ctx, w.sender(), o, func(ctx context.Context, f store.Finish) error {
+	finished, err := w.ahead.Finish(ctx, w.sender(), o, func(ctx context.Context, f store.Finish) error {
 		letters = w.writeAhead(f)
 		return s.wait(ctx)
 	})

@@ -93,7 +93,7 @@ func TestFaults_TheAnswerToAFinishIsLost(t *testing.T) {
 		calls           int
 	}{
 		"OfTheEnd":       {"x", `"status":"succeeded"`, 1},
-		"OfItsCommit":    {"x", "COMMIT", 1},
+		"OfItsCommit":    {"[[sim:slow ms=300]] x", "COMMIT", 1}, // long enough for the rehearsal
 		"OfAnotherRound": {"[[sim:503 first=3]] x", `"status":"queued"`, 4},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -58,6 +58,9 @@ func (r *run) draw(ctx context.Context, index int) error {
 			return &providers.Error{Kind: providers.KindCanceled, Provider: r.model.Provider, Err: ctx.Err()}
 		}
 	}
+	if r.only {
+		r.w.rehearseEnd()
+	}
 	calling := &calling{r: r, index: index}
 	result, err := r.chain.Generate(ctx, providers.Ask{
 		Model: r.model, Request: r.request(index), Unknown: max(0, maxPaid-1-r.paid(index)),

@@ -149,6 +149,7 @@ type Worker struct {
 	roll     roll
 	progress progress
 	ends     ends
+	ahead    *store.Ahead
 	pulse    pulse
 	courier  *courier
 	ending   context.CancelFunc // of the heartbeat and the watch
@@ -177,6 +178,7 @@ func New(opts Options) (*Worker, error) {
 	}
 	w.river = client
 	w.courier = newCourier(w)
+	w.ahead = opts.DB.NewAhead()
 	w.claims = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.claimBatch)
 	w.finishes = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.finishBatch)
 	return w, nil
@@ -300,6 +302,9 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.ended.Go(func() { w.keepReleasing(beating) })
 	w.ended.Go(func() { w.tellFleet(beating) })
 	w.ended.Go(func() { w.tellProgress(beating) })
+	if w.inPlace() {
+		w.rehearseNow(ctx)
+	}
 	if err := w.river.Start(context.WithoutCancel(ctx)); err != nil {
 		end()
 		w.ended.Wait()
@@ -316,6 +321,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	err := w.river.Stop(ctx)
 	w.claims.Close()
 	w.finishes.Close()
+	w.ahead.Close(context.WithoutCancel(ctx))
 	w.courier.close(ctx)
 	// The heart beats to the last, or others would take over what still runs.
 	if w.ending != nil {

@@ -27,15 +27,26 @@ func (b *bundle) state(t *testing.T, id string) (status store.Status, images int
 	return g.Status, len(list)
 }
 
+// ahead returns an Ahead that is ready.
+func (b *bundle) ahead(t *testing.T) *store.Ahead {
+	t.Helper()
+	a := b.NewAhead()
+	t.Cleanup(func() { a.Close(context.Background()) })
+	if err := a.Rehearse(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
 // An outcome counts once it is true, and then all of it.
-func TestFinishGenerationAhead_CountsOnceReady(t *testing.T) {
+func TestAhead_CountsOnceReady(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.endpoint(t, []string{"*"}, "")
 	c := b.claim(t, b.queued(t, nil).ID)
 	o := succeeded(c)
 	o.Told = true
-	finish, err := b.FinishGenerationAhead(t.Context(), store.Sender{Worker: "w", Net: time.Minute}, o, func(_ context.Context, f store.Finish) error {
+	finish, err := b.ahead(t).Finish(t.Context(), store.Sender{Worker: "w", Net: time.Minute}, o, func(_ context.Context, f store.Finish) error {
 		if len(f.Sendings) != 1 || f.Sendings[0] == nil {
 			t.Errorf("it is not told what will be delivered: %+v", f)
 		}
@@ -61,7 +72,7 @@ func TestFinishGenerationAhead_CountsOnceReady(t *testing.T) {
 
 // Nothing is left of an outcome that has not come true, and the run can still end
 // as it did.
-func TestFinishGenerationAhead_NothingIsLeftOfWhatIsNotTrue(t *testing.T) {
+func TestAhead_NothingIsLeftOfWhatIsNotTrue(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("no disk")
 	for name, c := range map[string]struct {
@@ -90,7 +101,7 @@ func TestFinishGenerationAhead_NothingIsLeftOfWhatIsNotTrue(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			claim := b.claim(t, b.queued(t, nil).ID)
-			_, err := b.FinishGenerationAhead(t.Context(), store.Sender{}, succeeded(claim), c.ready(t, b))
+			_, err := b.ahead(t).Finish(t.Context(), store.Sender{}, succeeded(claim), c.ready(t, b))
 			if err == nil || c.want != nil && !errors.Is(err, c.want) {
 				t.Errorf("error = %v, want %v", err, c.want)
 			}
@@ -105,14 +116,14 @@ func TestFinishGenerationAhead_NothingIsLeftOfWhatIsNotTrue(t *testing.T) {
 }
 
 // A run that has lost its claim writes nothing.
-func TestFinishGenerationAhead_AfterTheClaimIsLost(t *testing.T) {
+func TestAhead_AfterTheClaimIsLost(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	claim := b.claim(t, b.queued(t, nil).ID)
 	if _, _, err := b.CancelGeneration(t.Context(), b.project.ID, claim.ID); err != nil {
 		t.Fatal(err)
 	}
-	finish, err := b.FinishGenerationAhead(t.Context(), store.Sender{}, succeeded(claim), func(context.Context, store.Finish) error { return nil })
+	finish, err := b.ahead(t).Finish(t.Context(), store.Sender{}, succeeded(claim), func(context.Context, store.Finish) error { return nil })
 	if err != nil || finish.Own {
 		t.Errorf("got %+v, %v; want not its own", finish, err)
 	}
@@ -123,11 +134,11 @@ func TestFinishGenerationAhead_AfterTheClaimIsLost(t *testing.T) {
 
 // A process that stalls before it commits keeps others from the rows for a second
 // at most.
-func TestFinishGenerationAhead_AStalledProcess(t *testing.T) {
+func TestAhead_AStalledProcess(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	claim := b.claim(t, b.queued(t, nil).ID)
-	_, err := b.FinishGenerationAhead(t.Context(), store.Sender{}, succeeded(claim), func(context.Context, store.Finish) error {
+	_, err := b.ahead(t).Finish(t.Context(), store.Sender{}, succeeded(claim), func(context.Context, store.Finish) error {
 		if !b.finish(t, succeeded(claim)) { // waits for the rows
 			t.Error("the other process found the run written")
 		}
