@@ -110,7 +110,7 @@ func (a *Ahead) rehearseOnce(ctx context.Context) error {
 	if _, err := queueFinish(&batch, Sender{}, []*Outcome{nobodys}); err != nil {
 		return err
 	}
-	batch.Queue(admitNextSQL, a.db.admitNextArgs([]string{nobodys.GenerationID}))
+	batch.Queue(admitNextSQL, hot(a.db.admitNextArgs([]string{nobodys.GenerationID})))
 	batch.Queue("ROLLBACK")
 	return a.conn.SendBatch(ctx, &batch).Close()
 }
@@ -153,7 +153,7 @@ func (a *Ahead) finish(ctx context.Context, by Sender, o *Outcome, ready func(co
 		return Finish{}, err
 	}
 	if len(f.finished) > 0 && f.finished[0].Held {
-		if _, err := a.conn.Exec(ctx, admitNextSQL, a.db.admitNextArgs([]string{o.GenerationID})); err != nil {
+		if _, err := a.conn.Exec(ctx, admitNextSQL, hot(a.db.admitNextArgs([]string{o.GenerationID}))); err != nil {
 			return Finish{}, err
 		}
 	}

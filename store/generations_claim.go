@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // A Ticket asks to run a generation.
@@ -116,11 +114,11 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 	if err != nil {
 		return nil, fmt.Errorf("claim generations: %w", err)
 	}
-	claimed, err := many[Claim](ctx, db, claimSQL,
-		pgx.NamedArgs(withDeliveries(map[string]any{
+	claimed, err := manyHot[Claim](ctx, db, claimSQL,
+		withDeliveries(map[string]any{
 			"ids": ids, "jobs": jobs, "worker": by.Worker, "calls": string(calls),
 			"channel": channelGeneration, "event_channel": channelEvent, "expired": expiredError(),
-		})))
+		}))
 	if err != nil {
 		return nil, fmt.Errorf("claim generations: %w", err)
 	}

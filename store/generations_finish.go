@@ -118,7 +118,7 @@ func (db *DB) FinishGenerations(ctx context.Context, by Sender, outcomes []*Outc
 	if err != nil {
 		return nil, fmt.Errorf("finish generations: %w", err)
 	}
-	batch.Queue(admitNextSQL, db.admitNextArgs(terminal(outcomes)))
+	batch.Queue(admitNextSQL, hot(db.admitNextArgs(terminal(outcomes))))
 	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("finish generations: %w", err)
 	}
@@ -140,12 +140,12 @@ func queueFinish(batch *pgx.Batch, by Sender, outcomes []*Outcome) (*finishing, 
 		return nil, err
 	}
 	f := &finishing{outcomes: outcomes}
-	batch.Queue(finishSQL, pgx.NamedArgs(withDeliveriesBy(args, by))).Query(func(rows pgx.Rows) error {
+	batch.Queue(finishSQL, hot(withDeliveriesBy(args, by))).Query(func(rows pgx.Rows) error {
 		f.finished, err = pgx.CollectRows(rows, pgx.RowToStructByName[finishedRow])
 		return err
 	})
 	if events := toldEvents(outcomes); len(events) > 0 {
-		f.reads.queue(batch, errandsOf, errandArgs(events))
+		f.reads.queue(batch, sendingsOf, errandArgs(events))
 	}
 	return f, nil
 }

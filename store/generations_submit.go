@@ -199,7 +199,7 @@ func (db *DB) submitGenerations(ctx context.Context, keys []*IdempotencyKey, row
 	if limited {
 		sql = insertLimitedSQL
 	}
-	batch.Queue(sql, pgx.NamedArgs(withDeliveries(db.admissionArgs(args)))).Query(func(rows pgx.Rows) error {
+	batch.Queue(sql, hot(withDeliveries(db.admissionArgs(args)))).Query(func(rows pgx.Rows) error {
 		placed, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[placedGeneration])
 		return err
 	})

@@ -161,9 +161,9 @@ func (db *DB) RecordSent(ctx context.Context, ahead time.Duration, sent []*Sent)
 	args["roles"] = []string{RoleOwner}
 	args = withMails(withDeliveries(args))
 	var batch pgx.Batch
-	batch.Queue(lockAttemptsSQL, args)
-	batch.Queue(recordAttemptsSQL, args)
-	batch.Queue(recordHealthSQL, args)
+	batch.Queue(lockAttemptsSQL, hot(args))
+	batch.Queue(recordAttemptsSQL, hot(args))
+	batch.Queue(recordHealthSQL, hot(args))
 	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("record deliveries: %w", err)
 	}

@@ -159,10 +159,18 @@ type sendingRows struct {
 	told        []*toldRow
 }
 
-// queue adds the queries that read them, for the errands that a query names.
-func (r *sendingRows) queue(batch *pgx.Batch, errands string, args pgx.NamedArgs) {
-	queueMany(batch, sendingsSQL(errands), args, &r.rows)
-	queueMany(batch, sendingSecretsSQL(errands), args, &r.secrets)
+// A sendingQuery reads errands that another query names.
+type sendingQuery struct{ deliveries, secrets string }
+
+var (
+	sendingsNamed = sendingQuery{sendingsSQL(errandsNamed), sendingSecretsSQL(errandsNamed)}
+	sendingsOf    = sendingQuery{sendingsSQL(errandsOf), sendingSecretsSQL(errandsOf)}
+)
+
+// queue adds the queries that read them.
+func (r *sendingRows) queue(batch *pgx.Batch, of sendingQuery, args pgx.NamedArgs) {
+	queueMany(batch, of.deliveries, args, &r.rows)
+	queueMany(batch, of.secrets, args, &r.secrets)
 	queueMany(batch, sendingGenerationsSQL, args, &r.generations)
 	queueMany(batch, sendingImagesSQL, args, &r.images)
 	queueMany(batch, sendingCallsSQL, args, &r.calls)
@@ -175,7 +183,7 @@ func (r *sendingRows) queue(batch *pgx.Batch, errands string, args pgx.NamedArgs
 func (db *DB) Sendings(ctx context.Context, errands []Errand) ([]*Sending, error) {
 	var r sendingRows
 	var batch pgx.Batch
-	r.queue(&batch, errandsNamed, errandArgs(errands))
+	r.queue(&batch, sendingsNamed, errandArgs(errands))
 	if err := db.q.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("read deliveries: %w", err)
 	}
@@ -216,9 +224,9 @@ type secretRow struct {
 	Sealed []byte
 }
 
-// queueMany adds a query whose rows are collected into list.
+// queueMany adds a hot query whose rows are collected into list.
 func queueMany[T any](batch *pgx.Batch, sql string, args pgx.NamedArgs, list *[]*T) {
-	batch.Queue(sql, args).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(sql, hot(args)).Query(func(rows pgx.Rows) (err error) {
 		*list, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[T])
 		return err
 	})
