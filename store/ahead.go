@@ -134,7 +134,7 @@ func (a *Ahead) Finish(ctx context.Context, by Sender, o *Outcome, ready func(co
 	}
 	finish, err := a.finish(ctx, by, o, ready)
 	if err != nil {
-		if a.conn.PgConn().TxStatus() != 'I' {
+		if a.conn.IsClosed() || a.conn.PgConn().TxStatus() != 'I' {
 			a.drop(ctx) // which ends its transaction
 		}
 		return Finish{}, fmt.Errorf("finish ahead: %w", err)

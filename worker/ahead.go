@@ -17,8 +17,12 @@ import (
 // more of them share a commit.
 const aheadQuiet = 10 * time.Millisecond
 
-// aheadRehearsed is how long a rehearsal of the end of a run is good for.
-const aheadRehearsed = 100 * time.Millisecond
+const (
+	// aheadRehearsed is how long a rehearsal of the end of a run is good for.
+	aheadRehearsed = 100 * time.Millisecond
+	// aheadAfter is when it begins: the provider has the request, and nobody waits.
+	aheadAfter = 20 * time.Millisecond
+)
 
 // ends are the runs that are being written down.
 type ends struct {
@@ -58,7 +62,7 @@ func (e *ends) rehearse(now time.Time) bool {
 // made.
 func (w *Worker) rehearseEnd() {
 	if w.inPlace() && w.ends.rehearse(time.Now()) {
-		go w.rehearseNow(context.Background())
+		time.AfterFunc(aheadAfter, func() { w.rehearseNow(context.Background()) })
 	}
 }
 
