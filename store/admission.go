@@ -143,8 +143,9 @@ func (db *DB) AdmitHeld(ctx context.Context) (int, error) {
 
 // leaveSQL returns the statement that takes ended generations out of their
 // organizations' counts. from has org_id, queue and held_at, the last as it was
-// before. It returns how many each count still has held. Rows are taken in order, so that two transactions wait for each other in
-// one direction only; an update would take them in any.
+// before. It returns how many each count still has held. Rows are taken in order, so
+// that two transactions wait for each other in one direction only; an update would
+// take them in any.
 func leaveSQL(from string) string {
 	return `
 		INSERT INTO admission AS a (org_id, queue, running, held)

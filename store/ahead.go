@@ -10,22 +10,35 @@ import (
 )
 
 const (
-	// aheadHold is how long Finish waits for its connection, and how long it keeps what
-	// it has written open for others to wait for.
+	// aheadHold is the default of AheadOptions.Hold.
 	aheadHold = 50 * time.Millisecond
+	// aheadTime bounds Finish beside its waits: more is for who can use any connection.
+	aheadTime = 2 * time.Second
 	// aheadRehearsal bounds a rehearsal, with the connection it may take.
 	aheadRehearsal = 3 * time.Second
 )
 
-// ErrNotReady reports that an outcome was not written ahead: its connection was not
-// ready, or what it depends on took too long.
-var ErrNotReady = errors.New("not ready to be written ahead")
+var (
+	// ErrNotReady reports that an outcome was not written ahead: its connection was
+	// not ready, or what it depends on took too long.
+	ErrNotReady = errors.New("not ready to be written ahead")
+	// ErrUnsure reports that nobody knows whether something was written.
+	ErrUnsure = errors.New("the answer to the commit is lost")
+)
+
+// AheadOptions tune an Ahead.
+type AheadOptions struct {
+	// Hold is how long Finish waits for its connection, and how long it keeps what it
+	// has written open, for others to wait for; default 50 ms.
+	Hold time.Duration
+}
 
 // An Ahead writes outcomes while what they say is still being made true, one at a
 // time, on a connection of its own. It is safe for concurrent use.
 type Ahead struct {
-	db  *DB
-	cfg *pgx.ConnConfig
+	db   *DB
+	cfg  *pgx.ConnConfig
+	hold time.Duration
 
 	use    chan struct{} // has room while the connection is not in use
 	conn   *pgx.Conn     // nil until a rehearsal connects
@@ -33,17 +46,23 @@ type Ahead struct {
 }
 
 // NewAhead returns an Ahead for the same database. Rehearse connects it.
-func (db *DB) NewAhead() *Ahead {
+func (db *DB) NewAhead(opts AheadOptions) *Ahead {
 	cfg := db.pool.Config().ConnConfig.Copy()
 	cfg.RuntimeParams["application_name"] = "nanobanana ahead"
-	// A process that stalls before it commits must not keep others from the rows.
-	cfg.RuntimeParams["idle_in_transaction_session_timeout"] = "1s"
-	return &Ahead{db: db, cfg: cfg, use: make(chan struct{}, 1)}
+	if opts.Hold == 0 {
+		opts.Hold = aheadHold
+	}
+	return &Ahead{db: db, cfg: cfg, hold: opts.Hold, use: make(chan struct{}, 1)}
 }
 
-// Close ends the connection. Nothing is written ahead any more.
+// Close ends the connection, once it is not in use. Nothing is written ahead any
+// more. It gives up when ctx ends.
 func (a *Ahead) Close(ctx context.Context) {
-	a.use <- struct{}{}
+	select {
+	case a.use <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
 	defer a.leave()
 	a.closed = true
 	a.drop(ctx)
@@ -51,7 +70,7 @@ func (a *Ahead) Close(ctx context.Context) {
 
 // enter takes the connection, and waits for that as long as a commit may.
 func (a *Ahead) enter() bool {
-	over := time.NewTimer(aheadHold)
+	over := time.NewTimer(a.hold)
 	defer over.Stop()
 	select {
 	case a.use <- struct{}{}:
@@ -62,6 +81,14 @@ func (a *Ahead) enter() bool {
 }
 
 func (a *Ahead) leave() { <-a.use }
+
+// tidy drops a connection that is broken, or within a transaction, which ends with
+// it: the next must not commit what this one has left.
+func (a *Ahead) tidy(ctx context.Context) {
+	if a.conn.IsClosed() || a.conn.PgConn().TxStatus() != 'I' {
+		a.drop(ctx)
+	}
+}
 
 func (a *Ahead) drop(ctx context.Context) {
 	if a.conn != nil {
@@ -94,9 +121,9 @@ func (a *Ahead) Rehearse(ctx context.Context) error {
 		}
 		a.conn, rounds = conn, warmRounds
 	}
+	defer a.tidy(ctx)
 	for range rounds {
 		if err := a.rehearseOnce(ctx); err != nil {
-			a.drop(ctx)
 			return fmt.Errorf("rehearse to finish ahead: %w", err)
 		}
 	}
@@ -104,23 +131,30 @@ func (a *Ahead) Rehearse(ctx context.Context) error {
 }
 
 func (a *Ahead) rehearseOnce(ctx context.Context) error {
-	var batch pgx.Batch
-	batch.Queue("BEGIN")
+	batch := beginAhead()
 	nobodys := &Outcome{GenerationID: NewGenerationID(), Status: StatusFailed, Told: true}
-	if _, err := queueFinish(&batch, Sender{}, []*Outcome{nobodys}); err != nil {
+	if _, err := queueFinish(batch, Sender{}, []*Outcome{nobodys}); err != nil {
 		return err
 	}
 	batch.Queue(admitNextSQL, hot(a.db.admitNextArgs([]string{nobodys.GenerationID})))
 	batch.Queue("ROLLBACK")
-	return a.conn.SendBatch(ctx, &batch).Close()
+	return a.conn.SendBatch(ctx, batch).Close()
+}
+
+// beginAhead begins a transaction that keeps others from its rows for a second at
+// most when its process stalls before it commits.
+func beginAhead() *pgx.Batch {
+	var batch pgx.Batch
+	batch.Queue("BEGIN")
+	batch.Queue("SET LOCAL idle_in_transaction_session_timeout = '1s'")
+	return &batch
 }
 
 // Finish writes an outcome as FinishGenerations does, while what it says is still
 // being made true: it is committed once ready has returned nil, which is told what
-// is going to come of it. With ready's error, or with ErrNotReady if ready takes 50
-// ms longer than the writing, nothing is written; neither with ErrNotReady because
-// the connection is in use or not open. Other errors may leave it written, as those
-// of FinishGenerations.
+// is going to come of it. With ready's error nothing is written, nor with ErrNotReady,
+// which says that ready took too long after the writing or the connection was in use
+// or not open. Only with ErrUnsure it may have been.
 //
 // It takes two round trips, and others wait for its rows meanwhile: it is for an
 // outcome that no other one could share a commit with.
@@ -132,24 +166,23 @@ func (a *Ahead) Finish(ctx context.Context, by Sender, o *Outcome, ready func(co
 	if a.conn == nil {
 		return Finish{}, ErrNotReady
 	}
+	ctx, cancel := context.WithTimeout(ctx, aheadTime+a.hold)
+	defer cancel()
+	defer a.tidy(ctx)
 	finish, err := a.finish(ctx, by, o, ready)
 	if err != nil {
-		if a.conn.IsClosed() || a.conn.PgConn().TxStatus() != 'I' {
-			a.drop(ctx) // which ends its transaction
-		}
 		return Finish{}, fmt.Errorf("finish ahead: %w", err)
 	}
 	return finish, nil
 }
 
 func (a *Ahead) finish(ctx context.Context, by Sender, o *Outcome, ready func(context.Context, Finish) error) (Finish, error) {
-	var batch pgx.Batch
-	batch.Queue("BEGIN")
-	f, err := queueFinish(&batch, by, []*Outcome{o})
+	batch := beginAhead()
+	f, err := queueFinish(batch, by, []*Outcome{o})
 	if err != nil {
 		return Finish{}, err
 	}
-	if err := a.conn.SendBatch(ctx, &batch).Close(); err != nil {
+	if err := a.conn.SendBatch(ctx, batch).Close(); err != nil {
 		return Finish{}, err
 	}
 	if len(f.finished) > 0 && f.finished[0].Held {
@@ -158,22 +191,26 @@ func (a *Ahead) finish(ctx context.Context, by Sender, o *Outcome, ready func(co
 		}
 	}
 	finish := f.finishes()[0]
-	if err := readyIn(ctx, func(ctx context.Context) error { return ready(ctx, finish) }); err != nil {
+	if err := a.readyIn(ctx, func(ctx context.Context) error { return ready(ctx, finish) }); err != nil {
 		_, rollback := a.conn.Exec(ctx, "ROLLBACK")
 		return Finish{}, errors.Join(err, rollback)
 	}
-	if _, err := a.conn.Exec(ctx, "COMMIT"); err != nil {
-		return Finish{}, err
+	tag, err := a.conn.Exec(ctx, "COMMIT")
+	if err != nil {
+		return Finish{}, fmt.Errorf("%w: %w", ErrUnsure, err)
+	}
+	if tag.String() != "COMMIT" {
+		return Finish{}, pgx.ErrTxCommitRollback
 	}
 	return finish, nil
 }
 
 // readyIn waits for ready, but not for long.
-func readyIn(ctx context.Context, ready func(context.Context) error) error {
-	hold, cancel := context.WithTimeoutCause(ctx, aheadHold, ErrNotReady)
+func (a *Ahead) readyIn(ctx context.Context, ready func(context.Context) error) error {
+	hold, cancel := context.WithTimeoutCause(ctx, a.hold, ErrNotReady)
 	defer cancel()
 	err := ready(hold)
-	if err != nil && errors.Is(context.Cause(hold), ErrNotReady) {
+	if errors.Is(err, context.DeadlineExceeded) && errors.Is(context.Cause(hold), ErrNotReady) {
 		return ErrNotReady
 	}
 	return err

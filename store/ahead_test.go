@@ -30,7 +30,7 @@ func (b *bundle) state(t *testing.T, id string) (status store.Status, images int
 // ahead returns an Ahead that is ready.
 func (b *bundle) ahead(t *testing.T) *store.Ahead {
 	t.Helper()
-	a := b.NewAhead()
+	a := b.NewAhead(store.AheadOptions{})
 	t.Cleanup(func() { a.Close(context.Background()) })
 	if err := a.Rehearse(t.Context()); err != nil {
 		t.Fatal(err)
@@ -149,5 +149,48 @@ func TestAhead_AStalledProcess(t *testing.T) {
 	}
 	if status, images := b.state(t, claim.ID); status != store.StatusSucceeded || images != 1 {
 		t.Errorf("the generation is %s with %d images", status, images)
+	}
+}
+
+// What was left by a defect is not committed with what comes next.
+func TestAhead_APanicBeforeTheCommit(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, second := b.claim(t, b.queued(t, nil).ID), b.claim(t, b.queued(t, nil).ID)
+	a := b.ahead(t)
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = a.Finish(t.Context(), store.Sender{}, succeeded(first), func(context.Context, store.Finish) error { panic("defect") })
+	}()
+	if err := a.Rehearse(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	finish, err := a.Finish(t.Context(), store.Sender{}, succeeded(second), func(context.Context, store.Finish) error { return nil })
+	if err != nil || !finish.Own {
+		t.Errorf("the next: %+v, %v", finish, err)
+	}
+	if status, images := b.state(t, first.ID); status != store.StatusProcessing || images != 0 {
+		t.Errorf("what never came true is %s with %d images", status, images)
+	}
+}
+
+// The place of what has ended goes to who waits for it.
+func TestAhead_AdmitsTheHeld(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	if _, err := b.Pool().Exec(t.Context(), `UPDATE plan SET concurrency = 1`); err != nil {
+		t.Fatal(err)
+	}
+	first, second := b.queued(t, nil), b.queued(t, nil)
+	held := `SELECT id FROM generation WHERE held_at IS NOT NULL`
+	if diff := cmp.Diff([]string{second.ID}, b.lines(t, held)); diff != "" {
+		t.Fatalf("held (-want +got):\n%s", diff)
+	}
+	finish, err := b.ahead(t).Finish(t.Context(), store.Sender{}, succeeded(b.claim(t, first.ID)), func(context.Context, store.Finish) error { return nil })
+	if err != nil || !finish.Own {
+		t.Fatalf("got %+v, %v", finish, err)
+	}
+	if got := b.lines(t, held); len(got) > 0 {
+		t.Errorf("%v is still held", got)
 	}
 }

@@ -13,11 +13,12 @@ import (
 	"github.com/nanobanana/nanobanana/store"
 )
 
-// aheadQuiet is for how long no run has ended where one may be written down ahead:
-// more of them share a commit.
-const aheadQuiet = 10 * time.Millisecond
-
 const (
+	// aheadQuiet is for how long no run has ended where one may be written down ahead:
+	// more of them share a commit.
+	aheadQuiet = 10 * time.Millisecond
+	// aheadRest is for how long none is where storage was slower than is worthwhile.
+	aheadRest = 5 * time.Second
 	// aheadRehearsed is how long a rehearsal of the end of a run is good for.
 	aheadRehearsed = 100 * time.Millisecond
 	// aheadAfter is when it begins: the provider has the request, and nobody waits.
@@ -30,6 +31,7 @@ type ends struct {
 	now       int
 	last      time.Time // when one was last written
 	rehearsed time.Time // when it was last rehearsed to write one ahead
+	rests     time.Time // until when none is written ahead
 }
 
 // enter counts a run, and tells whether it is alone.
@@ -37,7 +39,14 @@ func (e *ends) enter(now time.Time) (alone bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.now++
-	return e.now == 1 && now.Sub(e.last) >= aheadQuiet
+	return e.now == 1 && now.Sub(e.last) >= aheadQuiet && now.After(e.rests)
+}
+
+// rest puts off writing ahead.
+func (e *ends) rest(now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rests = now.Add(aheadRest)
 }
 
 func (e *ends) leave(now time.Time) {
@@ -51,7 +60,7 @@ func (e *ends) leave(now time.Time) {
 func (e *ends) rehearse(now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.now > 0 || now.Sub(e.last) < aheadQuiet || now.Sub(e.rehearsed) < aheadRehearsed {
+	if e.now > 0 || now.Sub(e.last) < aheadQuiet || now.Sub(e.rehearsed) < aheadRehearsed || now.Before(e.rests) {
 		return false
 	}
 	e.rehearsed = now
@@ -126,24 +135,40 @@ func (s *storing) wait(ctx context.Context) error {
 // end judges the run and writes its outcome. A picture that is still being stored
 // is waited for: with the outcome written ahead where no other shares its commit.
 func (r *run) end(ctx context.Context, verdicts []verdict) (o *store.Outcome, again time.Duration, own bool, err error) {
-	alone := r.w.ends.enter(time.Now())
-	defer func() { r.w.ends.leave(time.Now()) }()
 	o, again = r.judge(ctx, verdicts)
 	unsure := false
-	if s := r.aside; s != nil {
-		if alone {
-			if own, err = r.w.finishAhead(ctx, o, s); err == nil {
-				_ = os.Remove(s.picture.Path) // a leftover is swept with its directory
-				return o, again, own, nil
-			}
-			unsure = !errors.Is(err, store.ErrNotReady)
+	if r.aside != nil {
+		if own, err = r.endAhead(ctx, o); err == nil {
+			return o, again, own, nil
 		}
+		unsure = errors.Is(err, store.ErrUnsure)
 		if verdicts = r.stored(ctx, verdicts); verdicts != nil {
 			o, again = r.judge(ctx, verdicts)
 		}
 	}
+	r.w.ends.enter(time.Now())
+	defer func() { r.w.ends.leave(time.Now()) }()
 	own, err = r.w.finish(ctx, o, unsure)
 	return o, again, own, err
+}
+
+// endAhead writes the outcome while the picture is being stored that it tells of, if
+// no other run ends.
+func (r *run) endAhead(ctx context.Context, o *store.Outcome) (own bool, err error) {
+	alone := r.w.ends.enter(time.Now())
+	defer func() { r.w.ends.leave(time.Now()) }()
+	if !alone {
+		return false, store.ErrNotReady
+	}
+	own, err = r.w.finishAhead(ctx, o, r.aside)
+	switch {
+	case err == nil:
+		r.ahead = true
+		_ = os.Remove(r.aside.picture.Path) // a leftover is swept with its directory
+	case errors.Is(err, store.ErrNotReady):
+		r.w.ends.rest(time.Now())
+	}
+	return own, err
 }
 
 // stored sees to it that the picture is stored. It returns other verdicts if the
@@ -178,10 +203,8 @@ func (r *run) keepSafely(ctx context.Context, index int, picture providers.Image
 
 // finishAhead writes an outcome while the picture is being stored that it tells of.
 func (w *Worker) finishAhead(ctx context.Context, o *store.Outcome, s *storing) (own bool, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
-	defer cancel()
 	var letters func() []*letter
-	finished, err := w.ahead.Finish(ctx, w.sender(), o, func(ctx context.Context, f store.Finish) error {
+	finished, err := w.ahead.Finish(context.WithoutCancel(ctx), w.sender(), o, func(ctx context.Context, f store.Finish) error {
 		letters = w.writeAhead(f)
 		return s.wait(ctx)
 	})

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -140,4 +142,35 @@ func TestAhead_APanicFailsTheGenerationAlone(t *testing.T) {
 		t.Errorf("got %s, %+v", g.Status, g.Error)
 	}
 	b.wantOneImage(t, b.submit(t, jobs.GenerationRequest{Prompt: "next"}).ID, "next")
+}
+
+// One generation at a time is written ahead, and says so.
+func TestAhead_WhereNothingElseEnds(t *testing.T) {
+	t.Parallel()
+	b := setupIdle(t)
+	log := &record{}
+	b.start(t, func(o *worker.Options) {
+		o.AheadHold, o.Logger = time.Minute, slog.New(slog.NewTextHandler(log, nil))
+	})
+	b.wantOneImage(t, b.submit(t, jobs.GenerationRequest{Prompt: "x"}).ID, "x")
+	log.wait(t, "ahead=true", 10*time.Second)
+}
+
+// A connection that falls silent holds the end of a run up for seconds, and not the
+// worker's own end at all.
+func TestAhead_ASilentConnection(t *testing.T) {
+	t.Parallel()
+	b := setupIdle(t)
+	address, lost := startLossy(t, b.db, `"status":"succeeded"`, true)
+	db, err := store.Open(t.Context(), address, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	b.start(t, func(o *worker.Options) { o.DB = db })
+	began := time.Now()
+	b.wantOneImage(t, b.submit(t, jobs.GenerationRequest{Prompt: "x"}).ID, "x")
+	if took := time.Since(began); took > 20*time.Second || !lost.lost.Load() {
+		t.Errorf("it took %s, fell silent: %t", took, lost.lost.Load())
+	}
 }

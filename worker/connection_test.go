@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nanobanana/nanobanana/jobs"
 	"github.com/nanobanana/nanobanana/store"
@@ -21,15 +22,16 @@ import (
 // answer to it.
 type lossy struct {
 	message []byte // what the message contains
+	silent  bool   // the connection stays, and says nothing more
 	lost    atomic.Bool
 	server  string // socket of the server
 }
 
 // startLossy returns the address of a lossy way to a database.
-func startLossy(t *testing.T, db *store.DB, message string) (address string, l *lossy) {
+func startLossy(t *testing.T, db *store.DB, message string, silent bool) (address string, l *lossy) {
 	t.Helper()
 	cfg := db.Pool().Config().ConnConfig
-	l = &lossy{message: []byte(message), server: filepath.Join(cfg.Host, ".s.PGSQL."+strconv.Itoa(int(cfg.Port)))}
+	l = &lossy{message: []byte(message), silent: silent, server: filepath.Join(cfg.Host, ".s.PGSQL."+strconv.Itoa(int(cfg.Port)))}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +64,9 @@ func (l *lossy) serve(client net.Conn) {
 		buf := make([]byte, 64<<10)
 		for {
 			n, err := server.Read(buf)
+			if dropping.Load() && l.silent {
+				return
+			}
 			if err != nil || dropping.Load() {
 				_ = client.Close()
 				return
@@ -99,13 +104,13 @@ func TestFaults_TheAnswerToAFinishIsLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setupIdle(t)
-			address, lost := startLossy(t, b.db, c.message)
+			address, lost := startLossy(t, b.db, c.message, false)
 			db, err := store.Open(t.Context(), address, store.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(db.Close)
-			b.start(t, func(o *worker.Options) { o.DB = db })
+			b.start(t, func(o *worker.Options) { o.DB, o.AheadHold = db, time.Minute })
 			g := b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: c.prompt}).ID)
 			if g.Status != store.StatusSucceeded || b.calls(c.prompt) != c.calls || len(b.images(t, g)) != 1 || !lost.lost.Load() {
 				t.Errorf("got %s after %d calls with %d images, answer lost: %t; want success after %d with one, and it lost",

@@ -29,7 +29,9 @@ func (r *run) drawSafely(ctx context.Context, index int) (v verdict) {
 		}
 		return v
 	}
-	r.w.progress.made(r, began)
+	if r.aside == nil { // else it is yet to be stored, and is the last
+		r.w.progress.made(r, began)
+	}
 	return verdict{index: index}
 }
 

@@ -36,6 +36,7 @@ type run struct {
 	lead    int      // the image whose place is the run's own
 	only    bool     // no other image is missing
 	aside   *storing // the picture that is stored while the run ends; nil: none
+	ahead   bool     // its outcome was written meanwhile
 
 	mu        sync.Mutex
 	images    []*store.NewImage
@@ -89,7 +90,7 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 		status = "superseded" // canceled, or claimed by another run
 	}
 	logger.Info("generation ran", "status", status, "code", code(outcome.Error), "images", len(outcome.Images),
-		"calls", len(outcome.Attempts), "again_in", again, "ms", time.Since(began).Milliseconds())
+		"calls", len(outcome.Attempts), "again_in", again, "ahead", r.ahead, "ms", time.Since(began).Milliseconds())
 	switch {
 	case err != nil && !errors.Is(context.Cause(ctx), errLost):
 		return fmt.Errorf("finish %s: %w", claim.ID, err)

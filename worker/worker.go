@@ -87,6 +87,10 @@ type Options struct {
 	// are not.
 	SpendAlert int64
 
+	// AheadHold is how long an outcome that is written while its picture is being
+	// stored waits for that, and others for it; default 50 ms.
+	AheadHold time.Duration
+
 	ID     string // of this process; default host name, process and a random part
 	Logger *slog.Logger
 
@@ -178,7 +182,7 @@ func New(opts Options) (*Worker, error) {
 	}
 	w.river = client
 	w.courier = newCourier(w)
-	w.ahead = opts.DB.NewAhead()
+	w.ahead = opts.DB.NewAhead(store.AheadOptions{Hold: opts.AheadHold})
 	w.claims = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.claimBatch)
 	w.finishes = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.finishBatch)
 	return w, nil
@@ -306,6 +310,7 @@ func (w *Worker) Start(ctx context.Context) error {
 		w.rehearseNow(ctx)
 	}
 	if err := w.river.Start(context.WithoutCancel(ctx)); err != nil {
+		w.ahead.Close(ctx)
 		end()
 		w.ended.Wait()
 		return fmt.Errorf("start worker: %w", err)
@@ -321,7 +326,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	err := w.river.Stop(ctx)
 	w.claims.Close()
 	w.finishes.Close()
-	w.ahead.Close(context.WithoutCancel(ctx))
+	w.ahead.Close(ctx)
 	w.courier.close(ctx)
 	// The heart beats to the last, or others would take over what still runs.
 	if w.ending != nil {
