@@ -27,7 +27,7 @@ func repeat(n int, format string) string {
 }
 
 // A body of a megabyte must not buy more work or a longer answer than others.
-func TestHugeBodiesCostLittle(t *testing.T) {
+func TestTiming_HugeBodiesCostLittle(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
 	empty := `"",` + strings.Repeat(`"",`, 299_998) + `""`

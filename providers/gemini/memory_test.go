@@ -38,9 +38,9 @@ func peakHeap(f func()) uint64 {
 	}
 }
 
-// TestGenerate_MemoryStaysFlat has 200 images of 1 MiB arrive at once. The heap
+// TestTiming_MemoryStaysFlat has 200 images of 1 MiB arrive at once. The heap
 // includes the server that sends them.
-func TestGenerate_MemoryStaysFlat(t *testing.T) { //nolint:paralleltest // measures the heap of the process
+func TestTiming_MemoryStaysFlat(t *testing.T) { //nolint:paralleltest // measures the heap of the process
 	const calls, limit = 200, 40 << 20
 	body := []byte(stop(inline("image/jpeg", jpeg(1<<20))))
 	var waiting sync.WaitGroup
