@@ -150,7 +150,7 @@ func TestAhead_WhereNothingElseEnds(t *testing.T) {
 	b := setupIdle(t)
 	log := &record{}
 	b.start(t, func(o *worker.Options) {
-		o.AheadHold, o.Logger = time.Minute, slog.New(slog.NewTextHandler(log, nil))
+		o.FinishHold, o.Logger = time.Minute, slog.New(slog.NewTextHandler(log, nil))
 	})
 	b.wantOneImage(t, b.submit(t, jobs.GenerationRequest{Prompt: "x"}).ID, "x")
 	log.wait(t, "ahead=true", 10*time.Second)
@@ -167,7 +167,8 @@ func TestAhead_ASilentConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	b.start(t, func(o *worker.Options) { o.DB = db })
+	// It waits for a rehearsal on a busy machine, lest another connection be the one.
+	b.start(t, func(o *worker.Options) { o.DB, o.FinishHold = db, 5*time.Second })
 	began := time.Now()
 	b.wantOneImage(t, b.submit(t, jobs.GenerationRequest{Prompt: "x"}).ID, "x")
 	if took := time.Since(began); took > 20*time.Second || !lost.lost.Load() {

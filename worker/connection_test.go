@@ -110,7 +110,7 @@ func TestFaults_TheAnswerToAFinishIsLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(db.Close)
-			b.start(t, func(o *worker.Options) { o.DB, o.AheadHold = db, time.Minute })
+			b.start(t, func(o *worker.Options) { o.DB, o.FinishHold = db, time.Minute })
 			g := b.ended(t, b.submit(t, jobs.GenerationRequest{Prompt: c.prompt}).ID)
 			if g.Status != store.StatusSucceeded || b.calls(c.prompt) != c.calls || len(b.images(t, g)) != 1 || !lost.lost.Load() {
 				t.Errorf("got %s after %d calls with %d images, answer lost: %t; want success after %d with one, and it lost",

@@ -87,9 +87,9 @@ type Options struct {
 	// are not.
 	SpendAlert int64
 
-	// AheadHold is how long an outcome that is written while its picture is being
+	// FinishHold is how long an outcome that is written while its picture is being
 	// stored waits for that, and others for it; default 50 ms.
-	AheadHold time.Duration
+	FinishHold time.Duration
 
 	ID     string // of this process; default host name, process and a random part
 	Logger *slog.Logger
@@ -182,7 +182,7 @@ func New(opts Options) (*Worker, error) {
 	}
 	w.river = client
 	w.courier = newCourier(w)
-	w.ahead = opts.DB.NewAhead(store.AheadOptions{Hold: opts.AheadHold})
+	w.ahead = opts.DB.NewAhead(store.AheadOptions{Hold: opts.FinishHold})
 	w.claims = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.claimBatch)
 	w.finishes = store.NewCommitter(store.CommitterOptions{MaxBatch: 128}, w.finishBatch)
 	return w, nil
