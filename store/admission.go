@@ -61,7 +61,7 @@ func admitSQL(which string) string {
 				LIMIT room.free
 				FOR UPDATE SKIP LOCKED
 			) AS g
-		), ticket AS (` + insertTickets("next") + `
+		), ticket AS (` + insertTickets("next", queuedNow) + `
 		), admitted AS (
 			UPDATE generation AS g
 			SET held_at = NULL, river_job_id = ticket.id

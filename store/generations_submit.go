@@ -313,7 +313,7 @@ func insertGenerations(limits, refused string) string {
 			SELECT new.*, place <= wanted.n - counted.held AS runs, priority, reserved.credit_micros, bill.period AS credit_period
 			FROM new JOIN wanted USING (org_id, queue) JOIN counted USING (org_id, queue)
 			LEFT JOIN bill ON bill.id = new.id LEFT JOIN reserved ON (reserved.org_id, reserved.period) = (bill.org_id, bill.period)
-		), ticket AS (` + insertTickets("placed WHERE runs") + `
+		), ticket AS (` + insertTickets("placed WHERE runs", queuedNow) + `
 		), inserted AS (
 			INSERT INTO generation (
 				id, org_id, project_id, api_key_id, kind, status, test, simulated, model, model_used,

@@ -116,17 +116,19 @@ func (db *DB) stranded(ctx context.Context, sql string, args pgx.NamedArgs) ([]s
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-// freshTickets queues a run of each generation.
+// freshTickets queues a run of each generation, in line where its last ticket was: it
+// has waited already.
 func (db *DB) freshTickets(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	_, err := db.q.Exec(ctx, `
 		WITH stranded AS (
-			SELECT g.id, g.queue, `+prioritySQL+` AS priority
+			SELECT g.id, g.queue, `+prioritySQL+` AS priority, last.scheduled_at AS place
 			FROM generation AS g LEFT JOIN org ON org.id = g.org_id
+				LEFT JOIN `+RiverSchema+`.river_job AS last ON last.id = g.river_job_id
 			WHERE g.id = ANY(@ids)
-		), ticket AS (`+insertTickets("stranded")+`
+		), ticket AS (`+insertTickets("stranded", "least(place, "+queuedNow+")")+`
 		), named AS (
 			UPDATE generation AS g
 			SET river_job_id = ticket.id

@@ -20,21 +20,23 @@ const (
 // HeadStart is how much each step of a plan's priority is worth in line.
 const HeadStart = 150 * time.Millisecond
 
-// insertTickets returns the statement that queues a run of each generation in
-// from, a relation with id, queue and priority, as River's client would. It returns each
-// ticket's id and generation_id. Tickets are made where generations are written,
-// and not by River's client, so that a generation knows its ticket from the start
-// and the whole costs one round trip.
+// queuedNow is when a ticket that is queued now is due, for a relation with priority.
 //
-// The time is that of the ticket and not of the transaction, which may have
+// It is the time of the ticket and not of the transaction, which may have
 // waited for another that queued earlier ones. A plan's priority is a head start: its
 // tickets go before others that were queued up to so much earlier. River's own priorities
 // would let the higher ones keep the lower ones waiting for good.
-func insertTickets(from string) string {
+const queuedNow = `(SELECT clock_timestamp()) - (4 - priority) * @head_start::interval`
+
+// insertTickets returns the statement that queues a run of each generation in
+// from, a relation with id, queue and what due is made of, as River's client would. It returns each
+// ticket's id and generation_id. Tickets are made where generations are written,
+// and not by River's client, so that a generation knows its ticket from the start
+// and the whole costs one round trip.
+func insertTickets(from, due string) string {
 	return `
 		INSERT INTO ` + RiverSchema + `.river_job (args, kind, max_attempts, priority, queue, scheduled_at)
-		SELECT jsonb_build_object('id', id), @ticket_kind, @ticket_attempts, 1, queue,
-			(SELECT clock_timestamp()) - (4 - priority) * @head_start::interval
+		SELECT jsonb_build_object('id', id), @ticket_kind, @ticket_attempts, 1, queue, ` + due + `
 		FROM ` + from + `
 		ORDER BY id
 		RETURNING id, args ->> 'id' AS generation_id, queue`

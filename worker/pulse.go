@@ -12,6 +12,9 @@ import (
 // Times of the heartbeat.
 const (
 	beatEvery = time.Second
+	// beatAgain is after how long one that failed is tried again: the sooner after the
+	// database's return all are heard, the sooner it shows who is not.
+	beatAgain = beatEvery / 4
 	// steadyGap is the longest time between two beats of a worker that may
 	// judge others: one that was itself frozen, or found the database away,
 	// can not tell who else is alive.
@@ -179,9 +182,11 @@ func (w *Worker) keepBeating(ctx context.Context, conn *store.Pulse) {
 		switch {
 		case err == nil:
 			failing = false
+			continue
 		case ctx.Err() == nil && !failing:
 			failing = true
-			w.opts.Logger.Warn("heartbeat failed, trying each second", "error", err)
+			w.opts.Logger.Warn("heartbeat failed, trying again", "error", err)
 		}
+		next = time.Now().Add(beatAgain)
 	}
 }

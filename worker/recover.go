@@ -40,14 +40,12 @@ type heard struct {
 // keepWatch, until ctx ends, hands the tickets of dead workers to the living. Of
 // the living one also admits what has room, ends what came too late and recounts.
 func (w *Worker) keepWatch(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
 	v := watch{beats: map[string]heard{}, orphans: map[int64]time.Time{}}
 	for turn := rand.N(anyTurns); ; turn++ { //nolint:gosec // spreads work, keeps no secret
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(v.rest(time.Now())):
 		}
 		var first bool
 		w.step(ctx, "take over", func(ctx context.Context) (err error) {
@@ -127,6 +125,18 @@ func (v *watch) hear(beats []store.Silence, self string, now time.Time) (silent 
 		}
 	}
 	return silent, first
+}
+
+// rest is how long to wait before the next look: until a worker has been silent for
+// long, if that is sooner than the next is due.
+func (v *watch) rest(now time.Time) time.Duration {
+	rest := watchEvery
+	for _, h := range v.beats {
+		if left := store.WorkerSilence - now.Sub(h.since); left > 0 {
+			rest = min(rest, left)
+		}
+	}
+	return rest
 }
 
 // takeOver gives fresh tickets to the generations of dead workers, and to those

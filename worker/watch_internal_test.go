@@ -45,3 +45,26 @@ func TestWatch_Hear(t *testing.T) {
 		t.Error("one that has left is remembered")
 	}
 }
+
+// The watch looks again when a silence becomes long, rather than up to half a second later.
+func TestWatch_Rest(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for what, c := range map[string]struct {
+		heard []time.Duration // before now
+		want  time.Duration
+	}{
+		"nobody is known":            {nil, watchEvery},
+		"all are heard":              {[]time.Duration{0, time.Second}, watchEvery},
+		"one will have been silent":  {[]time.Duration{0, store.WorkerSilence - 100*time.Millisecond}, 100 * time.Millisecond},
+		"one has been silent enough": {[]time.Duration{0, store.WorkerSilence, time.Hour}, watchEvery},
+	} {
+		v := watch{beats: map[string]heard{}}
+		for i, ago := range c.heard {
+			v.beats[string(rune('a'+i))] = heard{since: now.Add(-ago)}
+		}
+		if got := v.rest(now); got != c.want {
+			t.Errorf("%s: rest = %s, want %s", what, got, c.want)
+		}
+	}
+}
