@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"strings"
 	"sync"
@@ -166,13 +167,11 @@ func TestAuthenticate_OneQuery(t *testing.T) {
 }
 
 // A remembered key costs a request next to nothing.
-func TestAuthenticate_Fast(t *testing.T) {
-	t.Parallel()
+func TestTiming_AuthenticateIsFast(t *testing.T) { //nolint:paralleltest // counts the allocations of the process
 	b := setup(t)
 	key, _ := b.make(t, auth.NewKey{Kind: store.KeyLive, IPAllowlist: []string{"10.0.0.0/8"}})
-	const limit = 50 * time.Microsecond
-	best := time.Hour // of several tries: others use the machine too
-	var allocs int64
+	const limit, most = 50 * time.Microsecond, 8
+	best, allocs := time.Hour, int64(math.MaxInt64) // of several tries: others use the machine too
 	for range 5 {
 		r := testing.Benchmark(func(tb *testing.B) {
 			for tb.Loop() {
@@ -181,13 +180,13 @@ func TestAuthenticate_Fast(t *testing.T) {
 				}
 			}
 		})
-		best, allocs = min(best, time.Duration(r.NsPerOp())), r.AllocsPerOp()
-		if best < limit {
+		best, allocs = min(best, time.Duration(r.NsPerOp())), min(allocs, r.AllocsPerOp())
+		if best < limit && allocs <= most {
 			break
 		}
 	}
-	if best >= limit || allocs > 8 {
-		t.Errorf("%s and %d allocations, want less than %s and at most 8", best, allocs, limit)
+	if best >= limit || allocs > most {
+		t.Errorf("%s and %d allocations, want less than %s and at most %d", best, allocs, limit, most)
 	}
 }
 

@@ -153,8 +153,7 @@ func TestDownload_SendsTheKeyToTheServiceOnly(t *testing.T) {
 }
 
 // A download must not hold the image: 64 MB pass through a quarter.
-func TestDownload_Streams(t *testing.T) {
-	t.Parallel()
+func TestDownload_Streams(t *testing.T) { //nolint:paralleltest // measures the heap of the process
 	const size = 64 << 20
 	b := setup(t, func(w http.ResponseWriter, _ *http.Request) {
 		block := make([]byte, 64<<10)

@@ -175,7 +175,7 @@ func (f *fleet) run(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-func TestRoutes_ADeadOneIsLeftByTheWholeFleet(t *testing.T) {
+func TestFleet_LeavesADeadRoute(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t)
 	d := &dead{}
@@ -205,7 +205,7 @@ func TestRoutes_ADeadOneIsLeftByTheWholeFleet(t *testing.T) {
 
 // A pause that the upstream asks one worker for holds for all within 2 s, and an
 // operator's switch as well.
-func TestRoutes_APauseAndASwitchHoldForTheWholeFleet(t *testing.T) {
+func TestFleet_HoldsARoutesPauseAndSwitch(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t)
 	var calls, limited atomic.Int64
