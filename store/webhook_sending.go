@@ -62,6 +62,8 @@ type sendingRow struct {
 	Revision       int
 	Stopped        bool
 	Failing        bool
+	Secrets        [][]byte
+	Told           int
 }
 
 // The lists are selected, so that Postgres does not know how long they are when it
@@ -93,13 +95,32 @@ const errandsOf = `
 				OFFSET 0
 			) AS w`
 
+// toldSQL counts the attempts to tell the webhook_url of the generation that d is of.
+// The endpoint is selected, so that the primary key is read and not the index of a
+// project's deliveries to it, of which an event's place is not known.
+const toldSQL = `
+				SELECT coalesce(sum(w.attempts), 0)::int
+				FROM unnest(string_to_array('` + stepQueued + stepStarted + stepProgress + stepEnded + `', NULL)) AS step, LATERAL (
+					SELECT attempts FROM webhook_delivery
+					WHERE endpoint_id = (SELECT @request::text) AND event_id = left(d.event_id, -1) || step
+					OFFSET 0
+				) AS w`
+
 // sendingsSQL reads the deliveries that errands, a query, names.
 func sendingsSQL(errands string) string {
 	return `
 		SELECT d.endpoint_id, d.event_id, d.ticket, d.org_id, d.project_id, d.tries,
 			e.sequence, e.type, e.test, e.created_at AS event_created_at, e.data,
 			p.url, coalesce(p.revision, 0) AS revision, coalesce(p.disabled_at IS NOT NULL OR p.deleted_at IS NOT NULL, false) AS stopped,
-			coalesce(p.failing_since IS NOT NULL, false) AS failing
+			coalesce(p.failing_since IS NOT NULL, false) AS failing,
+			ARRAY(
+				SELECT sealed FROM webhook_secret
+				WHERE owner = CASE d.endpoint_id
+						WHEN '` + EndpointRequest + `' THEN d.project_id || CASE WHEN e.test THEN '` + ofTestKeys + `' ELSE '' END
+						ELSE d.endpoint_id END
+					AND (expires_at IS NULL OR expires_at > now())
+				ORDER BY n DESC
+			) AS secrets, (` + toldSQL + `) AS told
 		FROM (` + errands + `
 		) AS t
 		CROSS JOIN LATERAL (
@@ -109,19 +130,6 @@ func sendingsSQL(errands string) string {
 		) AS d
 		CROSS JOIN LATERAL (SELECT * FROM event WHERE id = d.event_id OFFSET 0) AS e
 		LEFT JOIN LATERAL (SELECT * FROM webhook_endpoint WHERE id = d.endpoint_id OFFSET 0) AS p ON true`
-}
-
-// sendingSecretsSQL reads what signs them.
-func sendingSecretsSQL(errands string) string {
-	return `
-		SELECT s.owner, s.sealed
-		FROM (
-				SELECT DISTINCT CASE t.endpoint_id WHEN '` + EndpointRequest + `' THEN e.project_id || CASE WHEN e.test THEN '` + ofTestKeys + `' ELSE '' END ELSE t.endpoint_id END AS owner
-				FROM (` + errands + `
-				) AS t, LATERAL (SELECT project_id, test FROM event WHERE id = t.event_id OFFSET 0) AS e
-			) AS o,
-			LATERAL (SELECT * FROM webhook_secret WHERE owner = o.owner AND (expires_at IS NULL OR expires_at > now()) OFFSET 0) AS s
-		ORDER BY s.owner, s.n DESC`
 }
 
 // A generation's images are neighbours in the primary key. Each range is looked up
@@ -152,29 +160,19 @@ var sendingCallsSQL = `
 // sendingRows are what Sendings are put together from.
 type sendingRows struct {
 	rows        []*sendingRow
-	secrets     []*secretRow
 	generations []*Generation
 	images      []*Image
 	calls       []*Attempt
-	told        []*toldRow
 }
 
-// A sendingQuery reads errands that another query names.
-type sendingQuery struct{ deliveries, secrets string }
+var sendingsNamed, sendingsOf = sendingsSQL(errandsNamed), sendingsSQL(errandsOf)
 
-var (
-	sendingsNamed = sendingQuery{sendingsSQL(errandsNamed), sendingSecretsSQL(errandsNamed)}
-	sendingsOf    = sendingQuery{sendingsSQL(errandsOf), sendingSecretsSQL(errandsOf)}
-)
-
-// queue adds the queries that read them.
-func (r *sendingRows) queue(batch *pgx.Batch, of sendingQuery, args pgx.NamedArgs) {
-	queueMany(batch, of.deliveries, args, &r.rows)
-	queueMany(batch, of.secrets, args, &r.secrets)
+// queue adds the queries that read them: deliveries is one of the two above.
+func (r *sendingRows) queue(batch *pgx.Batch, deliveries string, args pgx.NamedArgs) {
+	queueMany(batch, deliveries, args, &r.rows)
 	queueMany(batch, sendingGenerationsSQL, args, &r.generations)
 	queueMany(batch, sendingImagesSQL, args, &r.images)
 	queueMany(batch, sendingCallsSQL, args, &r.calls)
-	queueMany(batch, toldSQL, args, &r.told)
 }
 
 // Sendings reads what attempts of deliveries need, of any project, in one round
@@ -190,40 +188,6 @@ func (db *DB) Sendings(ctx context.Context, errands []Errand) ([]*Sending, error
 	return r.sendings(errands), nil
 }
 
-// toldRow is how often a generation's webhook_url was to be told of it.
-type toldRow struct {
-	GenerationID string
-	N            int
-}
-
-// The endpoint is selected, so that the primary key is read and not the index of a
-// project's deliveries to it, of which an event's place is not known.
-const toldSQL = `
-		SELECT '` + prefixGeneration + `' || substr(d.event_id, 5, 25) || '0' AS generation_id, sum(d.attempts)::int AS n
-		FROM unnest((SELECT @generation_events::text[])) AS t (event_id), LATERAL (
-			SELECT event_id, attempts FROM webhook_delivery AS w
-			WHERE w.endpoint_id = (SELECT @request::text) AND w.event_id = t.event_id
-			OFFSET 0
-		) AS d
-		GROUP BY 1`
-
-func addTold(sendings []*Sending, told []*toldRow) {
-	n := make(map[string]int, len(told))
-	for _, row := range told {
-		n[row.GenerationID] = row.N
-	}
-	for _, s := range sendings {
-		if s != nil && s.Generation != nil {
-			s.Told = n[s.Generation.ID]
-		}
-	}
-}
-
-type secretRow struct {
-	Owner  string
-	Sealed []byte
-}
-
 // queueMany adds a hot query whose rows are collected into list.
 func queueMany[T any](batch *pgx.Batch, sql string, args pgx.NamedArgs, list *[]*T) {
 	batch.Queue(sql, hot(args)).Query(func(rows pgx.Rows) (err error) {
@@ -236,29 +200,24 @@ func queueMany[T any](batch *pgx.Batch, sql string, args pgx.NamedArgs, list *[]
 func errandArgs(errands []Errand) pgx.NamedArgs {
 	n := len(errands)
 	endpoints, events, tickets := make([]string, n), make([]string, n), make([]int64, n)
-	generations, of, first, last := []string{}, []string{}, []string{}, []string{}
+	generations, first, last := []string{}, []string{}, []string{}
 	seen := map[string]bool{}
 	for i, e := range errands {
 		endpoints[i], events[i], tickets[i] = e.EndpointID, e.EventID, e.Ticket
 		if id, ok := GenerationOfEvent(e.EventID); ok && !seen[id] {
 			seen[id] = true
 			generations = append(generations, id)
-			of = append(of, eventIDs(id)...)
 			first, last = append(first, ImageID(id, 0)), append(last, ImageID(id, MaxImages-1))
 		}
 	}
 	return pgx.NamedArgs{
 		"endpoints": endpoints, "events": events, "tickets": tickets,
-		"generations": generations, "generation_events": of, "first_images": first, "last_images": last, "request": EndpointRequest,
+		"generations": generations, "first_images": first, "last_images": last, "request": EndpointRequest,
 	}
 }
 
 // sendings puts together what belongs together, in the order of the errands.
 func (r *sendingRows) sendings(errands []Errand) []*Sending {
-	sealed := map[string][][]byte{}
-	for _, s := range r.secrets {
-		sealed[s.Owner] = append(sealed[s.Owner], s.Sealed)
-	}
 	byID := make(map[string]*Generation, len(r.generations))
 	for _, g := range r.generations {
 		byID[g.ID] = g
@@ -273,7 +232,6 @@ func (r *sendingRows) sendings(errands []Errand) []*Sending {
 	found := make(map[Errand]*Sending, len(r.rows))
 	for _, row := range r.rows {
 		s := row.sending()
-		s.Secrets = sealed[s.SecretOwner()]
 		if id, ok := GenerationOfEvent(row.EventID); ok && byID[id] != nil && byID[id].ProjectID == row.ProjectID {
 			s.Generation, s.Images, s.Calls = byID[id], imagesOf[id], callsOf[id]
 			if s.EndpointID == EndpointRequest && s.Generation.WebhookURL != nil {
@@ -287,7 +245,6 @@ func (r *sendingRows) sendings(errands []Errand) []*Sending {
 		list[i] = found[e]
 		delete(found, e) // the same errand twice is one
 	}
-	addTold(list, r.told)
 	return list
 }
 
@@ -299,7 +256,7 @@ func (r *sendingRow) sending() *Sending {
 			ID: r.EventID, OrgID: r.OrgID, ProjectID: r.ProjectID, Sequence: r.Sequence, Type: r.Type, Test: r.Test,
 			CreatedAt: r.EventCreatedAt, Data: r.Data,
 		},
-		Revision: r.Revision, Stopped: r.Stopped, Failing: r.Failing,
+		Revision: r.Revision, Stopped: r.Stopped, Failing: r.Failing, Secrets: r.Secrets, Told: r.Told,
 	}
 	if r.URL != nil {
 		s.URL = *r.URL
