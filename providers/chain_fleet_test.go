@@ -62,7 +62,7 @@ func (f *fleet) set(route string, change func(*providers.RouteState)) {
 	}
 }
 
-func TestChain_FleetSharesCooldown(t *testing.T) {
+func TestFleet_SharesCooldown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		sim, transport := simulate(t)
@@ -95,7 +95,7 @@ func TestChain_FleetSharesCooldown(t *testing.T) {
 	})
 }
 
-func TestChain_FleetSharesBreaker(t *testing.T) {
+func TestFleet_SharesBreaker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &patient{}
@@ -201,7 +201,7 @@ func TestTold_EndsProtection(t *testing.T) {
 }
 
 // A breaker that closes ends no pause, neither here nor elsewhere.
-func TestChain_FleetClosedEndsNoCooldown(t *testing.T) {
+func TestFleet_ClosedEndsNoCooldown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, hold := &patient{}, make(chan struct{})

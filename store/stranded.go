@@ -117,14 +117,16 @@ func (db *DB) stranded(ctx context.Context, sql string, args pgx.NamedArgs) ([]s
 }
 
 // freshTickets queues a run of each generation, in line where its last ticket was: it
-// has waited already.
+// has waited already. One whose runs were lost more than once goes to the end of the
+// line: whatever ends its workers must not keep all others waiting.
 func (db *DB) freshTickets(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	_, err := db.q.Exec(ctx, `
 		WITH stranded AS (
-			SELECT g.id, g.queue, `+prioritySQL+` AS priority, last.scheduled_at AS place
+			SELECT g.id, g.queue, `+prioritySQL+` AS priority,
+				CASE WHEN g.fence <= 1 THEN last.scheduled_at END AS place
 			FROM generation AS g LEFT JOIN org ON org.id = g.org_id
 				LEFT JOIN `+RiverSchema+`.river_job AS last ON last.id = g.river_job_id
 			WHERE g.id = ANY(@ids)

@@ -29,7 +29,8 @@ const HeadStart = 150 * time.Millisecond
 const queuedNow = `(SELECT clock_timestamp()) - (4 - priority) * @head_start::interval`
 
 // insertTickets returns the statement that queues a run of each generation in
-// from, a relation with id, queue and what due is made of, as River's client would. It returns each
+// from, a relation with id and queue, as River's client would. due is an expression
+// of that relation: when a ticket is due, and so its place in line. It returns each
 // ticket's id and generation_id. Tickets are made where generations are written,
 // and not by River's client, so that a generation knows its ticket from the start
 // and the whole costs one round trip.

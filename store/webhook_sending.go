@@ -95,7 +95,8 @@ const errandsOf = `
 				OFFSET 0
 			) AS w`
 
-// toldSQL counts the attempts to tell the webhook_url of the generation that d is of.
+// toldSQL counts the attempts to tell the webhook_url of the generation that d is of, if
+// it is of one.
 // The endpoint is selected, so that the primary key is read and not the index of a
 // project's deliveries to it, of which an event's place is not known.
 const toldSQL = `

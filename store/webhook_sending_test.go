@@ -250,6 +250,47 @@ func TestSendings_SecretsOfTheMode(t *testing.T) {
 	}
 }
 
+// A delivery is signed with what is in force, newest first, and told how often its
+// generation's webhook_url was to be told before.
+func TestSendings_SecretsInForceAndAttemptsSoFar(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	endpoint := b.endpoint(t, []string{"*"}, "")
+	url := "https://example.com/own"
+	told := func(g *store.NewGeneration) { g.WebhookURL, g.WebhookEvents = &url, []string{"generation.*"} }
+	one, two := b.queued(t, told), b.queued(t, told)
+	b.claim(t, one.ID) // its second event
+	for _, owner := range []string{endpoint, b.project.ID} {
+		b.exec(t, `
+			INSERT INTO webhook_secret (owner, n, org_id, sealed, last4, expires_at)
+			SELECT $1, n, 'org', convert_to(concat('secret ', n), 'UTF8'), '', expires_at
+			FROM (VALUES (1, now() - interval '1 second'), (2, now() + interval '1 hour'), (3, NULL)) AS s (n, expires_at)`, owner)
+	}
+	b.exec(t, `
+		UPDATE webhook_delivery SET attempts = CASE
+			WHEN endpoint_id <> 'request' THEN 100
+			WHEN substr(event_id, 5, 25) = substr($1, 5, 25) THEN CASE WHEN right(event_id, 1) = '4' THEN 3 ELSE 2 END
+			ELSE 7 END`, one.ID)
+	rows, err := b.Pool().Query(t.Context(), `SELECT endpoint_id, event_id, ticket FROM webhook_delivery ORDER BY endpoint_id, event_id`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	errands, err := pgx.CollectRows(rows, pgx.RowToStructByName[store.Errand])
+	if err != nil || len(errands) != 6 {
+		t.Fatalf("%d deliveries, %v; want two of each end and one of each queued", len(errands), err)
+	}
+	sendings, err := b.Sendings(t.Context(), errands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := map[string]int{one.ID: 5, two.ID: 7}
+	for _, s := range sendings {
+		if got := string(bytes.Join(s.Secrets, []byte(", "))); got != "secret 3, secret 2" || s.Told != times[s.Generation.ID] {
+			t.Errorf("%s to %s: signed with %s, told %d times; want %d", s.EventID, s.EndpointID, got, s.Told, times[s.Generation.ID])
+		}
+	}
+}
+
 // What a finish reads for its deliveries is what would be read after it.
 func TestFinishGenerations_ReadsWhatItsDeliveriesTake(t *testing.T) {
 	t.Parallel()

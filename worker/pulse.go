@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 // Times of the heartbeat.
 const (
 	beatEvery = time.Second
-	// beatAgain is after how long one that failed is tried again: the sooner after the
-	// database's return all are heard, the sooner it shows who is not.
+	// beatAgain is about how long after one that failed the next is tried: the sooner
+	// after the database's return all are heard, the sooner it shows who is not.
 	beatAgain = beatEvery / 4
 	// steadyGap is the longest time between two beats of a worker that may
 	// judge others: one that was itself frozen, or found the database away,
@@ -177,16 +178,26 @@ func (w *Worker) keepBeating(ctx context.Context, conn *store.Pulse) {
 			}
 			continue
 		}
-		next = time.Now().Add(beatEvery)
+		began := time.Now()
 		err := w.beatOnce(ctx, conn)
-		switch {
-		case err == nil:
-			failing = false
-			continue
-		case ctx.Err() == nil && !failing:
-			failing = true
+		next = nextBeat(began, time.Now(), err)
+		if err != nil && ctx.Err() == nil && !failing {
 			w.opts.Logger.Warn("heartbeat failed, trying again", "error", err)
 		}
-		next = time.Now().Add(beatAgain)
+		failing = err != nil
 	}
+}
+
+// nextBeat is when the heartbeat after one is due: after one that failed sooner, and at
+// once if that took as long as two are apart.
+func nextBeat(began, ended time.Time, err error) time.Time {
+	next := began.Add(beatEvery)
+	if err == nil {
+		return next
+	}
+	again := ended.Add(beatAgain/2 + rand.N(beatAgain)) //nolint:gosec // spreads work, keeps no secret
+	if again.After(next) {
+		return next
+	}
+	return again
 }

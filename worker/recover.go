@@ -41,12 +41,14 @@ type heard struct {
 // the living one also admits what has room, ends what came too late and recounts.
 func (w *Worker) keepWatch(ctx context.Context) {
 	v := watch{beats: map[string]heard{}, orphans: map[int64]time.Time{}}
+	began := time.Now()
 	for turn := rand.N(anyTurns); ; turn++ { //nolint:gosec // spreads work, keeps no secret
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(v.rest(time.Now())):
+		case <-time.After(v.rest(began, time.Now())):
 		}
+		began = time.Now()
 		var first bool
 		w.step(ctx, "take over", func(ctx context.Context) (err error) {
 			first, err = w.takeOver(ctx, &v)
@@ -127,10 +129,10 @@ func (v *watch) hear(beats []store.Silence, self string, now time.Time) (silent 
 	return silent, first
 }
 
-// rest is how long to wait before the next look: until a worker has been silent for
-// long, if that is sooner than the next is due.
-func (v *watch) rest(now time.Time) time.Duration {
-	rest := watchEvery
+// rest is how long to wait after a look that began at a time: until a worker has been
+// silent for long, if that is sooner than the next is due.
+func (v *watch) rest(began, now time.Time) time.Duration {
+	rest := max(watchEvery-now.Sub(began), 0)
 	for _, h := range v.beats {
 		if left := store.WorkerSilence - now.Sub(h.since); left > 0 {
 			rest = min(rest, left)

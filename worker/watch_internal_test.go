@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -51,20 +52,43 @@ func TestWatch_Rest(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	for what, c := range map[string]struct {
+		took  time.Duration   // of the look
 		heard []time.Duration // before now
 		want  time.Duration
 	}{
-		"nobody is known":            {nil, watchEvery},
-		"all are heard":              {[]time.Duration{0, time.Second}, watchEvery},
-		"one will have been silent":  {[]time.Duration{0, store.WorkerSilence - 100*time.Millisecond}, 100 * time.Millisecond},
-		"one has been silent enough": {[]time.Duration{0, store.WorkerSilence, time.Hour}, watchEvery},
+		"nobody is known":            {0, nil, watchEvery},
+		"all are heard":              {0, []time.Duration{0, time.Second}, watchEvery},
+		"the look took a while":      {watchEvery / 4, []time.Duration{0}, watchEvery * 3 / 4},
+		"the look took long":         {time.Minute, []time.Duration{0}, 0},
+		"one will have been silent":  {0, []time.Duration{0, store.WorkerSilence - 100*time.Millisecond}, 100 * time.Millisecond},
+		"one has been silent enough": {0, []time.Duration{0, store.WorkerSilence, time.Hour}, watchEvery},
 	} {
 		v := watch{beats: map[string]heard{}}
 		for i, ago := range c.heard {
 			v.beats[string(rune('a'+i))] = heard{since: now.Add(-ago)}
 		}
-		if got := v.rest(now); got != c.want {
+		if got := v.rest(now.Add(-c.took), now); got != c.want {
 			t.Errorf("%s: rest = %s, want %s", what, got, c.want)
+		}
+	}
+}
+
+// A heartbeat that failed is repeated soon, and one that took long to fail at once.
+func TestNextBeat(t *testing.T) {
+	t.Parallel()
+	began, failed := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), errors.New("failed")
+	for what, c := range map[string]struct {
+		took            time.Duration
+		err             error
+		soonest, latest time.Duration // after it began
+	}{
+		"it was recorded":         {100 * time.Millisecond, nil, beatEvery, beatEvery},
+		"it failed":               {100 * time.Millisecond, failed, 225 * time.Millisecond, 475 * time.Millisecond},
+		"it failed after long":    {900 * time.Millisecond, failed, beatEvery, beatEvery},
+		"nothing was heard of it": {3 * time.Second, failed, beatEvery, beatEvery},
+	} {
+		if got := nextBeat(began, began.Add(c.took), c.err).Sub(began); got < c.soonest || got > c.latest {
+			t.Errorf("%s: the next is due %s after it, want %s to %s", what, got, c.soonest, c.latest)
 		}
 	}
 }

@@ -205,7 +205,7 @@ func TestFleet_LeavesADeadRoute(t *testing.T) {
 
 // A pause that the upstream asks one worker for holds for all within 2 s, and an
 // operator's switch as well.
-func TestFleet_HoldsARoutesPauseAndSwitch(t *testing.T) {
+func TestTiming_ARoutesPauseAndSwitchHoldForTheFleet(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t)
 	var calls, limited atomic.Int64
