@@ -35,8 +35,8 @@ func TestChaosCmd_Validate(t *testing.T) {
 	}
 }
 
-// TestChaos_Short is the run that every change must pass.
-func TestChaos_Short(t *testing.T) {
+// TestTiming_ChaosShort is the run that every change must pass.
+func TestTiming_ChaosShort(t *testing.T) {
 	t.Parallel()
 	dir := passableDir(t)
 	var stdout, stderr bytes.Buffer
@@ -88,7 +88,7 @@ func TestChaos_Short(t *testing.T) {
 
 // While only the database is struck, customers get an answer each time, and one to
 // wait by if it is not the one they want; all goes on within seconds.
-func TestChaos_PostgresRestartedUnderLoad(t *testing.T) {
+func TestTiming_ChaosPostgresRestartedUnderLoad(t *testing.T) {
 	t.Parallel()
 	dir := passableDir(t)
 	var stdout, stderr bytes.Buffer
