@@ -117,8 +117,8 @@ func (db *DB) stranded(ctx context.Context, sql string, args pgx.NamedArgs) ([]s
 }
 
 // freshTickets queues a run of each generation, in line where its last ticket was: it
-// has waited already. One whose runs were lost more than once goes to the end of the
-// line: whatever ends its workers must not keep all others waiting.
+// has waited already. One that was claimed more than once goes to the end of the line:
+// if it is what ends its workers, it must not keep all others waiting.
 func (db *DB) freshTickets(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil

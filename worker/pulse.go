@@ -192,12 +192,9 @@ func (w *Worker) keepBeating(ctx context.Context, conn *store.Pulse) {
 // once if that took as long as two are apart.
 func nextBeat(began, ended time.Time, err error) time.Time {
 	next := began.Add(beatEvery)
-	if err == nil {
-		return next
-	}
 	again := ended.Add(beatAgain/2 + rand.N(beatAgain)) //nolint:gosec // spreads work, keeps no secret
-	if again.After(next) {
-		return next
+	if err != nil && again.Before(next) {
+		return again
 	}
-	return again
+	return next
 }
