@@ -260,11 +260,14 @@ func TestClaim_ExpiredGivesItsPlaceOn(t *testing.T) {
 	b := setupCapped(t)
 	g := b.submit(t, b.project.OrgID, "", 3)
 	b.exec(t, `UPDATE generation SET deadline_at = now() WHERE id = $1`, g[0].ID)
-	c := b.claim(t, g[0].ID)
-	if c.Status != store.StatusExpired || c.Error == nil || c.Error.Code != "deadline_exceeded" {
-		t.Errorf("claim is %+v, want an expired one", c)
+	if c := b.claim(t, g[0].ID); c != nil {
+		t.Errorf("what came too late was claimed: %+v", c)
 	}
-	b.wantTickets(t, g...)
+	late, err := b.Generation(t.Context(), b.project.ID, g[0].ID)
+	if err != nil || late.Status != store.StatusExpired || late.Error == nil || late.Error.Code != "deadline_exceeded" {
+		t.Errorf("it is %+v, %v; want an expired one", late, err)
+	}
+	b.wantTickets(t, g[1], g[2])
 	b.wantCounts(t, b.project.OrgID, "2 running, 0 held")
 }
 

@@ -45,22 +45,16 @@ var claimSQL = `
 			SELECT DISTINCT id, job FROM unnest(@ids::text[], @jobs::bigint[]) AS t (id, job)
 		), claimed AS (
 			UPDATE generation AS g
-			SET status = CASE WHEN late THEN 'expired' ELSE 'processing' END,
-				finished_at = CASE WHEN late THEN now() END,
-				charged = CASE WHEN late THEN g.credits * 0 END,
-				error = CASE WHEN late THEN @expired::jsonb ELSE g.error END,
-				started_at = CASE WHEN late THEN NULL ELSE coalesce(g.started_at, now()) END,
-				attempts = g.attempts + (NOT late AND g.fence = 0)::int,
+			SET status = 'processing',
+				started_at = coalesce(g.started_at, now()),
+				attempts = g.attempts + (g.fence = 0)::int,
 				fence = g.fence + 1,
 				worker = @worker,
 				river_job_id = t.job
-			FROM (
-				SELECT ticket.*, old.started_at IS NULL AND old.deadline_at <= now() AS late
-				FROM ticket JOIN generation AS old USING (id)
-				WHERE old.river_job_id IS NULL OR old.river_job_id = ticket.job
-			) AS t
+			FROM ticket AS t
 			WHERE g.id = t.id AND g.status IN ('queued', 'processing') AND g.held_at IS NULL
 				AND (g.river_job_id IS NULL OR g.river_job_id = t.job)
+				AND (g.started_at IS NOT NULL OR g.deadline_at > now())
 			RETURNING ` + columns[Generation]("g") + `
 		), begun AS (
 			INSERT INTO attempt (generation_id, n, org_id, project_id, fence, image_index, route, provider, model, started_at)
@@ -68,22 +62,16 @@ var claimSQL = `
 				coalesce(call ->> 'Route', 'none'), call ->> 'Provider', coalesce(call ->> 'Model', model_used), now()
 			FROM claimed,
 				LATERAL (SELECT @calls::jsonb -> (CASE WHEN simulated THEN 'test:' ELSE 'live:' END || model_used) AS call) AS c
-			WHERE fence = 1 AND status = 'processing'
+			WHERE fence = 1
 		), lost AS (
 			UPDATE attempt AS a
 			SET outcome = 'ambiguous', finished_at = now()
 			FROM claimed
 			WHERE claimed.fence > 1 AND a.generation_id = claimed.id AND a.outcome IS NULL
 			RETURNING a.generation_id, a.image_index
-		), ` + settleCredits("SELECT * FROM claimed WHERE status = 'expired'", false) + `, freed AS (` + leaveSQL("claimed WHERE status = 'expired' AND "+accountsLocked) + `
-		), ` + recordEvents(generationEvents("claimed WHERE fence = 1 OR status = 'expired'",
-	"CASE status WHEN 'expired' THEN '"+EventGenerationExpired+"' ELSE '"+EventGenerationStarted+"' END",
-	"CASE status WHEN 'expired' THEN '"+stepEnded+"' ELSE '"+stepStarted+"' END"), "freed") + `, told AS (
-			SELECT pg_notify(@channel, string_agg(id, ',')) FROM claimed
-			WHERE status = 'expired' HAVING count(*) > 0
-		), begun_told AS (
+		), ` + recordEvents(generationEvents("claimed WHERE fence = 1", "'"+EventGenerationStarted+"'", "'"+stepStarted+"'"), "") + `, told AS (
 			SELECT pg_notify(@event_channel, string_agg(id, ',')) FROM claimed
-			WHERE status = 'processing' AND fence = 1 HAVING count(*) > 0
+			WHERE fence = 1 HAVING count(*) > 0
 		)
 		SELECT claimed.*,
 			CASE WHEN fence > 1 THEN ARRAY(
@@ -94,17 +82,16 @@ var claimSQL = `
 			webhook_url IS NOT NULL
 				OR EXISTS (SELECT FROM webhook_endpoint AS p WHERE p.project_id = claimed.project_id AND p.deleted_at IS NULL)
 				OR EXISTS (SELECT FROM webhook_endpoint AS p WHERE p.org_id = claimed.org_id AND p.project_id IS NULL AND p.deleted_at IS NULL) AS told
-		FROM claimed LEFT JOIN told ON true LEFT JOIN begun_told ON true, errands_announced`
+		FROM claimed LEFT JOIN told ON true, errands_announced`
 
 // ClaimGenerations gives each ticket's generation a new fence and marks it
-// processing, in one statement. A generation whose deadline passed before it
-// began is expired instead, and its place goes to its organization's next. The
-// first claim also records the attempt for its first image, number 1; the runs
-// before a later claim leave unfinished attempts, which become ambiguous.
+// processing, in one statement. The first claim also records the attempt for its
+// first image, number 1; the runs before a later claim leave unfinished attempts,
+// which become ambiguous.
 //
 // The result has one entry per ticket, nil where there is nothing to run: the
-// generation has ended, is held or is unknown. An expired one is returned as it
-// is.
+// generation has ended, is held or is unknown. One whose deadline passed before it
+// began is expired instead, and its place goes to its organization's next.
 func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket) ([]*Claim, error) {
 	ids, jobs := make([]string, len(tickets)), make([]int64, len(tickets))
 	for i, t := range tickets {
@@ -116,28 +103,28 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 	}
 	claimed, err := manyHot[Claim](ctx, db, claimSQL,
 		withDeliveries(map[string]any{
-			"ids": ids, "jobs": jobs, "worker": by.Worker, "calls": string(calls),
-			"channel": channelGeneration, "event_channel": channelEvent, "expired": expiredError(),
+			"ids": ids, "jobs": jobs, "worker": by.Worker, "calls": string(calls), "event_channel": channelEvent,
 		}))
 	if err != nil {
 		return nil, fmt.Errorf("claim generations: %w", err)
 	}
-	db.admitAfter(ctx, claimed)
-	return byTicket(tickets, claimed), nil
+	claims := byTicket(tickets, claimed)
+	db.expireUnclaimed(ctx, tickets, claims)
+	return claims, nil
 }
 
-// admitAfter fills the places of those that a claim has expired, in a transaction
-// of its own, which nearly no claim needs. The claims stand without it, and
-// AdmitHeld makes its failure good.
-func (db *DB) admitAfter(ctx context.Context, claimed []*Claim) {
+// expireUnclaimed ends those that came too late to be claimed, in a transaction of
+// its own, which nearly no claim needs. The claims stand without it, and ExpireOverdue
+// makes its failure good.
+func (db *DB) expireUnclaimed(ctx context.Context, tickets []Ticket, claims []*Claim) {
 	var ids []string
-	for _, c := range claimed {
-		if c.Status == StatusExpired {
-			ids = append(ids, c.ID)
+	for i, c := range claims {
+		if c == nil {
+			ids = append(ids, tickets[i].GenerationID)
 		}
 	}
 	if len(ids) > 0 {
-		_ = db.admitNext(ctx, ids)
+		_ = db.expireThese(ctx, ids)
 	}
 }
 

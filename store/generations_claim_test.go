@@ -259,9 +259,14 @@ func TestClaim_ExpiresWhatIsLate(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	late := b.queued(t, func(g *store.NewGeneration) { g.DeadlineAt = time.Now().Add(-time.Second) })
-	c := b.claim(t, late.ID)
-	if c == nil || c.Status != store.StatusExpired || c.FinishedAt == nil || c.StartedAt != nil {
-		t.Fatalf("claim is %+v, want an expired generation", c)
+	inTime := b.queued(t, nil)
+	claims, err := b.ClaimGenerations(t.Context(), claimer, []store.Ticket{b.ticket(t, late.ID), b.ticket(t, inTime.ID)})
+	if err != nil || claims[0] != nil || claims[1] == nil {
+		t.Fatalf("got claims %+v, %v; want the second alone", claims, err)
+	}
+	g, err := b.Generation(t.Context(), b.project.ID, late.ID)
+	if err != nil || g.Status != store.StatusExpired || g.FinishedAt == nil || g.StartedAt != nil {
+		t.Fatalf("it is %+v, %v; want an expired generation", g, err)
 	}
 	attempts, err := b.Attempts(t.Context(), b.project.ID, []string{late.ID})
 	if err != nil || len(attempts) != 0 {

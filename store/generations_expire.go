@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -36,10 +37,8 @@ func (db *DB) ExpireOverdue(ctx context.Context, limit int) (int, error) {
 		if err != nil || !alone {
 			return err
 		}
-		if expired, err = tx.expireOverdue(ctx, limit); err != nil || len(expired) == 0 {
-			return err
-		}
-		return tx.admitNext(ctx, expired)
+		expired, err = tx.expire(ctx, expireOverdueSQL, map[string]any{"limit": limit})
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("expire overdue generations: %w", err)
@@ -47,26 +46,59 @@ func (db *DB) ExpireOverdue(ctx context.Context, limit int) (int, error) {
 	return len(expired), nil
 }
 
-// expireOverdue leaves out rows that someone is changing: they begin or end.
-func (db *DB) expireOverdue(ctx context.Context, limit int) ([]string, error) {
-	rows, err := db.q.Query(ctx, `
+// expireThese ends those of the generations that are overdue, of which there nearly
+// always are none.
+func (db *DB) expireThese(ctx context.Context, ids []string) error {
+	n, err := db.number(ctx, `SELECT count(*)::int FROM generation WHERE id = ANY(@ids) AND `+tooLateSQL, pgx.NamedArgs{"ids": ids})
+	if err != nil || n == 0 {
+		return err
+	}
+	for some := range slices.Chunk(ids, maxNotified) {
+		err := db.Transact(ctx, func(tx *DB) error {
+			_, err := tx.expire(ctx, expireTheseSQL, map[string]any{"ids": some})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tooLateSQL is true of a generation that has not begun by its deadline.
+const tooLateSQL = `finished_at IS NULL AND status = 'queued' AND started_at IS NULL AND deadline_at <= now()`
+
+var (
+	expireOverdueSQL = expireSQL(tooLateSQL + ` LIMIT @limit`)
+	expireTheseSQL   = expireSQL(`id = ANY(@ids) AND ` + tooLateSQL + ` ORDER BY id`)
+)
+
+// expireSQL ends the generations that a condition selects, but for those that someone
+// is changing: they begin or end.
+func expireSQL(which string) string {
+	return `
 		WITH late AS (
 			SELECT id FROM generation
-			WHERE finished_at IS NULL AND status = 'queued' AND started_at IS NULL AND deadline_at <= now()
-			LIMIT @limit
+			WHERE ` + which + `
 			FOR UPDATE SKIP LOCKED
 		), expired AS (
 			UPDATE generation AS g
 			SET status = 'expired', fence = fence + 1, finished_at = now(), error = @expired, charged = credits * 0
 			FROM late
 			WHERE g.id = late.id
-			RETURNING `+endedColumns+`, g.queue, g.held_at, g.river_job_id, g.test, g.webhook_url, g.webhook_events
-		), `+settleCredits("SELECT * FROM expired", false)+`, freed AS (`+leaveSQL("expired WHERE "+accountsLocked)+`
-		), `+recordEvents(generationEvents("expired", "'"+EventGenerationExpired+"'", "'"+stepEnded+"'"), "freed")+`, told AS (
+			RETURNING ` + endedColumns + `, g.queue, g.held_at, g.river_job_id, g.test, g.webhook_url, g.webhook_events
+		), ` + settleCredits("SELECT * FROM expired", false) + `, freed AS (` + leaveSQL("expired WHERE "+accountsLocked) + `
+		), ` + recordEvents(generationEvents("expired", "'"+EventGenerationExpired+"'", "'"+stepEnded+"'"), "freed") + `, told AS (
 			SELECT pg_notify(@channel, string_agg(id, ',')) FROM expired HAVING count(*) > 0
 		)
-		SELECT id FROM expired LEFT JOIN told ON true, errands_announced`,
-		pgx.NamedArgs(withDeliveries(map[string]any{"limit": limit, "expired": expiredError(), "channel": channelGeneration})))
+		SELECT id FROM expired LEFT JOIN told ON true, errands_announced`
+}
+
+// expire runs a statement of expireSQL, and gives the places of what it has ended to
+// others.
+func (db *DB) expire(ctx context.Context, sql string, args map[string]any) ([]string, error) {
+	args["expired"], args["channel"] = expiredError(), channelGeneration
+	rows, err := db.q.Query(ctx, sql, pgx.NamedArgs(withDeliveries(args)))
 	if err != nil {
 		return nil, err
 	}
@@ -81,5 +113,8 @@ func (db *DB) expireOverdue(ctx context.Context, limit int) ([]string, error) {
 		SET state = 'cancelled', finalized_at = now()
 		WHERE id IN (SELECT river_job_id FROM generation WHERE id = ANY(@ids)) AND state IN ('available', 'scheduled', 'retryable')`,
 		pgx.NamedArgs{"ids": ids})
-	return ids, err
+	if err != nil {
+		return nil, err
+	}
+	return ids, db.admitNext(ctx, ids)
 }

@@ -71,10 +71,6 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 		return nil
 	}
 	logger := g.w.opts.Logger.With("generation", claim.ID, "project", claim.ProjectID, "fence", claim.Fence)
-	if claim.Status.Terminal() {
-		logger.Info("generation ended", "status", claim.Status)
-		return nil
-	}
 	g.w.roll.claimed(here, claim)
 	r := &run{w: g.w, claim: claim, announced: claimed.announced, unknown: map[int]int{}, modelUsed: map[int]string{}}
 	verdicts, err := r.drawAll(ctx)
