@@ -104,8 +104,9 @@ func settleCredits(ended string, attempts bool) string {
 			WHERE used >= warn_at AND used - (
 				SELECT sum(charged) FROM due WHERE (due.org_id, due.credit_period) = (s.org_id, s.period)
 			) < warn_at
-		), counted_hours AS (` + countHours + `
-		), counted_days AS (` + countDays + `
+		), counted AS MATERIALIZED (` + countedSQL + `
+		), counted_hours AS (` + countUsage("usage_hour", "hour") + `
+		), counted_days AS (` + countUsage("usage_day", "day") + `
 		)`
 }
 
@@ -117,28 +118,36 @@ const (
 	latencyFirst   = 250
 )
 
-// What "due" has is counted by hours, and by days.
-var (
-	countHours = countUsage("usage_hour", "hour")
-	countDays  = countUsage("usage_day", "day")
-)
+// usageKey is what use is counted by, beside its hour or day.
+const usageKey = `org_id, project_id, api_key_id, model, size, kind`
 
-// countUsage writes what "due" has into the present hour's or day's rows, which the
+// countedSQL counts what "due" has, once for hours and days alike: Postgres takes longer
+// to get ready for these aggregates than for anything else of its statement.
+var countedSQL = `
+			SELECT ` + usageKey + `,
+				count(*) FILTER (WHERE status = 'succeeded') AS succeeded, count(*) FILTER (WHERE status = 'failed') AS failed,
+				count(*) FILTER (WHERE status = 'canceled') AS canceled, count(*) FILTER (WHERE status = 'expired') AS expired,
+				sum(images) AS images, sum(charged) AS credits, sum(charged::bigint * credit_micros) AS micros,
+				sum(provider_micros) AS provider_micros,
+				` + latencyArray(func(i int) string {
+	return fmt.Sprintf(`count(*) FILTER (WHERE status = 'succeeded' AND class = %d)`, i)
+}) + ` AS latency
+			FROM (
+				SELECT org_id, project_id, api_key_id, model_used AS model, size, kind, status,
+					images, charged, credit_micros, provider_micros, ` + latencyClassSQL + ` AS class
+				FROM due
+			) AS d
+			GROUP BY ` + usageKey
+
+// countUsage writes what "counted" has into the present hour's or day's rows, which the
 // accounts' locks protect.
 func countUsage(table, unit string) string {
 	return `
-			INSERT INTO ` + table + ` AS u (org_id, ` + unit + `, project_id, api_key_id, model, size, kind,
+			INSERT INTO ` + table + ` AS u (` + unit + `, ` + usageKey + `,
 				succeeded, failed, canceled, expired, images, credits, micros, provider_micros, latency)
-			SELECT org_id, date_trunc('` + unit + `', now(), 'UTC'), project_id, api_key_id, model_used, size, kind,
-				count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'),
-				count(*) FILTER (WHERE status = 'canceled'), count(*) FILTER (WHERE status = 'expired'),
-				sum(images), sum(charged), sum(charged::bigint * credit_micros), sum(provider_micros),
-				` + latencyArray(func(i int) string {
-		return fmt.Sprintf(`count(*) FILTER (WHERE status = 'succeeded' AND class = %d)`, i)
-	}) + `
-			FROM (SELECT *, ` + latencyClassSQL + ` AS class FROM due) AS d, (SELECT count(*) FROM settled) AS locked
-			GROUP BY org_id, project_id, api_key_id, model_used, size, kind
-			ORDER BY org_id, project_id, api_key_id, model_used, size, kind
+			SELECT date_trunc('` + unit + `', now(), 'UTC'), c.*
+			FROM (SELECT count(*) FROM settled) AS locked, counted AS c
+			ORDER BY ` + usageKey + `
 			ON CONFLICT (org_id, ` + unit + `, project_id, api_key_id, model, size, kind) DO UPDATE
 			SET succeeded = u.succeeded + EXCLUDED.succeeded, failed = u.failed + EXCLUDED.failed,
 				canceled = u.canceled + EXCLUDED.canceled, expired = u.expired + EXCLUDED.expired,
