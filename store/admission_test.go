@@ -263,6 +263,11 @@ func TestClaim_ExpiredGivesItsPlaceOn(t *testing.T) {
 	if c := b.claim(t, g[0].ID); c != nil {
 		t.Errorf("what came too late was claimed: %+v", c)
 	}
+	for i, want := range []bool{true, false} {
+		if expired, err := b.ExpireGeneration(t.Context(), g[0].ID); expired != want || err != nil {
+			t.Errorf("expired the %d. time: %v, %v", i+1, expired, err)
+		}
+	}
 	late, err := b.Generation(t.Context(), b.project.ID, g[0].ID)
 	if err != nil || late.Status != store.StatusExpired || late.Error == nil || late.Error.Code != "deadline_exceeded" {
 		t.Errorf("it is %+v, %v; want an expired one", late, err)

@@ -104,7 +104,7 @@ func settleCredits(ended string, attempts bool) string {
 			WHERE used >= warn_at AND used - (
 				SELECT sum(charged) FROM due WHERE (due.org_id, due.credit_period) = (s.org_id, s.period)
 			) < warn_at
-		), counted AS MATERIALIZED (` + countedSQL + `
+		), counted AS (` + countedSQL + `
 		), counted_hours AS (` + countUsage("usage_hour", "hour") + `
 		), counted_days AS (` + countUsage("usage_day", "day") + `
 		)`
@@ -118,11 +118,14 @@ const (
 	latencyFirst   = 250
 )
 
-// usageKey is what use is counted by, beside its hour or day.
-const usageKey = `org_id, project_id, api_key_id, model, size, kind`
+// usageKey is what use is counted by, beside its hour or day, and usageCounts is what of
+// it is counted.
+const (
+	usageKey    = `org_id, project_id, api_key_id, model, size, kind`
+	usageCounts = `succeeded, failed, canceled, expired, images, credits, micros, provider_micros, latency`
+)
 
-// countedSQL counts what "due" has, once for hours and days alike: Postgres takes longer
-// to get ready for these aggregates than for anything else of its statement.
+// countedSQL counts what "due" has, once for hours and days alike.
 var countedSQL = `
 			SELECT ` + usageKey + `,
 				count(*) FILTER (WHERE status = 'succeeded') AS succeeded, count(*) FILTER (WHERE status = 'failed') AS failed,
@@ -143,10 +146,9 @@ var countedSQL = `
 // accounts' locks protect.
 func countUsage(table, unit string) string {
 	return `
-			INSERT INTO ` + table + ` AS u (` + unit + `, ` + usageKey + `,
-				succeeded, failed, canceled, expired, images, credits, micros, provider_micros, latency)
-			SELECT date_trunc('` + unit + `', now(), 'UTC'), c.*
-			FROM (SELECT count(*) FROM settled) AS locked, counted AS c
+			INSERT INTO ` + table + ` AS u (` + unit + `, ` + usageKey + `, ` + usageCounts + `)
+			SELECT date_trunc('` + unit + `', now(), 'UTC'), ` + usageKey + `, ` + usageCounts + `
+			FROM (SELECT count(*) FROM settled) AS locked, counted
 			ORDER BY ` + usageKey + `
 			ON CONFLICT (org_id, ` + unit + `, project_id, api_key_id, model, size, kind) DO UPDATE
 			SET succeeded = u.succeeded + EXCLUDED.succeeded, failed = u.failed + EXCLUDED.failed,

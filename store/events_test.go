@@ -49,7 +49,9 @@ func TestEvents_OneForEachChange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.claim(t, late.ID)
+	if ok, err := b.ExpireGeneration(t.Context(), late.ID); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
 	if n, err := b.ExpireOverdue(t.Context(), 10); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}

@@ -90,8 +90,8 @@ var claimSQL = `
 // which become ambiguous.
 //
 // The result has one entry per ticket, nil where there is nothing to run: the
-// generation has ended, is held or is unknown. One whose deadline passed before it
-// began is expired instead, and its place goes to its organization's next.
+// generation has ended, is held or is unknown, or its deadline passed before it began,
+// which is ExpireGeneration's to write.
 func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket) ([]*Claim, error) {
 	ids, jobs := make([]string, len(tickets)), make([]int64, len(tickets))
 	for i, t := range tickets {
@@ -108,24 +108,7 @@ func (db *DB) ClaimGenerations(ctx context.Context, by Claimer, tickets []Ticket
 	if err != nil {
 		return nil, fmt.Errorf("claim generations: %w", err)
 	}
-	claims := byTicket(tickets, claimed)
-	db.expireUnclaimed(ctx, tickets, claims)
-	return claims, nil
-}
-
-// expireUnclaimed ends those that came too late to be claimed, in a transaction of
-// its own, which nearly no claim needs. The claims stand without it, and ExpireOverdue
-// makes its failure good.
-func (db *DB) expireUnclaimed(ctx context.Context, tickets []Ticket, claims []*Claim) {
-	var ids []string
-	for i, c := range claims {
-		if c == nil {
-			ids = append(ids, tickets[i].GenerationID)
-		}
-	}
-	if len(ids) > 0 {
-		_ = db.expireThese(ctx, ids)
-	}
+	return byTicket(tickets, claimed), nil
 }
 
 // byTicket puts claims in the order of the tickets that made them. Another ticket

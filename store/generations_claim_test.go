@@ -255,7 +255,7 @@ func TestClaim_TwoTicketsForOneGeneration(t *testing.T) {
 	}
 }
 
-func TestClaim_ExpiresWhatIsLate(t *testing.T) {
+func TestClaim_LeavesWhatIsLate(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	late := b.queued(t, func(g *store.NewGeneration) { g.DeadlineAt = time.Now().Add(-time.Second) })
@@ -263,6 +263,11 @@ func TestClaim_ExpiresWhatIsLate(t *testing.T) {
 	claims, err := b.ClaimGenerations(t.Context(), claimer, []store.Ticket{b.ticket(t, late.ID), b.ticket(t, inTime.ID)})
 	if err != nil || claims[0] != nil || claims[1] == nil {
 		t.Fatalf("got claims %+v, %v; want the second alone", claims, err)
+	}
+	for id, want := range map[string]bool{late.ID: true, inTime.ID: false, store.NewGenerationID(): false} {
+		if expired, err := b.ExpireGeneration(t.Context(), id); expired != want || err != nil {
+			t.Errorf("expired: %v, %v; want %v", expired, err, want)
+		}
 	}
 	g, err := b.Generation(t.Context(), b.project.ID, late.ID)
 	if err != nil || g.Status != store.StatusExpired || g.FinishedAt == nil || g.StartedAt != nil {

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -46,41 +45,44 @@ func (db *DB) ExpireOverdue(ctx context.Context, limit int) (int, error) {
 	return len(expired), nil
 }
 
-// expireThese ends those of the generations that are overdue, of which there nearly
-// always are none.
-func (db *DB) expireThese(ctx context.Context, ids []string) error {
-	n, err := db.number(ctx, `SELECT count(*)::int FROM generation WHERE id = ANY(@ids) AND `+tooLateSQL, pgx.NamedArgs{"ids": ids})
-	if err != nil || n == 0 {
+// ExpireGeneration ends a generation if it has not begun by its deadline, and its place
+// goes to its organization's next. It reports whether it has.
+func (db *DB) ExpireGeneration(ctx context.Context, id string) (bool, error) {
+	args := pgx.NamedArgs{"id": id}
+	// Nearly every generation that can not be claimed has ended otherwise.
+	late, err := db.number(ctx, `SELECT count(*)::int FROM generation WHERE id = @id AND `+tooLateSQL, args)
+	if err != nil {
+		return false, fmt.Errorf("expire %s: %w", id, err)
+	}
+	if late == 0 {
+		return false, nil
+	}
+	var expired []string
+	err = db.Transact(ctx, func(tx *DB) (err error) {
+		expired, err = tx.expire(ctx, expireOneSQL, args)
 		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("expire %s: %w", id, err)
 	}
-	for some := range slices.Chunk(ids, maxNotified) {
-		err := db.Transact(ctx, func(tx *DB) error {
-			_, err := tx.expire(ctx, expireTheseSQL, map[string]any{"ids": some})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return len(expired) > 0, nil
 }
 
 // tooLateSQL is true of a generation that has not begun by its deadline.
 const tooLateSQL = `finished_at IS NULL AND status = 'queued' AND started_at IS NULL AND deadline_at <= now()`
 
 var (
-	expireOverdueSQL = expireSQL(tooLateSQL + ` LIMIT @limit`)
-	expireTheseSQL   = expireSQL(`id = ANY(@ids) AND ` + tooLateSQL + ` ORDER BY id`)
+	// Those that someone is changing are left out: they begin or end.
+	expireOverdueSQL = expireSQL(tooLateSQL + ` LIMIT @limit FOR UPDATE SKIP LOCKED`)
+	expireOneSQL     = expireSQL(`id = @id AND ` + tooLateSQL + ` FOR UPDATE`)
 )
 
-// expireSQL ends the generations that a condition selects, but for those that someone
-// is changing: they begin or end.
+// expireSQL ends the generations that a condition selects and locks.
 func expireSQL(which string) string {
 	return `
 		WITH late AS (
 			SELECT id FROM generation
 			WHERE ` + which + `
-			FOR UPDATE SKIP LOCKED
 		), expired AS (
 			UPDATE generation AS g
 			SET status = 'expired', fence = fence + 1, finished_at = now(), error = @expired, charged = credits * 0

@@ -32,7 +32,7 @@ const migrationLock = 0x6e626d6967726174
 // that holds a table delays a migration, and the migration delays the others by
 // little. After minutes of that the error says who holds what.
 func (db *DB) Migrate(ctx context.Context) ([]string, error) {
-	patient, err := Open(ctx, db.pool.Config().ConnString(), Options{Name: "nanobanana migrate", MaxConns: 4, Patient: true})
+	patient, err := Open(ctx, db.pool.Config().ConnString(), Options{Name: "nanobanana migrate", MaxConns: 4, Queue: true})
 	if err != nil {
 		return nil, fmt.Errorf("migrate: %w", err)
 	}

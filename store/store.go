@@ -37,13 +37,11 @@ type Options struct {
 	Name string
 	// MaxConns bounds the pool; default 16. More than 16 is slower on two cores.
 	MaxConns int32
-	// Patient is for maintenance: a statement may take as long as it needs.
-	Patient bool
-	// Queue makes a pool for River. It is patient, and does not wait until the disk
-	// has what it commits: that a ticket was fetched, or is done. A crash of the
-	// database may take that back, up to 0.6 s of it, and workers find out which of
-	// their tickets it concerns. It takes no fetch that a claim has followed: what the
-	// application commits takes all earlier commits to the disk with it.
+	// Queue makes a pool for River, whose maintenance may take longer than the
+	// application's statements. Its commits wait for the disk too: if a crash took
+	// back that a ticket was fetched, another worker would fetch it and pay for a
+	// call, and what River then writes late of the first, whoever has the ticket,
+	// would have it run and paid for once more.
 	Queue bool
 	// Warm is how many connections are kept open with the statements of a job
 	// planned, so that under a light load no job waits for either; default 0. It is
@@ -70,10 +68,7 @@ func Open(ctx context.Context, url string, opts Options) (*DB, error) {
 	params["tcp_user_timeout"] = "15000"
 	// A stalled process must not hold rows that others wait for.
 	params["idle_in_transaction_session_timeout"] = "5s"
-	if opts.Queue {
-		params["synchronous_commit"] = "off"
-	}
-	if !opts.Queue && !opts.Patient {
+	if !opts.Queue {
 		params["statement_timeout"] = "20s"
 		params["lock_timeout"] = "8s"
 	}

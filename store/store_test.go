@@ -55,33 +55,12 @@ func TestTransact_AFailureLeavesNothing(t *testing.T) {
 	}
 }
 
-// Whether a commit is on the disk is the server's setting, for all that anybody is told
-// of. The queue's own notes alone need not be.
-func TestOpen_WhoseCommitsWaitForTheDisk(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	for _, opts := range []store.Options{{}, {Patient: true}, {Warm: 1}, {Queue: true}} {
-		db, err := store.Open(t.Context(), storetest.URL(b.DB), opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(db.Close)
-		var source string
-		if err := db.Pool().QueryRow(t.Context(), `SELECT source FROM pg_settings WHERE name = 'synchronous_commit'`).Scan(&source); err != nil {
-			t.Fatal(err)
-		}
-		if ours := source == "client"; ours != opts.Queue {
-			t.Errorf("%+v: the setting comes from the %s", opts, source)
-		}
-	}
-}
-
 // A process that is frozen within a transaction holds what it has locked for
 // seconds, not until it thaws: others may need it to go on, the queue's leader
 // among them.
 func TestOpen_AFrozenTransactionEnds(t *testing.T) {
 	t.Parallel()
-	for name, opts := range map[string]store.Options{"Application": {}, "Maintenance": {Patient: true}, "Queue": {Queue: true}} {
+	for name, opts := range map[string]store.Options{"Application": {}, "Queue": {Queue: true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)

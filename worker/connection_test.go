@@ -126,7 +126,7 @@ func TestFaults_ATableLockedForAWhile(t *testing.T) {
 	prompt := "[[sim:slow ms=200]] x"
 	id := b.submit(t, jobs.GenerationRequest{Prompt: prompt}).ID
 	b.until(t, id, func(*store.Generation) bool { return b.calls(prompt) == 1 })
-	patient, err := store.Open(t.Context(), storetest.URL(b.db), store.Options{Patient: true})
+	patient, err := store.Open(t.Context(), storetest.URL(b.db), store.Options{Queue: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 	}
 	claim := claimed.Claim
 	if claim == nil {
-		return nil
+		return g.expire(ctx, job.Args.GenerationID)
 	}
 	logger := g.w.opts.Logger.With("generation", claim.ID, "project", claim.ProjectID, "fence", claim.Fence)
 	g.w.roll.claimed(here, claim)
@@ -98,6 +98,16 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 		return river.JobSnooze(again)
 	}
 	return nil
+}
+
+// expire ends a generation that can not be claimed because it came too late. Its ticket
+// stays until that is written.
+func (g *generate) expire(ctx context.Context, id string) error {
+	expired, err := g.w.opts.DB.ExpireGeneration(ctx, id)
+	if expired {
+		g.w.opts.Logger.Info("generation had not begun by its deadline", "generation", id)
+	}
+	return err
 }
 
 func code(e *store.GenerationError) string {

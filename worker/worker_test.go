@@ -51,13 +51,7 @@ func setup(t *testing.T, change func(*worker.Options)) *bundle {
 // setupIdle makes everything but the worker.
 func setupIdle(t *testing.T) *bundle {
 	t.Helper()
-	return setupOn(t, storetest.New(t))
-}
-
-// setupOn is setupIdle with a database of the test's own.
-func setupOn(t *testing.T, db *store.DB) *bundle {
-	t.Helper()
-	b := &bundle{db: db, sim: simulator.New(simulator.Options{Pool: pictures(), NoGzip: true})}
+	b := &bundle{db: storetest.New(t), sim: simulator.New(simulator.Options{Pool: pictures(), NoGzip: true})}
 	server := httptest.NewServer(b.sim)
 	t.Cleanup(func() { _ = b.sim.Close(); server.Close() })
 	b.simURL = server.URL

@@ -85,7 +85,7 @@ func openLimits(ctx context.Context, server *localpg.Server, opts limitOptions) 
 	if err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))); err != nil {
 		return nil, err
 	}
-	db, err := store.Open(ctx, server.URLFor("limits"), store.Options{Name: "nanobanana limits", Patient: true, MaxConns: int32(min(max(opts.clients, 16), 64))})
+	db, err := store.Open(ctx, server.URLFor("limits"), store.Options{Name: "nanobanana limits", Queue: true, MaxConns: int32(min(max(opts.clients, 16), 64))})
 	if err != nil {
 		return nil, err
 	}
