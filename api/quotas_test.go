@@ -106,10 +106,12 @@ func TestLimits_ReplaysPastThemAreLookedUpOnlySoOften(t *testing.T) {
 }
 
 // Keys that nobody knows are looked up until their number shows what they are. Those
-// that are known pass.
+// that are known pass, also when it is time to ask for them again.
 func TestLimits_GuessesReachNoDatabase(t *testing.T) {
 	t.Parallel()
-	b := setup(t, nil)
+	b := setup(t, func(o *api.Options) {
+		o.Keys = auth.NewKeys(auth.Options{DB: o.DB, DatabaseSecret: "database secret", DeafTTL: time.Nanosecond, UnknownTTL: time.Hour})
+	})
 	b.do(b.live, "GET", "/v1/models", "")
 	var unknown []string
 	stranger := auth.NewKeys(auth.Options{DB: b.db, DatabaseSecret: "of another database"})

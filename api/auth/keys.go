@@ -119,13 +119,14 @@ func (k *Keys) Authenticate(ctx context.Context, key string) (*Caller, error) {
 	return caller, err
 }
 
-// Remembers reports whether Authenticate would answer without asking the database.
+// Remembers reports whether Authenticate would answer without asking the database, or
+// would ask only for what has become of a key that it has seen there.
 func (k *Keys) Remembers(key string) bool {
 	if _, err := ParseKey(key); err != nil {
 		return true
 	}
-	_, ok := k.cache.get(k.peppers[0].hash(key), k.opts.Now())
-	return ok
+	e, ok := k.cache.get(k.peppers[0].hash(key), k.opts.Now())
+	return ok || e != nil && e.row != nil
 }
 
 // Invalidate forgets what is remembered of the keys with these ids, and of all keys
