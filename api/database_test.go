@@ -53,15 +53,10 @@ func TestDatabaseAway(t *testing.T) {
 // A database that takes what is sent and says nothing must not hold callers.
 func TestDatabaseHangs(t *testing.T) {
 	t.Parallel()
-	var p *proxy
-	b := setup(t, func(o *api.Options) {
-		o.DB, p = behindProxy(t, o.DB)
-		o.QueryTimeout = 300 * time.Millisecond
-	})
-	id := b.submit(b.live, `{"prompt":"x"}`)
+	b := setupDistant(t, 300*time.Millisecond, nil)
+	id := b.submitted()
 	image := store.ImageID(id, 0)
-	p.hang()
-	defer p.cut() // lets the pool close at once
+	b.proxy.hang()
 	for name, route := range map[string]string{
 		"Get": "GET /v1/generations/" + id, "Wait": "GET /v1/generations/" + id + "?wait=30", "List": "GET /v1/generations",
 		"Image": "GET /v1/images/" + image + "/content", "Signature": "GET /v1/images/" + image + "/content?sig=" + b.signer.Sign(image),

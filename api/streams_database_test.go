@@ -21,12 +21,16 @@ type distant struct {
 	*bundle
 	proxy  *proxy
 	behind *store.DB
+	near   string // where the same is served with the database at hand
 }
 
+// setupDistant gives each query of a stream so much time.
 func setupDistant(t *testing.T, timeout time.Duration, adjust func(*api.Options)) *distant {
 	t.Helper()
 	d := &distant{}
+	var near api.Options
 	d.bundle = setup(t, func(o *api.Options) {
+		near = *o
 		d.behind, d.proxy = behindProxy(t, o.DB)
 		o.DB, o.QueryTimeout, o.StreamPace = d.behind, timeout, 5*time.Millisecond
 		if adjust != nil {
@@ -34,7 +38,18 @@ func setupDistant(t *testing.T, timeout time.Duration, adjust func(*api.Options)
 		}
 	})
 	t.Cleanup(d.proxy.cut) // lets the pool close at once
+	d.near = d.secondProcess(t, near)
 	return d
+}
+
+// submitted is a generation, however little time the front door gives its queries.
+func (d *distant) submitted() (id string) {
+	d.Helper()
+	a := d.do(d.live, "POST", d.near+"/v1/generations", `{"prompt":"x"}`)
+	if a.status != http.StatusAccepted {
+		d.Fatalf("submit: status %d, %s", a.status, a.body)
+	}
+	return a.json["id"].(string)
 }
 
 // crowd opens more streams of a generation than read at the same time.
@@ -100,7 +115,7 @@ func TestStreams_LiveWhileTheDatabaseHangs(t *testing.T) {
 	b := setupDistant(t, time.Minute, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	id := b.submit(b.live, `{"prompt":"x"}`)
+	id := b.submitted()
 	list := b.crowd(id)
 	b.hangUp(id)
 	for _, f := range list {
@@ -112,7 +127,7 @@ func TestStreams_LiveWhileTheDatabaseHangs(t *testing.T) {
 func TestStreams_DrainWhileTheDatabaseHangs(t *testing.T) {
 	t.Parallel()
 	b := setupDistant(t, time.Minute, func(o *api.Options) { o.StreamPace = 100 * time.Millisecond })
-	id := b.submit(b.live, `{"prompt":"x"}`)
+	id := b.submitted()
 	list := b.crowd(id)
 	b.hangUp(id)
 	close(b.drain)
@@ -127,7 +142,7 @@ func TestStreams_DrainWhileTheDatabaseHangs(t *testing.T) {
 func TestStreams_BeginInTimeWhileTheDatabaseHangs(t *testing.T) {
 	t.Parallel()
 	b := setupDistant(t, time.Second, nil)
-	id := b.submit(b.live, `{"prompt":"x"}`)
+	id := b.submitted()
 	b.crowd(id)
 	b.hangUp(id)
 	refused := make(chan *answer, 20)
@@ -152,7 +167,7 @@ func TestStreams_BeginInTimeWhileTheDatabaseHangs(t *testing.T) {
 func TestStreams_CountThoseThatWait(t *testing.T) {
 	t.Parallel()
 	b := setupDistant(t, time.Minute, func(o *api.Options) { o.MaxKeyStreams = 1 })
-	id := b.submit(b.live, `{"prompt":"x"}`)
+	id := b.submitted()
 	b.proxy.hang()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -176,11 +191,19 @@ func TestStreams_CountThoseThatWait(t *testing.T) {
 // Streams go on where they were when the database is back.
 func TestStreams_GoOnAfterAnOutage(t *testing.T) {
 	t.Parallel()
-	b := setupDistant(t, 100*time.Millisecond, nil)
-	id := b.submit(b.live, `{"prompt":"x"}`)
+	b := setupDistant(t, time.Minute, nil)
+	id := b.submitted()
 	list := b.crowd(id)
 	b.must(b.db.Transact(t.Context(), func(tx *store.DB) error {
 		_, err := tx.Tx().Exec(t.Context(), "LOCK TABLE event IN ACCESS EXCLUSIVE MODE")
+		for range 3 { // which all of them outlive
+			b.eventually("who reads is cut off", func() bool {
+				return b.rows(`WITH waiting AS MATERIALIZED (
+						SELECT pid FROM pg_stat_activity
+						WHERE datname = current_database() AND application_name = 'proxied' AND wait_event_type = 'Lock')
+					SELECT count(*) FROM waiting WHERE pg_terminate_backend(pid, 10000)`) > 0
+			})
+		}
 		for _, f := range list {
 			b.wants(f, "alive", "alive")
 		}
@@ -201,8 +224,9 @@ func TestStreams_ComeBackWhileTheDatabaseIsAway(t *testing.T) {
 			b := setupDistant(t, 300*time.Millisecond, func(o *api.Options) {
 				o.Keys = auth.NewKeys(auth.Options{DB: o.DB, DatabaseSecret: "database secret", DeafTTL: time.Minute})
 			})
-			id := b.submit(b.live, `{"prompt":"x"}`)
+			id := b.submitted()
 			path := "/v1/generations/" + id + "/events"
+			b.eventually("its key is known", func() bool { return b.do(b.live, "HEAD", path, "").status == 200 })
 			if b.proxy.hang(); cut {
 				b.proxy.cut()
 			}
