@@ -113,7 +113,7 @@ func TestPasswords_Busy(t *testing.T) {
 }
 
 // A password of nobody's takes as long to check as one of somebody's.
-func TestPasswords_NobodyTakesAsLong(t *testing.T) {
+func TestTiming_NobodyTakesAsLong(t *testing.T) {
 	p := auth.NewPasswords(auth.PasswordOptions{Slots: 1})
 	kept, err := p.Hash(t.Context(), "a few plain words")
 	if err != nil {

@@ -325,6 +325,7 @@ func TestClientBoundsAnswers(t *testing.T) {
 	if _, err := get(t.Context(), policy.Client(o), server.URL+"/silence"); !errors.As(err, &late) || !late.Timeout() {
 		t.Errorf("no answer: %v", err)
 	}
+	o.Timeout = 2 * time.Second // enough for the half of it
 	resp, err := policy.Client(o).Get(server.URL + "/trickle")
 	if err != nil {
 		t.Fatal(err)
