@@ -37,7 +37,7 @@ func (b *bundle) secondProcess(t *testing.T, opts api.Options) string {
 
 // Of a hundred submissions at once over two processes against five credits, exactly
 // five are accepted, 200 times in a row; whatever is refused leaves nothing behind.
-func TestCredits_ExactlyFiveOfAHundredOverTwoProcesses(t *testing.T) {
+func TestLong_ExactlyFiveOfAHundredOverTwoProcesses(t *testing.T) {
 	t.Parallel()
 	const rounds, clients, credits = 200, 100, 5
 	var opts api.Options

@@ -117,7 +117,7 @@ func (b *bundle) digests() map[string]string {
 
 // Random tenants with random things: each credential of each tries every id of the
 // others on every route, and is told that there is nothing. No row changes.
-func TestTenants_ReachNothingOfOthers(t *testing.T) {
+func TestLong_TenantsReachNothingOfOthers(t *testing.T) {
 	t.Parallel()
 	ops := operations(t)
 	seed := rand.Uint64()

@@ -12,7 +12,7 @@ import (
 // end with one image. One that is frozen for as long loses them too, and changes
 // nothing when it goes on. The one that takes over has only just started, and has
 // room: the victim took what its slots hold before there was another.
-func TestTiming_ADeadWorkersRunsGoOnElsewhere(t *testing.T) {
+func TestLong_ADeadWorkersRunsGoOnElsewhere(t *testing.T) {
 	t.Parallel()
 	for name, sig := range map[string]syscall.Signal{"Killed": syscall.SIGKILL, "Frozen": syscall.SIGSTOP} {
 		t.Run(name, func(t *testing.T) {

@@ -205,7 +205,7 @@ func TestFleet_LeavesADeadRoute(t *testing.T) {
 
 // A pause that the upstream asks one worker for holds for all within 2 s, and an
 // operator's switch as well.
-func TestTiming_ARoutesPauseAndSwitchHoldForTheFleet(t *testing.T) {
+func TestLong_ARoutesPauseAndSwitchHoldForTheFleet(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t)
 	var calls, limited atomic.Int64
@@ -214,7 +214,7 @@ func TestTiming_ARoutesPauseAndSwitchHoldForTheFleet(t *testing.T) {
 		calls.Add(1)
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusTooManyRequests)
-		_, _ = w.Write([]byte(`{"error":{"code":429,"message":"Quota exceeded. Please retry in 50s.","status":"RESOURCE_EXHAUSTED"}}`))
+		_, _ = w.Write([]byte(`{"error":{"code":429,"message":"Quota exceeded. Please retry in 20s.","status":"RESOURCE_EXHAUSTED"}}`))
 	}))
 	t.Cleanup(server.Close)
 	f.route(t, server.URL)
@@ -222,7 +222,7 @@ func TestTiming_ARoutesPauseAndSwitchHoldForTheFleet(t *testing.T) {
 	f.submit(t, "x")
 	f.until(t, 1, countEnded)
 	f.startWorker(t)
-	f.until(t, 1, `SELECT count(*) FROM provider_route WHERE cooldown_until > now() + interval '30 seconds'`)
+	f.until(t, 1, `SELECT count(*) FROM provider_route WHERE cooldown_until > now() + interval '10 seconds'`)
 	f.submitMany(t, 50, "x")
 	f.until(t, 51, countEnded)
 	if n := calls.Load(); n != 1 {
