@@ -39,7 +39,18 @@ func (b *bundle) secondProcess(t *testing.T, opts api.Options) string {
 // five are accepted, 200 times in a row; whatever is refused leaves nothing behind.
 func TestLong_ExactlyFiveOfAHundredOverTwoProcesses(t *testing.T) {
 	t.Parallel()
-	const rounds, clients, credits = 200, 100, 5
+	exactlyFive(t, 200)
+}
+
+// The same, short enough for the race detector.
+func TestCredits_ExactlyFiveOfAHundredOverTwoProcesses(t *testing.T) {
+	t.Parallel()
+	exactlyFive(t, 10)
+}
+
+func exactlyFive(t *testing.T, rounds int) {
+	t.Helper()
+	const clients, credits = 100, 5
 	var opts api.Options
 	b := setup(t, func(o *api.Options) { opts = *o })
 	_, err := b.db.Pool().Exec(t.Context(), `UPDATE plan SET rate_limit = 0, concurrency = 0`)

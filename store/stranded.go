@@ -65,8 +65,7 @@ func (db *DB) tickets(ctx context.Context, sql string, args pgx.NamedArgs) ([]in
 // that of the run which took its place. It returns how many generations got one.
 // A ticket whose run has ended its generation is completed instead: only the word of
 // it was lost. Tickets that another process is taking are left to it, and so are
-// those of a worker that has been heard of after all; own are the caller's, which it
-// knows nothing of or gives back.
+// those of a worker that has been heard of after all; own are the caller's.
 func (db *DB) TakeTickets(ctx context.Context, silent []Silence, tickets, own []int64) (int, error) {
 	taken := 0
 	args := silences(silent)
@@ -160,7 +159,7 @@ func (db *DB) endTickets(ctx context.Context, tickets []int64, generations []str
 		SET state = CASE WHEN done AND idle.status <> 'canceled' THEN 'completed' ELSE 'cancelled' END::`+RiverSchema+`.river_job_state,
 			finalized_at = now(),
 			errors = CASE WHEN done THEN errors ELSE array_append(errors, jsonb_build_object(
-				'at', now(), 'attempt', attempt, 'error', 'the worker fell silent or stopped; a fresh ticket took over', 'trace', '')) END
+				'at', now(), 'attempt', attempt, 'error', 'the worker fell silent; a fresh ticket took over', 'trace', '')) END
 		FROM idle
 		WHERE j.id = idle.id
 		RETURNING j.args ->> 'id'`,

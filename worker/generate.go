@@ -91,11 +91,10 @@ func (g *generate) Work(ctx context.Context, job *river.Job[jobs.GenerateArgs]) 
 	case err != nil && !errors.Is(context.Cause(ctx), errLost):
 		return fmt.Errorf("finish %s: %w", claim.ID, err)
 	case errors.Is(queueCtx.Err(), context.Canceled) && !outcome.Status.Terminal():
-		if own {
-			g.w.handBack(ctx, job.ID)
-		}
 		// River takes the chain to the context's error for a stop or a cancel
-		// of its own, and burns no attempt.
+		// of its own, and burns no attempt. The run goes behind what has come
+		// since: in its old place the next of many workers that are stopped one
+		// after another would take it at once, and cut its call off again.
 		return fmt.Errorf("run of %s interrupted: %w", claim.ID, queueCtx.Err())
 	case own && outcome.Status == store.StatusQueued:
 		return river.JobSnooze(again)

@@ -266,6 +266,27 @@ func (b *bundle) untilTickets(t *testing.T, state string, want int) {
 	}
 }
 
+func TestStop_HandsTheJobBackAndItRunsElsewhere(t *testing.T) {
+	t.Parallel()
+	b := setupIdle(t)
+	first := b.start(t, nil)
+	prompt := "[[sim:hang first=1]] x"
+	g := b.submit(t, jobs.GenerationRequest{Prompt: prompt})
+	b.until(t, g.ID, func(*store.Generation) bool { return b.calls(prompt) == 1 })
+	if err := first.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	handed, err := b.db.Generation(t.Context(), b.project.ID, g.ID)
+	if err != nil || handed.Status != store.StatusQueued || handed.Tries != 0 {
+		t.Fatalf("after the stop the generation is %+v, %v; want it queued with no try used", handed, err)
+	}
+	b.start(t, nil)
+	got := b.ended(t, g.ID)
+	if got.Status != store.StatusSucceeded || got.Fence != 2 || b.calls(prompt) != 2 {
+		t.Errorf("got %s, fence %d, %d calls; want success at the second claim and call", got.Status, got.Fence, b.calls(prompt))
+	}
+}
+
 // A run that stored its image and died before it could say so is not paid for
 // again.
 func TestGenerate_AdoptsWhatAnEarlierRunStored(t *testing.T) {

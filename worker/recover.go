@@ -250,14 +250,3 @@ func drain(ctx context.Context, limit int, step func(context.Context, int) (int,
 		}
 	}
 }
-
-// handBack gives back the ticket of a run that ends early because this worker stops. It
-// keeps its place in line: the queue would put it behind what has come since, and does
-// if this fails.
-func (w *Worker) handBack(ctx context.Context, ticket int64) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
-	defer cancel()
-	if _, err := w.opts.DB.TakeTickets(ctx, nil, nil, []int64{ticket}); err != nil {
-		w.opts.Logger.Warn("a run goes to the end of the line", "ticket", ticket, "error", err)
-	}
-}
