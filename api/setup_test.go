@@ -186,7 +186,13 @@ func (b *bundle) try(ctx context.Context, key, method, target, body string, head
 // submit makes a generation and returns its id.
 func (b *bundle) submit(key, body string) string {
 	b.Helper()
-	a := b.do(key, "POST", "/v1/generations", body)
+	return b.submitTo(b.url, key, body)
+}
+
+// submitTo is submit at another process's address.
+func (b *bundle) submitTo(url, key, body string) string {
+	b.Helper()
+	a := b.do(key, "POST", url+"/v1/generations", body)
 	if a.status != http.StatusAccepted {
 		b.Fatalf("submit: status %d, %s", a.status, a.body)
 	}

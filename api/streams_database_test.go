@@ -24,7 +24,7 @@ type distant struct {
 	near   string // where the same is served with the database at hand
 }
 
-// setupDistant gives each query of a stream so much time.
+// setupDistant gives what a request or a stream asks of the database so much time.
 func setupDistant(t *testing.T, timeout time.Duration, adjust func(*api.Options)) *distant {
 	t.Helper()
 	d := &distant{}
@@ -45,11 +45,7 @@ func setupDistant(t *testing.T, timeout time.Duration, adjust func(*api.Options)
 // submitted is a generation, however little time the front door gives its queries.
 func (d *distant) submitted() (id string) {
 	d.Helper()
-	a := d.do(d.live, "POST", d.near+"/v1/generations", `{"prompt":"x"}`)
-	if a.status != http.StatusAccepted {
-		d.Fatalf("submit: status %d, %s", a.status, a.body)
-	}
-	return a.json["id"].(string)
+	return d.submitTo(d.near, d.live, `{"prompt":"x"}`)
 }
 
 // crowd opens more streams of a generation than read at the same time.
